@@ -1,0 +1,104 @@
+"""The control messages: what the provisioner and the agent say to each other.
+
+Each is a line of JSON on the control stream, an object with a "type" and the fields that
+`SHAPES` lists for it. Requests carry a "number", and the agent answers each with "done" or
+"failed" of that number; events carry none.
+"""
+
+from __future__ import annotations
+
+import json
+
+from .frames import ProtocolError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, List, Tuple, Type
+
+    Message = Dict[str, Any]
+
+#: The channel name of the control stream, beside the five of a kernel.
+AGENT = "agent"
+CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
+
+#: Bytes of one message at most: a launch request with a large environment is far below it.
+MAX_MESSAGE = 4 * 1024 * 1024
+
+_TEXT: Tuple[Type[object], ...] = (str,)
+_NUMBER: Tuple[Type[object], ...] = (int,)
+_SECONDS: Tuple[Type[object], ...] = (int, float)
+_OBJECT: Tuple[Type[object], ...] = (dict,)
+_MAYBE_NUMBER: Tuple[Type[object], ...] = (int, type(None))
+_MISSING = object()
+
+SHAPES: Dict[str, Dict[str, Tuple[Type[object], ...]]] = {
+    # requests
+    "start": {"number": _NUMBER, "kernel": _OBJECT},  # again, in place; {}: as before
+    "signal": {"number": _NUMBER, "signum": _NUMBER},  # to the kernel's process group
+    "state": {"number": _NUMBER},
+    "settings": {"number": _NUMBER, "persistent": (bool,), "lease": _SECONDS},
+    "watch": {"number": _NUMBER},  # have "activity" told from now on
+    "leave": {"number": _NUMBER},  # this attachment ends, the kernel goes on
+    "end": {"number": _NUMBER},  # the kernel ends, and the agent with it
+    # answers
+    "done": {"number": _NUMBER, "result": _OBJECT},
+    "failed": {"number": _NUMBER, "error": _OBJECT},
+    # events
+    "bound": {"pid": _NUMBER},  # the kernel's five sockets are there
+    "exited": {
+        "pid": _NUMBER,
+        "code": _MAYBE_NUMBER,
+        "signum": _MAYBE_NUMBER,
+        "stderr": _TEXT,  # its last lines
+        "note": _TEXT,  # what the host knows of the reason
+    },
+    "activity": {"busy": (bool, type(None)), "since": _SECONDS},  # since is time.time()
+    "notice": {"text": _TEXT},  # for the user: the spool is full, and the like
+}
+
+
+def encode(type: str, **fields: Any) -> bytes:
+    """The line that is this message."""
+    return json.dumps(dict(fields, type=type), separators=(",", ":")).encode("ascii") + b"\n"
+
+
+class MessageReader:
+    """Turns the control stream's bytes into messages."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> List[Message]:
+        """Give bytes, get the messages that they complete.
+
+        Raises `ProtocolError` where a line is no message of ours.
+        """
+        self._buffer += data
+        lines: List[bytes] = []
+        if b"\n" in data:
+            *lines, rest = bytes(self._buffer).split(b"\n")
+            self._buffer[:] = rest
+        if max(map(len, (self._buffer, *lines))) > MAX_MESSAGE:
+            raise ProtocolError(f"a control message of more than {MAX_MESSAGE} bytes")
+        return [_check(line) for line in lines]
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _check(line: bytes) -> Message:
+    try:
+        message = json.loads(line, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError(f"a control message that is no JSON: {error}") from None
+    type = message.get("type") if isinstance(message, dict) else None
+    shape = SHAPES.get(type) if isinstance(type, str) else None
+    if shape is None:
+        raise ProtocolError("a control message of unknown type")
+    for field, types in shape.items():
+        value = message.get(field, _MISSING)
+        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+            raise ProtocolError(f"a {message['type']} message with a wrong {field}")
+    result: Message = message
+    return result

@@ -1,0 +1,68 @@
+"""The pace of a stream, on paths of known speed: so many bytes a second behind a delay."""
+
+from __future__ import annotations
+
+import pytest
+
+from sshpyk.wire.pace import LEAST, PATIENCE, Pace
+
+MOST = 16 * 1024 * 1024
+PIECE = 64 * 1024
+
+
+def send_for(pace: Pace, seconds: float, *, rate: float, delay: float) -> tuple[float, float]:
+    """Always have more to send, over a path of `rate` bytes a second and a round trip of `delay`.
+
+    Returns the share of the rate that was used in the last half, and the longest time in line
+    there, in seconds.
+    """
+    now = free = 0.0
+    sent = acknowledged = 0
+    coming: list[tuple[float, int]] = []
+    used, waited = 0, 0.0
+    while now < seconds:
+        while sent + PIECE - acknowledged <= pace.window:
+            free = max(free, now) + PIECE / rate
+            sent += PIECE
+            pace.sent(sent, now)
+            coming.append((free + delay, sent))
+            if now > seconds / 2:
+                waited = max(waited, free - now)
+        now, acknowledged = coming.pop(0)
+        pace.acknowledged(acknowledged, now)
+        if now > seconds / 2:
+            used += PIECE
+    return used / (rate * seconds / 2), waited
+
+
+@pytest.mark.parametrize("delay", [0.001, 0.05, 0.2])
+@pytest.mark.parametrize("rate", [1e6, 2e7, 2e8])
+def test_fills_the_path_and_does_not_stand_in_line(rate: float, delay: float) -> None:
+    share, waited = send_for(Pace(MOST), 20.0, rate=rate, delay=delay)
+    reachable = min(1.0, MOST / delay / rate)
+    assert share >= 0.9 * reachable
+    assert waited <= 2 * PATIENCE + LEAST / rate
+
+
+def test_small_messages_say_nothing_of_the_path() -> None:
+    pace = Pace(MOST)
+    before = pace.window
+    for number in range(100):
+        pace.sent(1000 * (number + 1), float(number))
+        pace.acknowledged(1000 * (number + 1), number + 0.9)
+    assert pace.window == before
+
+
+def test_a_path_that_becomes_slow_is_noticed() -> None:
+    pace = Pace(MOST)
+    send_for(pace, 5.0, rate=2e8, delay=0.01)
+    assert pace.window > MOST / 4
+    pace.forget()
+    _, waited = send_for(pace, 10.0, rate=2e6, delay=0.01)
+    assert waited <= 2 * PATIENCE + LEAST / 2e6
+
+
+def test_never_beyond_its_limit() -> None:
+    pace = Pace(1000)
+    assert pace.window == 1000
+    send_for(Pace(PIECE * 2), 1.0, rate=1e9, delay=0.001)
