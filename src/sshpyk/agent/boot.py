@@ -1,0 +1,99 @@
+"""The first code of ours that the host's Python runs.
+
+It gets: on stdin, behind this file's own text, one line of JSON, the request. An object whose
+"do" names the job ("launch", "probe", ...; see `JOBS`).
+
+It answers: on stdout, lines of `MAGIC` and JSON. Whatever else stands there is the noise of shells
+and start-up files. {"error": KIND, ...} says in a kind and its fields why a job failed;
+`sshpyk.errors` has the sentences.
+
+Exit codes: 0 done; 1 failed, and said so; 3 this Python is too old (said by the command line that
+reads this file, see `sshpyk.link.bootstrap`).
+
+The oldest Python it runs on is 3.8.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from importlib.machinery import ModuleSpec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import CodeType, ModuleType
+    from typing import Any, Dict, NoReturn, Optional
+
+MAGIC = b"SSHPYK2 "
+
+JOBS = {
+    "launch": "sshpyk.agent.launch",
+    "probe": "sshpyk.agent.records",
+    **dict.fromkeys(("kernels", "attach", "stop", "interrupt", "logs"), "sshpyk.agent.jobs"),
+    "inspect": "sshpyk.agent.inspect",
+    "install": "sshpyk.agent.inspect_install",
+    "measure": "sshpyk.agent.inspect_path",
+}
+
+
+class Sources:
+    """Finds and loads modules in a dictionary of their sources."""
+
+    def __init__(self, sources: Dict[str, str]) -> None:
+        self.sources = sources
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Optional[ModuleSpec]:
+        """Called by `import`."""
+        if name not in self.sources:
+            return None
+        is_package = any(other.startswith(name + ".") for other in self.sources)
+        return ModuleSpec(name, self, is_package=is_package)  # type: ignore[arg-type]  # a duck
+
+    def create_module(self, spec: ModuleSpec) -> Optional[ModuleType]:
+        """Called by `import`: the usual kind of module."""
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Called by `import`."""
+        name = module.__name__
+        exec(self.get_code(name), module.__dict__)
+
+    def get_code(self, name: str) -> CodeType:
+        """The module's code."""
+        return compile(self.sources[name], f"<{name}>", "exec", dont_inherit=True)
+
+    def get_source(self, name: str) -> str:
+        """The module's source, so that tracebacks show lines."""
+        return self.sources[name]
+
+
+def answer(**fields: Any) -> None:
+    """One line to the client. It begins on a line of its own, whatever noise came before."""
+    os.write(1, b"\n" + MAGIC + json.dumps(fields).encode("ascii") + b"\n")
+
+
+class Failed(Exception):
+    """A job can't be done: a kind of `sshpyk.errors`, and its fields."""
+
+    def __init__(self, kind: str, **fields: Any) -> None:
+        super().__init__(kind)
+        self.fields = dict(fields, error=kind)
+
+
+def main(sources: Dict[str, str]) -> NoReturn:
+    """Read the request and do the job."""
+    sys.meta_path.insert(0, Sources(sources))
+    try:
+        request = json.loads(sys.stdin.buffer.readline())
+        job = __import__(JOBS[request["do"]], fromlist=["run"])
+        job.run(request)
+        sys.exit(0)
+    except Failed as failed:
+        answer(**failed.fields)
+    except Exception:
+        # A defect of ours, or a host stranger than we know: the client shows this text.
+        import traceback
+
+        answer(error="bug", traceback=traceback.format_exc())
+    sys.exit(1)

@@ -1,0 +1,124 @@
+"""The agent's two kinds of connection: a carrier from the client, and one to the kernel."""
+
+from __future__ import annotations
+
+import socket
+
+from ..wire.carrier import Carrier
+from ..wire.frames import HELLO, REFUSED, Frame, ProtocolError
+from ..wire.stream import Stream
+from .kernel import open_socket
+from .loop import Connection
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Optional
+
+    from .kernel import Address
+    from .serve import Agent, Client
+
+#: Bytes given to a carrier before the others have their turn.
+TURN = 1024 * 1024
+
+#: Bytes that a kernel's socket sends before its first message, at most: greeting and READY.
+HANDSHAKE = 256
+
+#: Seconds that a new connection has for its hello.
+HELLO_WITHIN = 10.0
+
+
+class CarrierConnection(Connection):
+    """A connection from the client; nobody's until its hello has shown the token."""
+
+    def __init__(self, agent: Agent, sock: socket.socket) -> None:
+        self.agent = agent
+        self.carrier = Carrier()
+        self.client: Optional[Client] = None
+        self.generation = 0
+        self.expires = agent.loop.now() + HELLO_WITHIN
+        super().__init__(agent.loop, sock)
+
+    def on_data(self, data: bytes) -> None:
+        now = self.loop.now()
+        if self.client is not None:
+            self.client.heard = now
+        try:
+            for event in self.carrier.receive(data, now):
+                if isinstance(event, Stream):
+                    if self.client is not None:
+                        self.client.attend(event, now)
+                elif event.type == HELLO:
+                    self.agent.greet(self, event.payload)
+        except ProtocolError as error:
+            self.agent.log.line(f"! carrier ended: {error}")
+            self.refuse(str(error))
+            return
+        self.pump(now)
+
+    def pump(self, now: float) -> None:
+        """Send what there is to send, as far as the socket takes it."""
+        sent = 0
+        while not self.is_blocked and not self.is_closed and sent < TURN:
+            parts = self.carrier.drain(now, TURN)
+            if not parts:
+                break
+            sent += sum(map(len, parts))
+            self.send(parts)
+        if self.client is not None:
+            self.client.discard_done()
+
+    def on_writable(self) -> None:
+        self.pump(self.loop.now())
+
+    def refuse(self, why: str) -> None:
+        """Say why not, and close."""
+        if not self.is_blocked and not self.is_closed:
+            self.send([Frame(REFUSED, payload=why.encode("utf-8")[:1024]).encode()])
+        self.close()
+        self.on_closed()
+
+    def on_closed(self) -> None:
+        self.agent.carrier_closed(self)
+
+
+class KernelConnection(Connection):
+    """The agent's end of one stream: a connection to one of the kernel's sockets.
+
+    Raises OSError where the kernel is not there to connect to.
+    """
+
+    def __init__(self, client: Client, stream: Stream, address: Address) -> None:
+        self.client = client
+        self.stream = stream
+        sock = open_socket(address)
+        try:
+            sock.connect(address)
+        except OSError:
+            sock.close()
+            raise
+        super().__init__(client.agent.loop, sock)
+
+    def flush(self, now: float) -> None:
+        """Give the kernel what has arrived for it."""
+        while not self.is_blocked and not self.is_closed:
+            piece = self.stream.peek()
+            if not piece:
+                break
+            sent = self.offer(piece)
+            if sent:
+                self.stream.consume(sent, now)
+        self.read(self.client.may_read)
+
+    def on_writable(self) -> None:
+        self.client.attend(self.stream, self.loop.now())
+
+    def on_data(self, data: bytes) -> None:
+        self.stream.write(data)
+        self.client.pump(self.stream, self.loop.now())
+        self.read(self.client.may_read)
+        if self.stream.channel == "iopub" and self.stream.kept.end > HANDSHAKE:
+            self.client.agent.listen()
+
+    def on_closed(self) -> None:
+        self.stream.close()
+        self.client.kernel_closed(self.stream)

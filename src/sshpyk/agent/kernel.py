@@ -1,0 +1,387 @@
+"""The kernel's process: how it is started, signalled and seen to end."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import socket
+import sys
+import time
+
+from ..wire.control import CHANNELS
+from .boot import Failed
+from .kernelspecs import KernelSpec, expand, fill, find, prefix
+from .peers import is_taken
+from .records import home
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, List, Optional, Tuple, Union
+
+    Address = Union[str, Tuple[str, int]]
+
+#: Bytes of the kernel's last stderr that go into an error message.
+TAIL = 4096
+
+#: Bytes of the kernel's log before it begins anew (the one before is kept).
+LOG_SIZE = 4 * 1024 * 1024
+
+SETUP_FAILED = 97
+
+
+class Plan:
+    """How to start a kernel: everything that can be wrong is found out here, before any process.
+
+    `request` is the "kernel" object of a launch request, see `sshpyk.link.request`. Raises
+    `Failed`.
+    """
+
+    def __init__(self, request: Dict[str, Any], directory: str, sockets: str) -> None:
+        self.directory = directory
+        self.sockets = sockets
+        base = dict(os.environ)
+        original = base.pop("SSHPYK_PYTHONHOME", None)
+        if original is not None:
+            # The client lent PYTHONHOME to the Python that runs us; the kernel gets its own back.
+            base.pop("PYTHONHOME", None)
+            if original:
+                base["PYTHONHOME"] = original
+        self.spec = self._find_spec(request, base)
+        self.cwd = self._find_cwd(request)
+        self.env = self._make_env(request, base)
+        self.setup: List[str] = request["setup"]
+        self.login_shell: bool = request["login_shell"]
+        self.is_ipc = any("ipykernel" in word for word in self.spec.argv)
+        self.curve = self.spec.supports_curve and bool(request.get("curve_publickey"))
+        self._request = request
+        self.connection_file = os.path.join(directory, "connection.json")
+        self.addresses: Dict[str, Address] = {}
+
+    def _find_spec(self, request: Dict[str, Any], base: Dict[str, str]) -> KernelSpec:
+        if request.get("spec"):
+            return KernelSpec(request["kernel_name"], "", request["spec"])
+        return find(request["kernel_name"], base)
+
+    def _find_cwd(self, request: Dict[str, Any]) -> str:
+        wanted = request.get("remote_cwd")
+        if wanted:
+            path = os.path.join(home(), os.path.expanduser(os.path.expandvars(wanted)))
+            if not os.path.isdir(path) or not os.access(path, os.X_OK):
+                raise Failed("no-directory", path=path)
+            return path
+        for name in request["cwd"]:
+            path = os.path.join(home(), name)
+            if os.path.isdir(path) and os.access(path, os.X_OK):
+                return path
+        return home() if os.path.isdir(home()) else "/"
+
+    def _make_env(self, request: Dict[str, Any], base: Dict[str, str]) -> Dict[str, str]:
+        env = dict(base)
+        fallback = request["local_env"]
+        for templates in (self.spec.env, request["env"]):
+            env.update({k: expand(v, env, fallback) for k, v in templates.items()})
+        env.update(request["literal_env"])
+        if request.get("pythonhome"):
+            env["PYTHONHOME"] = request["pythonhome"]
+        env["JPY_PARENT_PID"] = str(os.getpid())
+        # Python refuses to start with another's; jupyter_client takes it out as well.
+        env.pop("PYTHONEXECUTABLE", None)
+        return env
+
+    def write_connection_file(self) -> None:
+        """Choose the kernel's addresses and write its connection file, for the owner only."""
+        connection: Dict[str, Any] = {
+            "key": self._request["key"],
+            "signature_scheme": self._request["signature_scheme"],
+            "kernel_name": self.spec.name,
+        }
+        if self.curve:
+            connection["curve_publickey"] = self._request["curve_publickey"]
+            connection["curve_secretkey"] = self._request["curve_secretkey"]
+        if self.is_ipc:
+            base = os.path.join(self.sockets, "kernel")
+            connection.update(transport="ipc", ip=base)
+            for number, channel in enumerate(CHANNELS, 1):
+                connection[channel + "_port"] = number
+                self.addresses[channel] = f"{base}-{number}"
+        else:
+            connection.update(transport="tcp", ip="127.0.0.1")
+            for channel, port in zip(CHANNELS, free_ports(len(CHANNELS))):  # noqa: B905  # strict= is 3.10's
+                connection[channel + "_port"] = port
+                self.addresses[channel] = ("127.0.0.1", port)
+        for address in self.addresses.values():
+            if isinstance(address, str) and os.path.lexists(address):
+                os.unlink(address)  # of the process before
+        flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC
+        with open(os.open(self.connection_file, flags, 0o600), "w") as file:
+            json.dump(connection, file)
+
+    @property
+    def argv(self) -> List[str]:
+        """The command, with the shell around it where there are lines to run before it."""
+        words = list(self.spec.argv)
+        is_own_python = words[0] in ("python", "python3", f"python3.{sys.version_info[1]}")
+        if is_own_python and not (self.setup or self.login_shell):
+            words[0] = sys.executable
+        values = {"connection_file": self.connection_file, "resource_dir": self.spec.directory}
+        words = fill(words, dict(values, prefix=prefix()))
+        words += self._request["extra_arguments"]
+        if not (self.setup or self.login_shell):
+            return words
+        script = 'exec "$@"'
+        if is_own_python:
+            script = self._choose_python(words[0]) + script
+        if self.setup:
+            failed = f"echo 'sshpyk: the setup lines failed' >&2; exit {SETUP_FAILED};"
+            script = "{\n" + "\n".join(self.setup) + "\n} || { " + failed + " }\n" + script
+        login = ["-l"] if self.login_shell else []
+        return [find_shell(self.env), *login, "-c", script, "sshpyk", *words]
+
+    def _choose_python(self, name: str) -> str:
+        """A line of shell: the Python that setup lines or the profile have brought, else ours."""
+        before = ""
+        for directory in self.env.get("PATH", "").split(os.pathsep):
+            path = os.path.join(directory, name)
+            if os.access(path, os.X_OK) and not os.path.isdir(path):
+                before = path
+                break
+        is_ours = f'[ -z "$found" ] || [ "$found" = {quote(before)} ]'
+        ours = f'{{ shift; set -- {quote(sys.executable)} "$@"; }}'
+        return f"found=$(command -v {name}); if {is_ours}; then {ours}; fi\n"
+
+
+def quote(text: str) -> str:
+    """`text` as one word for sh."""
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+def find_shell(env: Dict[str, str]) -> str:
+    """The user's shell where it speaks sh's language, else bash, else sh."""
+    own = env.get("SHELL", "")
+    if os.path.basename(own) in ("bash", "zsh", "ksh") and os.access(own, os.X_OK):
+        return own
+    for path in ("/bin/bash", "/usr/bin/bash", "/usr/local/bin/bash"):
+        if os.access(path, os.X_OK):
+            return path
+    return "/bin/sh"
+
+
+def free_ports(count: int) -> List[int]:
+    """So many loopback ports that are free now. Another program may take one before the kernel
+    does: then the kernel says so, and the launch fails with its words.
+
+    They are below the range from which the system gives ports to connections. Of those there is
+    always one that begins in the seconds until the kernel binds; even our own looking for the
+    kernel is one, which may get the very port that it looks at and then finds itself.
+    """
+    sockets: List[socket.socket] = []
+    try:
+        while len(sockets) < count:
+            one = socket.socket()
+            sockets.append(one)
+            try:
+                one.bind(("127.0.0.1", 10000 + int.from_bytes(os.urandom(4), "big") % 22000))
+            except OSError:
+                sockets.pop().close()
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+class Kernel:
+    """One process of a kernel: made started, and never started again."""
+
+    def __init__(self, plan: Plan, umask: int) -> None:
+        self.plan = plan
+        self.bound = False
+        self.exited: Optional[Dict[str, Any]] = None
+        self.started_at = time.time()
+        plan.write_connection_file()
+        self.log = Log(os.path.join(plan.directory, "kernel.log"))
+        self._tails: Dict[int, bytes] = {}
+        self._oom_kills = oom_kills()
+        self.output, output = os.pipe()
+        self.errors, errors = os.pipe()
+        self._executed, executed = os.pipe()
+        argv = plan.argv
+        self.program = argv[0]
+        self.pid = os.fork()
+        if self.pid == 0:
+            _become(argv, plan.env, plan.cwd, umask, output, errors, executed)
+        for fd in (output, errors, executed):
+            os.close(fd)
+        os.set_blocking(self.output, False)
+        os.set_blocking(self.errors, False)
+
+    def confirm(self) -> None:
+        """Wait until the program runs.
+
+        Raises `Failed` "exec" where the system refused to run it.
+        """
+        with open(self._executed, "rb") as pipe:
+            problem = pipe.read()
+        if problem:
+            os.waitpid(self.pid, 0)
+            self.exited = {}
+            reason = os.strerror(int(problem))
+            raise Failed("exec", program=self.program, reason=reason, kernel=self.plan.spec.name)
+
+    def check_bound(self) -> bool:
+        """Whether all five sockets are there."""
+        if not self.bound:
+            self.bound = all(map(_is_there, self.plan.addresses.values()))
+        return self.bound
+
+    def signal(self, signum: int) -> None:
+        """Send a signal to the kernel's process group; nothing happens where it is gone."""
+        try:
+            os.killpg(self.pid, signum)
+        except OSError as error:
+            # macOS says EPERM of a group that has only zombies.
+            if error.errno not in (errno.ESRCH, errno.EPERM):
+                raise
+
+    def reap(self) -> bool:
+        """Whether the process has ended by now; `exited` then says how."""
+        if self.exited is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.read(self.output)
+                self.read(self.errors)
+                self.exited = self._describe(status)
+                # What it leaves in its group would hold its memory, or a GPU's, for nobody.
+                self.signal(signal.SIGTERM)
+        return self.exited is not None
+
+    def _describe(self, status: int) -> Dict[str, Any]:
+        signum = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
+        code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else None
+        note = ""
+        if signum == signal.SIGKILL:
+            note = "killed, perhaps out of memory"
+            if self._oom_kills is not None:
+                killed = (oom_kills() or 0) - self._oom_kills
+                note += f"; the host killed {killed or 'no'} process(es) for that since it started"
+        elif code == SETUP_FAILED:
+            note = "the setup lines failed"
+        tail = self._tails.get(self.errors) or self._tails.get(self.output) or b""
+        stderr = tail.decode("utf-8", "replace")
+        return {"pid": self.pid, "code": code, "signum": signum, "stderr": stderr, "note": note}
+
+    def read(self, fd: int) -> bool:
+        """Take what came through `output` or `errors` into the log; False at its end."""
+        try:
+            data = os.read(fd, 65536)
+        except BlockingIOError:
+            return True
+        self.log.write(data)
+        self._tails[fd] = (self._tails.get(fd, b"") + data)[-TAIL:]
+        return bool(data)
+
+    def close(self) -> None:
+        """Close its pipes and its log."""
+        for fd in (self.output, self.errors):
+            os.close(fd)
+        self.log.close()
+
+
+def _become(
+    argv: List[str],
+    env: Dict[str, str],
+    cwd: str,
+    umask: int,
+    output: int,
+    errors: int,
+    executed: int,
+) -> None:
+    """In the child: become the kernel, or say why not and exit. Never returns."""
+    try:
+        os.setsid()
+        _die_with_parent()
+        for signum in (signal.SIGINT, signal.SIGPIPE, signal.SIGHUP, signal.SIGTERM):
+            signal.signal(signum, signal.SIG_DFL)
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        os.dup2(output, 1)
+        os.dup2(errors, 2)
+        os.umask(umask)
+        os.chdir(cwd)
+        os.execvpe(argv[0], argv, env)
+    except OSError as error:
+        os.write(executed, str(error.errno or 1).encode("ascii"))
+    finally:
+        os._exit(127)
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to kill this process when the agent ends; elsewhere JPY_PARENT_PID has to do."""
+    if sys.platform == "linux":
+        import ctypes  # in the child only: in the agent it would stay in memory
+
+        ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))  # PR_SET_PDEATHSIG
+
+
+def _is_there(address: Address) -> bool:
+    # The file alone would not do: a kernel that exits closes its sockets and leaves the files.
+    with open_socket(address) as probe:
+        if probe.connect_ex(address) != 0:
+            return False
+        if isinstance(address, str):
+            return True
+        # Another user may have been quicker to take the port; the kernel will say so, and end.
+        return probe.getsockname() != address and not is_taken(address)
+
+
+def open_socket(address: Address) -> socket.socket:
+    """A socket of the family of `address`."""
+    return socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
+
+
+def oom_kills() -> Optional[int]:
+    """How many processes Linux has killed for want of memory since it booted; None elsewhere."""
+    try:
+        with open("/proc/vmstat", encoding="ascii") as file:
+            for line in file:
+                if line.startswith("oom_kill "):
+                    return int(line.split()[1])
+    except OSError:
+        pass
+    return None
+
+
+class Log:
+    """A file that is appended to, and set aside as NAME.1 when it has `limit` bytes."""
+
+    def __init__(self, path: str, limit: int = LOG_SIZE) -> None:
+        self._path = path
+        self._limit = limit
+        self._open()
+
+    def _open(self) -> None:
+        flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND
+        self._file = os.open(self._path, flags, 0o600)
+        self._size = os.fstat(self._file).st_size
+
+    def write(self, data: bytes) -> None:
+        """Append; a disk that is full loses log lines and nothing else."""
+        try:
+            os.write(self._file, data)
+            self._size += len(data)
+            if self._size > self._limit:
+                os.close(self._file)
+                os.replace(self._path, self._path + ".1")
+                self._open()
+        except OSError:
+            pass
+
+    def line(self, text: str) -> None:
+        """Append a line with the time before it."""
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S")
+        self.write(f"{stamp} {text}\n".encode("utf-8", "replace"))
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)

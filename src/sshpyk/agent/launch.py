@@ -1,0 +1,119 @@
+"""The job "launch": start a kernel with its agent, and stay until the client has attached.
+
+It gets the launch request (`sshpyk.link.request`), and answers {"listening": ...} when the agent
+can be connected to. Then it reads stdin: "tcp" asks for loopback TCP sockets in place of unix
+ones, which some servers refuse to forward, and is answered by a second {"listening": ...};
+"attached" lets the agent go on alone, and is answered by {"attached": true}. When stdin ends before
+that, the client has gone or thought better of it, and everything is taken back.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+
+from . import records
+from .boot import Failed, answer
+from .kernel import Kernel, Plan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict
+
+
+def run(request: Dict[str, Any]) -> None:
+    """Fork the agent, and wait in the foreground, where ssh waits for us, until it lets go.
+
+    Raises `Failed`.
+    """
+    try:
+        start(request)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE):
+            raise Failed("no-resources", reason=error.strerror) from None
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO):
+            path = error.filename or records.state_directory()
+            raise Failed("not-writable", path=path, reason=error.strerror) from None
+        raise
+
+
+def start(request: Dict[str, Any]) -> None:
+    """The agent's life, in a process of its own; its parent exits when it lets go.
+
+    Where the kernel of a session is there already, answers {"existing": record, "keys": ...}.
+    """
+    lock = -1
+    if request.get("session"):
+        lock = lock_sessions()
+        record = records.find_session(request["session"])
+        if record is not None:
+            answer(existing=record, keys=records.keys(record))
+            return
+    waiting, attached = os.pipe()
+    if os.fork():
+        os.close(attached)
+        if lock >= 0:
+            os.close(lock)
+        os._exit(0 if os.read(waiting, 1) else 1)
+    os.close(waiting)
+    os.setsid()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    umask = os.umask(0o077)
+    directory = records.make_directory(request["id"])
+    sockets = ""
+    kernel = None
+    try:
+        sockets = make_sockets_directory()
+        kernel = Kernel(Plan(request["kernel"], directory, sockets), umask)
+        # The kernel starts up from here on, while the rest of the agent is read.
+        from .serve import Agent
+
+        kernel.confirm()
+        agent = Agent(request, kernel, umask, attached)
+        if lock >= 0:
+            os.close(lock)  # its record is there to be found
+    except BaseException:
+        if kernel is not None and kernel.exited is None:
+            kernel.signal(signal.SIGKILL)
+            os.waitpid(kernel.pid, 0)
+        if sockets:
+            records.remove(sockets)
+        records.remove(directory)
+        raise
+    agent.run()
+
+
+def lock_sessions() -> int:
+    """Wait until no other launch of a session is between looking and being found; what to close.
+
+    Raises `Failed` and OSError.
+    """
+    import fcntl
+
+    state = records.state_directory()
+    os.makedirs(state, 0o700, exist_ok=True)
+    records.require_private(state)
+    lock = os.open(state, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
+
+
+def make_sockets_directory() -> str:
+    """A private directory with a short name: a socket's path holds 107 bytes, 103 on macOS.
+
+    In /tmp if possible, for homes may be on a network and have long names. Not in
+    $XDG_RUNTIME_DIR, which vanishes when the user logs out. The name is random and made anew, so
+    nobody can have planted anything there. Raises `Failed` "not-writable".
+    """
+    temporary = os.environ.get("TMPDIR", "")
+    for start in ("/tmp/", os.path.join(temporary, ""), os.path.join(records.home(), ".")):
+        path = start + records.SOCKETS + os.urandom(6).hex()
+        if os.path.isabs(path) and len(os.fsencode(path)) <= 80:
+            try:
+                os.mkdir(path, 0o700)
+            except OSError as error:
+                reason = error.strerror
+            else:
+                return path
+    raise Failed("not-writable", path="/tmp", reason=reason)

@@ -1,0 +1,181 @@
+"""A small event loop over `selectors`: sockets and one clock, nothing else."""
+
+from __future__ import annotations
+
+import errno
+import selectors
+import socket
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable, List, Optional
+
+READ = selectors.EVENT_READ
+WRITE = selectors.EVENT_WRITE
+
+#: Seconds that are waited at most at once: the system's own limit is some weeks.
+DAY = 24 * 3600.0
+
+_AGAIN = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR)
+
+
+class Loop:
+    """Calls back when a descriptor is ready, and `tick` when its deadline has come."""
+
+    def __init__(
+        self, tick: Callable[[float], Optional[float]], on_defect: Callable[[], None]
+    ) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._tick = tick
+        self._on_defect = on_defect
+        self.running = True
+
+    @staticmethod
+    def now() -> float:
+        """Seconds on the clock that every deadline is on."""
+        return time.monotonic()
+
+    def watch(self, fd: int, events: int, callback: Callable[[int], None]) -> None:
+        """Call `callback(events)` whenever `fd` is ready for `events`; 0 is never."""
+        try:
+            known = self._selector.get_key(fd)
+        except KeyError:
+            if events:
+                self._selector.register(fd, events, callback)
+            return
+        if not events:
+            self._selector.unregister(fd)
+        elif events != known.events:
+            self._selector.modify(fd, events, callback)
+
+    def run(self) -> None:
+        """Run until `running` is False. `tick` gets the time and returns its next deadline.
+
+        A defect in a callback must not take the kernel along: `on_defect` is called while it is
+        being handled, and the loop goes on without that descriptor.
+        """
+        while self.running:
+            try:
+                deadline = self._tick(self.now())
+            except Exception:
+                self._on_defect()
+                deadline = self.now() + 1.0
+            timeout = None if deadline is None else max(0.0, min(DAY, deadline - self.now()))
+            for key, events in self._selector.select(timeout) if self.running else ():
+                if key.fd not in self._selector.get_map():
+                    continue  # closed by one before it
+                try:
+                    key.data(events)
+                except Exception:
+                    self._on_defect()
+                    self.watch(key.fd, 0, key.data)
+
+
+class Connection:
+    """A socket that never blocks, with what could not be sent yet."""
+
+    def __init__(self, loop: Loop, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.loop = loop
+        self.socket = sock
+        self.is_closed = False
+        self._unsent: List[memoryview] = []
+        self._wants_room = False
+        self._reading = True
+        self._watch()
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether something waits until the socket takes it."""
+        return self._wants_room or bool(self._unsent)
+
+    def read(self, wanted: bool) -> None:
+        """Say whether `on_data` is wanted."""
+        if wanted != self._reading:
+            self._reading = wanted
+            self._watch()
+
+    def send(self, parts: List[bytes]) -> None:
+        """Send all of `parts`, now or as soon as the socket takes it."""
+        self._unsent.extend(memoryview(part) for part in parts if part)
+        self._flush()
+
+    def offer(self, data: bytes) -> int:
+        """Send what the socket takes of `data` at once; how much. `on_writable` tells of room."""
+        try:
+            sent = self.socket.send(data)
+        except OSError as error:
+            if error.errno not in _AGAIN:
+                self._broken()
+                return 0
+            sent = 0
+        self._wants_room = sent < len(data)
+        self._watch()
+        return sent
+
+    def close(self) -> None:
+        """Close; `on_closed` is not called."""
+        if not self.is_closed:
+            self.is_closed = True
+            self.loop.watch(self.socket.fileno(), 0, self._on_ready)
+            self.socket.close()
+
+    def on_data(self, data: bytes) -> None:
+        """Bytes came."""
+        raise NotImplementedError
+
+    def on_writable(self) -> None:
+        """Everything was sent, after something had to wait."""
+
+    def on_closed(self) -> None:
+        """The other side has closed, or the connection broke; it is closed here as well."""
+        raise NotImplementedError
+
+    def _watch(self) -> None:
+        if not self.is_closed:
+            events = (READ if self._reading else 0) | (WRITE if self.is_blocked else 0)
+            self.loop.watch(self.socket.fileno(), events, self._on_ready)
+
+    def _flush(self) -> None:
+        waited = bool(self._unsent)
+        while self._unsent:
+            try:
+                sent = self.socket.sendmsg(self._unsent[:16])
+            except OSError as error:
+                if error.errno not in _AGAIN:
+                    self._broken()
+                    return
+                break
+            while self._unsent and sent >= len(self._unsent[0]):
+                sent -= len(self._unsent.pop(0))
+            if sent:
+                self._unsent[0] = self._unsent[0][sent:]
+        if waited:
+            self._watch()
+
+    def _on_ready(self, events: int) -> None:
+        if events & WRITE:
+            self._wants_room = False
+            self._flush()
+            if not self._unsent and not self.is_closed:
+                self.on_writable()
+                self._watch()
+        if events & READ and not self.is_closed:
+            try:
+                data = self.socket.recv(256 * 1024)
+            except OSError as error:
+                if error.errno in _AGAIN:
+                    return
+                data = b""
+            if data:
+                self.on_data(data)
+            else:
+                self._broken()
+
+    def _broken(self) -> None:
+        if not self.is_closed:
+            self.close()
+            self.on_closed()

@@ -1,0 +1,197 @@
+"""What the kernel does and says, as its iopub tells: busy or idle, and output while away.
+
+The agent subscribes to iopub as any client does. While somebody listens it keeps only the last
+moments, in memory, because what a client that vanishes had not taken yet is then missing. While
+nobody listens the messages go to the file `outputs.jsonl`, a line of JSON each: "at" (time.time()),
+"header" and "parent" (the message's headers) and "content"; without buffers, and bounded: the
+oldest half goes. Lines with a "mark" stand between: "away"; "back", when somebody came; "resumed",
+when it was who had been there, who gets the same from the stream.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+
+from .kernel import Log, open_socket
+from .loop import Connection
+from .zmtp import HANDSHAKE, SUBSCRIBE, Subscriber
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable, List, Optional, Set, Tuple
+
+    from .kernel import Address
+    from .loop import Loop
+
+    Listener = Tuple[str, int]  # an attachment, and its stream
+
+FILE = "outputs.jsonl"
+
+#: What makes the output of a cell; the rest is status, and what widgets say to each other.
+KINDS = (
+    b'"stream"',
+    b'"display_data"',
+    b'"update_display_data"',
+    b'"execute_result"',
+    b'"execute_input"',
+    b'"error"',
+    b'"clear_output"',
+)
+
+#: Bytes that are remembered while somebody listens, and seconds by which a vanished listener may
+#: have missed them before it was last heard of.
+RECENT = 256 * 1024
+MARGIN = 0.1
+
+#: Seconds that what a new listener gets is kept as well: its subscription has yet to reach the
+#: kernel.
+SETTLE = 1.0
+
+
+class Outputs:
+    """The agent's ear at one kernel. `limit` is in bytes on disk; `on_activity` hears of changes of
+    `busy`, which is None while unknown, since `since` (time.time())."""
+
+    def __init__(self, loop: Loop, path: str, limit: int, on_activity: Callable[[], None]) -> None:
+        self.busy: Optional[bool] = None
+        self.since = time.time()
+        self.is_away = False
+        self._loop = loop
+        self._path = path
+        self._limit = limit
+        self._on_activity = on_activity
+        self._log: Optional[Log] = None
+        self._connection: Optional[Iopub] = None
+        self._running = b""  # the input that the kernel took last
+        self._recent: List[Tuple[float, bytes]] = []
+        self._recent_size = 0
+        self._listeners: Set[Listener] = set()
+        self._settles_at: Optional[float] = None
+
+    def listen_to(self, address: Address) -> None:
+        """The kernel's sockets are there."""
+        self.forget_kernel()
+        try:
+            self._connection = Iopub(self, self._loop, address)
+        except OSError:
+            return  # it has just ended: that will be told
+
+    def forget_kernel(self) -> None:
+        """The kernel has ended."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        self._set_busy(None)
+
+    def attend(self, listeners: Set[Listener], heard: float, now: float) -> Optional[float]:
+        """Say who listens now, and when one of them was heard last; the time to say it again."""
+        if not listeners:
+            self._settles_at = None
+            if not self.is_away and self._listeners:
+                self._go_away(heard)
+            return None
+        if self.is_away:
+            if listeners & self._listeners:
+                self._come_back("resumed")
+            elif self._settles_at is None:
+                self._settles_at = now + SETTLE
+            elif now >= self._settles_at:
+                self._come_back("back")
+        if not self.is_away:
+            self._settles_at = None
+            self._listeners = set(listeners)
+        return self._settles_at
+
+    def take(self, frames: List[bytes], now: float) -> None:
+        """The kernel has published a message."""
+        try:
+            start = frames.index(b"<IDS|MSG>") + 2
+            header, parent, _, content = frames[start : start + 4]
+        except ValueError:
+            return  # an iopub_welcome, or nothing of Jupyter's
+        if b'"status"' in header:
+            self._take_status(content)
+        elif any(kind in header for kind in KINDS) and content:
+            parts = (header, parent, content)
+            if b"\n" in header or b"\n" in parent or b"\n" in content:
+                parts = tuple(part.replace(b"\n", b" ") for part in parts)  # type: ignore[assignment]
+            line = b'{"at":%.3f,"header":%s,"parent":%s,"content":%s}\n' % (time.time(), *parts)
+            if b'"execute_input"' in header:
+                self._running = line
+            if self.is_away:
+                self._write(line)
+            else:
+                self._remember(now, line)
+
+    def _take_status(self, content: bytes) -> None:
+        if b'"busy"' in content:
+            self._set_busy(True)
+        elif b'"idle"' in content:
+            self._set_busy(False)
+
+    def _set_busy(self, busy: Optional[bool]) -> None:
+        if busy is not self.busy:
+            self.busy = busy
+            self.since = time.time()
+            self._on_activity()
+
+    def _remember(self, now: float, line: bytes) -> None:
+        self._recent.append((now, line))
+        self._recent_size += len(line)
+        if self._recent_size > RECENT:
+            while self._recent_size > RECENT // 2:
+                self._recent_size -= len(self._recent.pop(0)[1])
+
+    def _go_away(self, heard: float) -> None:
+        self.is_away = True
+        self._mark("away")
+        missed = [line for at, line in self._recent if at >= heard - MARGIN]
+        if self.busy and self._running not in missed:
+            missed.insert(0, self._running)  # whose output the rest is
+        for line in missed:
+            self._write(line)
+        self._recent.clear()
+        self._recent_size = 0
+
+    def _come_back(self, mark: str) -> None:
+        self.is_away = False
+        self._mark(mark)
+
+    def _mark(self, mark: str) -> None:
+        self._write(json.dumps({"at": time.time(), "mark": mark}).encode("ascii") + b"\n")
+
+    def _write(self, line: bytes) -> None:
+        if self._log is None:
+            try:
+                self._log = Log(self._path, self._limit // 2)
+            except OSError:
+                return  # the disk is full
+        self._log.write(line)
+
+
+class Iopub(Connection):
+    """The connection to the kernel's iopub. Raises OSError where the kernel is not there."""
+
+    def __init__(self, outputs: Outputs, loop: Loop, address: Address) -> None:
+        self._outputs = outputs
+        self._subscriber = Subscriber()
+        sock = open_socket(address)
+        try:
+            sock.connect(address)
+        except OSError:
+            sock.close()
+            raise
+        super().__init__(loop, sock)
+        self.send([HANDSHAKE])
+
+    def on_data(self, data: bytes) -> None:
+        now = self.loop.now()
+        was_ready = self._subscriber.is_ready
+        for frames in self._subscriber.feed(data):
+            self._outputs.take(frames, now)
+        if self._subscriber.is_ready and not was_ready:
+            self.send([SUBSCRIBE])
+
+    def on_closed(self) -> None:
+        """It ends, or speaks CURVE."""

@@ -1,0 +1,266 @@
+"""What is known of the kernels of this user on this host, on disk.
+
+Each kernel has a directory ~/.local/state/sshpyk/kernels/ID (0700) with `record.json`, which names
+the agent, its sockets and its token, and the connection file, the logs and the spool. Homes are
+shared between the nodes of a cluster, so a record says on which host and in which boot it holds.
+When a kernel has ended with nobody there to be told, or others may come back for it,
+`ID.ended.json` tells it for a week.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import time
+
+from .boot import Failed, answer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, List, Optional
+
+    Record = Dict[str, Any]
+
+KEEP_ENDED = 7 * 24 * 3600.0  # seconds
+
+RECORD = "record.json"
+ENDED = ".ended.json"
+STATUS = "status.sock"
+CONNECTION = "connection.json"
+
+KEYS = ("key", "signature_scheme", "curve_publickey", "curve_secretkey")
+
+#: How the directories of sockets begin, which are not beside the records.
+SOCKETS = "sshpyk-"
+
+
+def home() -> str:
+    """The user's home directory, with or without $HOME."""
+    path = os.path.expanduser("~")
+    return path if os.path.isabs(path) else "/"
+
+
+def state_directory() -> str:
+    """Where the kernels' directories are."""
+    base = os.environ.get("XDG_STATE_HOME") or os.path.join(home(), ".local", "state")
+    return os.path.join(base, "sshpyk", "kernels")
+
+
+def make_directory(id: str) -> str:
+    """The directory of a new kernel, private.
+
+    Raises `Failed` "not-writable" with the path and the system's reason.
+    """
+    state = state_directory()
+    path = os.path.join(state, id)
+    try:
+        os.makedirs(state, 0o700, exist_ok=True)
+        require_private(state)
+        os.mkdir(path, 0o700)
+    except OSError as error:
+        raise Failed("not-writable", path=error.filename or path, reason=error.strerror) from None
+    return path
+
+
+def require_private(path: str) -> None:
+    """Make sure that a directory is ours alone: no link, our owner, mode 0700.
+
+    Raises `Failed` "not-private".
+    """
+    status = os.lstat(path)
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+        raise Failed("not-private", path=path, owner=status.st_uid)
+    if status.st_mode & 0o077:
+        os.chmod(path, 0o700)
+
+
+def host_name() -> str:
+    """This node's name, which tells the login nodes behind one alias apart."""
+    return os.uname().nodename
+
+
+def boot_id() -> str:
+    """What changes when the host boots; empty where the system does not say."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def start_time(pid: int) -> Optional[str]:
+    """When process `pid` began, in the system's own terms: with the pid it names a process for
+    good. None where there is no such process."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+        # A zombie is dead: in a container nobody may come to bury it.
+        return None if fields[0] == b"Z" else fields[19].decode("ascii")
+    except (OSError, IndexError):
+        pass
+    try:
+        os.kill(pid, 0)  # systems without /proc
+    except ProcessLookupError:
+        return None
+    except OSError:
+        pass
+    return "" if not os.path.isdir("/proc/self") else None
+
+
+def write(path: str, record: Record) -> None:
+    """Write JSON: readers see the old file or the new one, and only the owner sees either.
+
+    Raises OSError.
+    """
+    temporary = f"{path}.{os.getpid()}"
+    try:
+        with open(os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
+            json.dump(record, file)
+        os.replace(temporary, path)
+    except OSError:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+        raise
+
+
+def read(path: str) -> Optional[Record]:
+    """What `write` wrote, or None where there is nothing of the kind."""
+    try:
+        with open(path, "rb") as file:
+            return parse(file.read())
+    except OSError:
+        return None
+
+
+def parse(data: bytes) -> Optional[Record]:
+    """The JSON object in `data`, or None where it is none."""
+    try:
+        record = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def is_alive(record: Record) -> Optional[bool]:
+    """Whether the agent of a record runs: None where only another node could tell."""
+    if record.get("host") != host_name():
+        return None
+    if record.get("boot_id") != boot_id():
+        return False
+    pid = record.get("agent_pid")
+    return isinstance(pid, int) and start_time(pid) == record.get("agent_start")
+
+
+def remove(directory: str) -> None:
+    """Take away a directory of ours and the files in it."""
+    try:
+        for name in os.listdir(directory):
+            os.unlink(os.path.join(directory, name))
+        os.rmdir(directory)
+    except OSError:
+        pass  # gone already, or not ours to mend
+
+
+def write_ended(id: str, why: str, exited: Optional[Record]) -> None:
+    """Leave word of a kernel that ended with nobody there to be told, if there is room for it."""
+    record = {"id": id, "why": why, "exited": exited, "at": time.time(), "host": host_name()}
+    try:
+        write(os.path.join(state_directory(), id + ENDED), record)
+    except OSError:
+        pass  # who asks is told that the agent is gone, which is true as well
+
+
+#: What is kept of a kernel that has ended, beside the word of it, as ID.NAME.
+KEPT = ("kernel.log", "agent.log", "outputs.jsonl")
+
+
+def keep_files(id: str) -> None:
+    """Keep the logs of a kernel that ends for those who come back for it."""
+    state = state_directory()
+    for name in KEPT:
+        try:
+            os.replace(os.path.join(state, id, name), os.path.join(state, f"{id}.{name}"))
+        except OSError:
+            pass  # there is none
+
+
+def read_ended(id: str) -> Optional[Record]:
+    """What `write_ended` left."""
+    return read(os.path.join(state_directory(), os.path.basename(id) + ENDED))
+
+
+def sweep() -> None:
+    """Remove what dead agents left behind on this node, and words older than a week."""
+    state = state_directory()
+    try:
+        names = os.listdir(state)
+    except OSError:
+        return
+    for name in names:
+        path = os.path.join(state, name)
+        if name.endswith((ENDED, *KEPT)):
+            try:
+                if time.time() - os.stat(path).st_mtime > KEEP_ENDED:
+                    os.unlink(path)
+            except OSError:
+                pass
+            continue
+        record = read(os.path.join(path, RECORD))
+        if record is not None and is_alive(record) is False:
+            write_ended(name, "its agent is gone", (record.get("kernel") or {}).get("exited"))
+            sockets = str(record.get("sockets"))
+            # Whatever a record says, only a directory that is called as ours are is emptied.
+            name = os.path.basename(sockets).lstrip(".")
+            if name.startswith(SOCKETS) and not os.path.islink(sockets):
+                remove(sockets)
+            remove(path)
+
+
+def all_ended() -> List[Record]:
+    """What is known of kernels that have ended."""
+    state = state_directory()
+    try:
+        names = sorted(os.listdir(state))
+    except OSError:
+        return []
+    found = (read(os.path.join(state, name)) for name in names if name.endswith(ENDED))
+    return [record for record in found if record is not None]
+
+
+def all_records() -> List[Record]:
+    """The records of all kernels whose agent is alive, or on another node."""
+    state = state_directory()
+    try:
+        names = sorted(os.listdir(state))
+    except OSError:
+        return []
+    found = (read(os.path.join(state, name, RECORD)) for name in names)
+    return [record for record in found if record is not None and is_alive(record) is not False]
+
+
+def find_session(name: str) -> Optional[Record]:
+    """The record of the kernel of the session `name`, if there is one."""
+    found = [record for record in all_records() if record.get("session") == name]
+    return found[0] if found else None
+
+
+def keys(record: Record) -> Dict[str, str]:
+    """The keys of a record's kernel, from its connection file."""
+    path = os.path.join(state_directory(), os.path.basename(str(record["id"])), CONNECTION)
+    connection = read(path) or {}
+    return {name: connection[name] for name in KEYS if name in connection}
+
+
+def run(request: Dict[str, Any]) -> None:
+    """The job "probe": is the agent of the kernel `id` there, and if not, what became of it?"""
+    sweep()
+    id = os.path.basename(request["id"])
+    record = read(os.path.join(state_directory(), id, RECORD))
+    answer(
+        host=host_name(),
+        boot_id=boot_id(),
+        record=record,
+        alive=is_alive(record) if record is not None else False,
+        ended=read_ended(id),
+    )

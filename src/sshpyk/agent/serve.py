@@ -1,0 +1,796 @@
+"""The agent: owns the kernel, carries its sockets to the clients, and does what they ask.
+
+States of a kernel's life, as the clients see them: starting → bound → exited, and by "start" from
+exited (or any) to starting again. The agent ends when a client says "end", when its lease has run
+out with no client in sight, or when the kernel has exited and nobody is attached.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import time
+import traceback
+from _operator import _compare_digest as compare_digest
+
+from ..wire import control
+from ..wire.carrier import Attachment
+from ..wire.control import AGENT, CHANNELS, MessageReader
+from ..wire.frames import WELCOME, Frame, ProtocolError
+from ..wire.stream import WINDOW, Stream
+from . import records
+from .boot import Failed, answer
+from .connections import CarrierConnection, KernelConnection
+from .kernel import Kernel, Log, Plan
+from .loop import READ, Loop
+from .outputs import FILE, Outputs
+from .peers import is_stranger, proof
+from .spool import Limits, Spool
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, List, Optional, Set
+
+#: The version of what is said on carriers. An agent is always of the version of the client that
+#: launched it; one that reattaches may be another.
+VERSION = 1
+
+#: Seconds between looks for the kernel's sockets while it starts up.
+LOOK = 0.01
+
+#: Seconds from SIGTERM to SIGKILL when the agent ends its kernel.
+GRACE = 2.0
+
+#: Seconds beyond the time of a launch in which the client says that it has succeeded.
+CONFIRM_WITHIN = 5.0
+
+#: Seconds that the last messages have to reach the client before the agent goes.
+FAREWELL = 3.0
+
+#: Seconds of silence after which a client counts as lost though its connection stands: it pings
+#: every five.
+LOST_AFTER = 15.0
+
+#: Seconds between looks, while nobody is attached, whether anybody could be.
+LOOK_FOR_PLACE = 10.0
+
+#: Seconds between two words to a client of what the kernel does.
+ACTIVITY_PAUSE = 0.1
+
+#: Connections that have not shown the token yet; more are closed at once.
+MAX_STRANGERS = 64
+
+#: Wrong tokens that are heard within so many seconds; then nobody's is looked at until they are
+#: over.
+MAX_TRIES, TRIES_WITHIN = 100, 60.0
+
+#: Attachments at once: each of them is a program that somebody has started.
+MAX_CLIENTS = 256
+
+#: The longest id of an attachment.
+MAX_ID = 64
+
+
+def drain(fd: int) -> None:
+    """Empty the pipe that signals write to; that it woke us is all it is for."""
+    os.read(fd, 4096)
+
+
+class Client:
+    """An attachment as the agent sees it: its carriers, and the kernel's side of its streams."""
+
+    def __init__(self, agent: Agent, id: str) -> None:
+        self.agent = agent
+        self.attachment = Attachment(id, keep=lambda: Spool(agent.limits))
+        self.carriers: Set[CarrierConnection] = set()
+        self.kernels: Dict[Stream, KernelConnection] = {}
+        self.silent_since: Optional[float] = None
+        self.has_left = False
+        self.heard = agent.loop.now()
+        self.watches = False  # whether it wants to know of busy and idle
+        self._messages = MessageReader()
+        self._control: Optional[Stream] = None
+
+    def attend(self, stream: Stream, now: float) -> None:
+        """A stream has changed: deliver, connect, close, send."""
+        if stream.channel == AGENT:
+            if self._control is None:
+                self._control = stream
+                self._tell_what_happened()
+            self._read_requests(stream, now)
+        elif stream.channel not in CHANNELS:
+            self._discard(stream)
+            raise ProtocolError("a stream of an unknown channel")
+        else:
+            self.connect(stream)
+            kernel = self.kernels.get(stream)
+            if kernel is not None:
+                kernel.flush(now)
+                if stream.peer_closed:
+                    kernel.close()
+                    self.kernels.pop(stream, None)
+        self.pump(stream, now)
+
+    def connect(self, stream: Stream) -> None:
+        """Connect a stream to the kernel, if there is one to connect to by now."""
+        kernel = self.agent.kernel
+        if stream in self.kernels or stream.is_closed:
+            return
+        if stream.is_ending:
+            # It closed before it was connected: ZMQ sends nothing before its peer has greeted, so
+            # what came are greetings.
+            while stream.peek():
+                stream.consume(len(stream.peek()), self.agent.loop.now())
+            return
+        if not kernel.bound:
+            return
+        try:
+            address = kernel.plan.addresses[stream.channel]
+            self.kernels[stream] = KernelConnection(self, stream, address)
+        except OSError:
+            # Between its exit and our hearing of it; the stream waits for the next one.
+            kernel.bound = False
+
+    def pump(self, stream: Stream, now: float) -> None:
+        """Send what the stream has to send on the carriers it has."""
+        for carrier in list(self.carriers):
+            if carrier.carrier in stream.carriers:
+                carrier.pump(now)
+
+    def kernel_closed(self, stream: Stream) -> None:
+        """The kernel closed its side; what it said before still reaches the client."""
+        self.kernels.pop(stream, None)
+        self.pump(stream, self.agent.loop.now())
+
+    def discard_done(self) -> None:
+        """Let go of the streams that are over."""
+        for stream in [s for s in self.attachment.streams.values() if s.done]:
+            self._discard(stream)
+
+    def forget_before(self, oldest: int) -> None:
+        """The client is done with the streams below `oldest`."""
+        for stream in self.attachment.forget_before(oldest):
+            self._discard(stream)
+
+    def _discard(self, stream: Stream) -> None:
+        carriers = stream.carriers[:]
+        self.attachment.discard(stream)
+        kernel = self.kernels.pop(stream, None)
+        if kernel is not None:
+            kernel.close()
+        for connection in [c for c in self.carriers if c.carrier in carriers]:
+            if not connection.carrier.streams and not connection.is_blocked:
+                connection.send(connection.carrier.drain(self.agent.loop.now(), 0))
+                # What it could not take at once waits; then the client closes it.
+                if not connection.is_blocked:
+                    self.carriers.discard(connection)
+                    connection.close()
+
+    def notify(self, type: str, **fields: Any) -> None:
+        """Send a control message."""
+        if self._control is not None:
+            self._control.write(control.encode(type, **fields))
+            self.pump(self._control, self.agent.loop.now())
+
+    def is_present(self, now: float) -> bool:
+        """Whether it is connected, as far as can be known."""
+        return bool(self.carriers) and not self.has_left and now < self.heard + LOST_AFTER
+
+    def _tell_what_happened(self) -> None:
+        """A kernel may be quicker than its client: bound, or dead, before this one was there."""
+        kernel = self.agent.kernel
+        if kernel.exited is not None:
+            self.notify("exited", **kernel.exited)
+        elif kernel.bound:
+            self.notify("bound", pid=kernel.pid)
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether control messages are still on the way to the client."""
+        control = self._control
+        return control is not None and bool(control.carriers) and control.unacknowledged > 0
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the client is away, or takes less than the kernel gives."""
+        streams = self.attachment.streams.values()
+        return not self.carriers or any(stream.unacknowledged > WINDOW for stream in streams)
+
+    @property
+    def may_read(self) -> bool:
+        """Whether the kernel should be read for this client: not where there is no room to keep
+        what it says. Whoever keeps up needs none, and goes on."""
+        return not self.agent.limits.full or not self.is_behind
+
+    def close(self) -> None:
+        """End everything that belongs to this client."""
+        for stream in list(self.attachment.streams.values()):
+            self._discard(stream)
+        for carrier in list(self.carriers):
+            carrier.close()
+        self.carriers.clear()
+
+    def _read_requests(self, stream: Stream, now: float) -> None:
+        while True:
+            data = stream.peek()
+            if not data:
+                break
+            stream.consume(len(data), now)
+            for message in self._messages.feed(data):
+                self.agent.handle(self, message)
+
+
+class Agent:
+    """One kernel's agent."""
+
+    def __init__(self, request: Dict[str, Any], kernel: Kernel, umask: int, attached: int) -> None:
+        self.kernel = kernel
+        self.id: str = request["id"]
+        self.token: str = request["token"]
+        self.persistent: bool = request["persistent"]
+        self.lease: float = request["lease"]
+        self.directory = kernel.plan.directory
+        self.sockets = kernel.plan.sockets
+        self.log = Log(os.path.join(self.directory, "agent.log"))
+        self._record_path = os.path.join(self.directory, records.RECORD)
+        self.limits = Limits(request["memory_limit"], request["spool_limit"], self.directory)
+        self.loop = Loop(self._tick, lambda: self.log.line("! " + traceback.format_exc()))
+        self.clients: Dict[str, Client] = {}
+        self.session: str = request.get("session") or ""
+        path = os.path.join(self.directory, FILE)
+        limit = request.get("outputs_limit", 16 * 1024 * 1024)
+        self.outputs = Outputs(self.loop, path, limit, self._activity)
+        self._listens = False  # whether `outputs` was told of this kernel
+        self._activity_at: Optional[float] = None
+        self._look_at = 0.0
+        self._parted = {"state": "detached", "since": time.time()}
+        self._request = request
+        self._umask = umask
+        self._attached = attached
+        self._strangers: Set[CarrierConnection] = set()
+        self._tries: List[float] = []  # when wrong tokens came
+        self._listeners: List[socket.socket] = []
+        self._listening: Dict[str, Any] = {}
+        self._restart: Optional[Dict[str, Any]] = None  # the "start" that waits for an exit
+        self._ending: Optional[str] = None  # why, once it ends
+        self._kill_at: Optional[float] = None
+        # A client that vanishes half-way through a launch leaves nothing, however it vanishes.
+        within = request.get("launch_timeout")
+        self._confirm_by = None if within is None else self.loop.now() + within + CONFIRM_WITHIN
+        self._gone_at: Optional[float] = None
+        self._enders: List[Any] = []  # (client, number) of the requests to end
+        self._told_full = False
+        self._is_paused = False
+        self._watch_kernel()
+        self._wake_on_signals()
+        self._listen("tcp" if request["streams"] == "tcp" else "unix")
+        self._listen_for_status()
+        self.loop.watch(0, READ, self._on_stdin)
+        self._stdin = b""
+        records.write(self._record_path, self._record())
+        self.log.line(f"= launched kernel {kernel.plan.spec.name} as process {kernel.pid}")
+        answer(
+            listening=self._listening,
+            host=records.host_name(),
+            boot_id=records.boot_id(),
+            kernel=self._describe(),
+        )
+
+    def run(self) -> None:
+        """Serve until the end."""
+        try:
+            self.loop.run()
+        finally:
+            if self.kernel.exited is None:
+                self.kernel.signal(signal.SIGKILL)
+            records.remove(self.sockets)
+            records.remove(self.directory)
+
+    # -- listening -------------------------------------------------------------------------------
+
+    def _listen(self, family: str) -> None:
+        """Listen on six sockets, one for each channel, so that each has a forward of its own."""
+        for channel in (*CHANNELS, AGENT):
+            if family == "unix":
+                sock = socket.socket(socket.AF_UNIX)
+                address: Any = os.path.join(self.sockets, channel + ".sock")
+                sock.bind(address)
+            else:
+                sock = socket.socket(socket.AF_INET)
+                sock.bind(("127.0.0.1", 0))
+                address = sock.getsockname()[1]
+            sock.listen(64)
+            sock.setblocking(False)
+            self._listeners.append(sock)
+            self._listening[channel] = address
+            self.loop.watch(sock.fileno(), READ, self._acceptor(sock))
+
+    def _listen_for_status(self) -> None:
+        """Tell whoever connects to `status.sock`, which only the user can, how the kernel is."""
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(os.path.join(self.sockets, records.STATUS))
+        listener.listen(16)
+        listener.setblocking(False)
+
+        def tell(events: int) -> None:
+            try:
+                sock, _ = listener.accept()
+                with sock:
+                    sock.setblocking(False)
+                    sock.sendall(json.dumps(self.status()).encode("ascii"))
+            except OSError:
+                pass
+
+        self._listeners.append(listener)
+        self.loop.watch(listener.fileno(), READ, tell)
+
+    def _acceptor(self, listener: socket.socket) -> Callable[[int], None]:
+        def accept(events: int) -> None:
+            try:
+                sock, _ = listener.accept()
+            except OSError:
+                return
+            if len(self._strangers) < MAX_STRANGERS and not is_stranger(sock):
+                self._strangers.add(CarrierConnection(self, sock))
+            else:
+                sock.close()
+
+        return accept
+
+    def greet(self, connection: CarrierConnection, payload: bytes) -> None:
+        """A carrier says who it is. Raises `ProtocolError` where it may not be here."""
+        try:
+            hello = json.loads(payload)
+            version, token = hello["version"], hello["token"]
+            id, generation, oldest = hello["attachment"], hello["generation"], hello["oldest"]
+            known, nonce = hello["known"], hello["nonce"]
+        except (ValueError, TypeError, KeyError, RecursionError):
+            raise ProtocolError("a hello that is none") from None
+        texts = all(isinstance(text, str) for text in (token, id, nonce)) and token.isascii()
+        if not texts or type(generation) is not int or type(oldest) is not int:
+            raise ProtocolError("a hello that is none")
+        now = self.loop.now()
+        self._tries = [at for at in self._tries if now < at + TRIES_WITHIN]
+        if len(self._tries) >= MAX_TRIES:
+            raise ProtocolError("too many wrong tokens came; none is looked at for a minute")
+        if not compare_digest(token, self.token):
+            self._tries.append(now)
+            raise ProtocolError("a hello with a wrong token")
+        if not 0 < len(id) <= MAX_ID:
+            raise ProtocolError("a hello that is none")
+        if version != VERSION:
+            raise ProtocolError(f"version {version!r:.20} of the protocol; this is {VERSION}")
+        if connection.client is not None:
+            raise ProtocolError("a second hello")
+        client = self.clients.get(id)
+        if client is None:
+            if known:
+                raise ProtocolError("an attachment that is no more")
+            if len(self.clients) >= MAX_CLIENTS:
+                raise ProtocolError(f"more than {MAX_CLIENTS} attachments")
+            client = self.clients[id] = Client(self, id)
+            self.log.line(f"= attachment {id[:8]} begins")
+        attachment = client.attachment
+        if generation < attachment.generation:
+            raise ProtocolError("a carrier of an earlier connection")
+        if generation > attachment.generation:
+            attachment.generation = generation
+            self.log.line(f"= attachment {id[:8]} connected, generation {generation}")
+            for old in list(client.carriers):
+                old.close()
+                self.carrier_closed(old)
+        self._strangers.discard(connection)
+        connection.client = client
+        connection.generation = generation
+        connection.carrier.attachment = attachment
+        client.carriers.add(connection)
+        client.silent_since = None
+        client.forget_before(oldest)
+        connection.carrier.send(Frame(WELCOME, payload=proof(self.token, nonce)))
+
+    def carrier_closed(self, connection: CarrierConnection) -> None:
+        """A carrier has gone."""
+        self._strangers.discard(connection)
+        client = connection.client
+        connection.carrier.lost()
+        if client is None or connection not in client.carriers:
+            return
+        client.carriers.discard(connection)
+        if not client.carriers:
+            client.silent_since = self.loop.now()
+            self._parted = {
+                "state": "detached" if client.has_left else "lost",
+                "since": time.time(),
+            }
+            self.log.line(f"= attachment {client.attachment.id[:8]} lost its last carrier")
+
+    # -- the launch session ----------------------------------------------------------------------
+
+    def _on_stdin(self, events: int) -> None:
+        data = os.read(0, 4096)
+        if not data:
+            self.end("the launch was given up")
+            self.loop.watch(0, 0, self._on_stdin)
+            return
+        *lines, self._stdin = (self._stdin + data).split(b"\n")
+        for line in lines:
+            if line == b"tcp":
+                self._listen("tcp")
+                self._write_record()
+                answer(listening=self._listening)
+            elif line == b"attached":
+                self._detach()
+
+    def _detach(self) -> None:
+        answer(attached=True)
+        self.loop.watch(0, 0, self._on_stdin)
+        null = os.open(os.devnull, os.O_RDWR)
+        for fd in (0, 1, 2):
+            os.dup2(null, fd)
+        os.close(null)
+        if self._attached >= 0:
+            os.write(self._attached, b"1")
+            os.close(self._attached)
+            self._attached = -1
+
+    # -- the kernel ------------------------------------------------------------------------------
+
+    def _watch_kernel(self) -> None:
+        kernel = self.kernel
+
+        def watch(fd: int) -> None:
+            def read(events: int) -> None:
+                if not kernel.read(fd):
+                    self._unwatch(fd)
+
+            self.loop.watch(fd, READ, read)
+
+        watch(kernel.output)
+        watch(kernel.errors)
+
+    def _unwatch(self, fd: int) -> None:
+        self.loop.watch(fd, 0, lambda events: None)
+
+    def _wake_on_signals(self) -> None:
+        reader, writer = os.pipe()
+        os.set_blocking(reader, False)
+        os.set_blocking(writer, False)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, lambda *_: self.end("it was told to stop (SIGTERM)"))
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        self.loop.watch(reader, READ, lambda events: drain(reader))
+
+    def _describe(self) -> Dict[str, Any]:
+        """What a client must know of the kernel."""
+        kernel = self.kernel
+        plan = kernel.plan
+        return {
+            "pid": kernel.pid,
+            "bound": kernel.bound,
+            "exited": kernel.exited,
+            "name": plan.spec.name,
+            "display_name": plan.spec.display_name,
+            "language": plan.spec.language,
+            "interrupt_mode": plan.spec.interrupt_mode,
+            "cwd": plan.cwd,
+            "home": records.home(),
+            "curve": plan.curve,
+        }
+
+    def _record(self) -> Dict[str, Any]:
+        """What those who look for this kernel on the host are told; not the kernel's secrets."""
+        return {
+            "id": self.id,
+            "host": records.host_name(),
+            "boot_id": records.boot_id(),
+            "agent_pid": os.getpid(),
+            "agent_start": records.start_time(os.getpid()),
+            "directory": self.directory,
+            "sockets": self.sockets,
+            "listening": self._listening,
+            "token": self.token,
+            "started_at": self.kernel.started_at,
+            "persistent": self.persistent,
+            "session": self.session,
+            "kernel": self._describe(),
+        }
+
+    def _write_record(self) -> None:
+        """Keep the record true; where the disk is full now, the one before has to do."""
+        try:
+            records.write(self._record_path, self._record())
+        except OSError as error:
+            self.log.line(f"! the record could not be written: {error}")
+
+    def _kernel_exited(self) -> None:
+        exited = dict(self.kernel.exited or {})
+        self.log.line(f"= kernel process {exited['pid']} exited: {exited}")
+        self._unwatch(self.kernel.output)
+        self._unwatch(self.kernel.errors)
+        self.kernel.close()
+        self.outputs.forget_kernel()
+        for client in self.clients.values():
+            client.notify("exited", **exited)
+        if self._restart is not None:
+            self._start(self._restart)
+        elif not self.clients and self._ending is None and self._attached < 0:
+            self.end("the kernel exited while nobody was attached")
+        else:
+            self._write_record()
+
+    def _start(self, restart: Dict[str, Any]) -> None:
+        """Start the kernel again, as a "start" request says."""
+        client, message = restart["client"], restart["message"]
+        self._restart = None
+        try:
+            request = message["kernel"] or self._request["kernel"]
+            plan = Plan(request, self.directory, self.sockets)
+            kernel = Kernel(plan, self._umask)
+            kernel.confirm()
+        except Failed as failed:
+            client.notify("failed", number=message["number"], error=failed.fields)
+            return
+        except (OSError, LookupError, TypeError, ValueError, AttributeError):
+            # A request that is none, or a host out of processes: the client shows this text.
+            error = {"error": "bug", "traceback": traceback.format_exc()}
+            client.notify("failed", number=message["number"], error=error)
+            return
+        self.kernel = kernel
+        self._is_paused = False
+        self._watch_kernel()
+        self._write_record()
+        self.log.line(f"= started kernel {plan.spec.name} again as process {kernel.pid}")
+        client.notify("done", number=message["number"], result=self._describe())
+
+    # -- requests --------------------------------------------------------------------------------
+
+    def handle(self, client: Client, message: Dict[str, Any]) -> None:
+        """Do what a control message asks for."""
+        number = message.get("number")
+        type = message["type"]
+        result: Dict[str, Any] = {}
+        if type == "start":
+            self._restart = {"client": client, "message": message}
+            if self.kernel.exited is not None:
+                self._start(self._restart)
+            else:
+                self.kernel.signal(signal.SIGKILL)
+            return
+        if type == "end":
+            self._enders.append((client, number))
+            self.end("a client ended it")
+            return
+        if type == "signal":
+            if not 0 < message["signum"] < signal.NSIG:
+                raise ProtocolError(f"signal {message['signum']:.3g}")
+            if self.kernel.exited is None:
+                self.kernel.signal(message["signum"])
+        elif type == "settings":
+            self._confirm_by = None
+            if not 0 <= message["lease"] < float("inf"):
+                raise ProtocolError("a lease that is no time")
+            self.persistent, self.lease = message["persistent"], message["lease"]
+            self._write_record()
+        elif type == "leave":
+            client.has_left = True
+        elif type == "watch":
+            client.watches = True
+            self._activity()
+        elif type == "state":
+            self._confirm_by = None  # somebody has attached
+            result = self._describe()
+        else:
+            raise ProtocolError(f"a {type} message from the client")
+        client.notify("done", number=number, result=result)
+
+    def _tick_spool(self) -> None:
+        """Where nothing more can be kept, and nobody takes it, pause the kernel: read on without
+        keeping and output is lost, read no more and ZMQ in the kernel throws it away."""
+        limits = self.limits
+        pause = limits.full and self._ending is None and self.kernel.exited is None
+        pause = pause and all(client.is_behind for client in self.clients.values())
+        if pause != self._is_paused:
+            self._pause(pause)
+        if pause and not self._told_full:
+            self._told_full = True
+            self._tell(
+                "the kernel is paused until the connection has caught up with its output, which "
+                f"can't be kept any more: on {records.host_name()} in {self.directory}, "
+                f"{limits.trouble}"
+            )
+        elif self._told_full and limits.disk_used == 0:
+            self._told_full = False
+            self._tell("the connection has caught up with the kernel's output, and it goes on")
+
+    def _pause(self, paused: bool) -> None:
+        self._is_paused = paused
+        if self.kernel.exited is None:
+            self.kernel.signal(signal.SIGSTOP if paused else signal.SIGCONT)
+
+    def _tell(self, text: str) -> None:
+        """Say something to the user, through all clients and the log."""
+        self.log.line("! " + text)
+        for client in self.clients.values():
+            client.notify("notice", text=text)
+
+    # -- time ------------------------------------------------------------------------------------
+
+    def _tick(self, now: float) -> Optional[float]:
+        deadlines: List[Optional[float]] = []
+        kernel = self.kernel
+        if kernel.exited is None and kernel.reap():
+            self._kernel_exited()
+        elif kernel.exited is None and not kernel.bound:
+            if kernel.check_bound():
+                self._kernel_bound(now)
+            else:
+                deadlines.append(now + LOOK)
+        for stranger in list(self._strangers):
+            if now >= stranger.expires:
+                stranger.refuse("no hello came")
+            else:
+                deadlines.append(stranger.expires)
+        for client in list(self.clients.values()):
+            self._tick_client(client, now, deadlines)
+        self._tick_spool()
+        self._tick_orphan(now, deadlines)
+        self._tick_outputs(now, deadlines)
+        if self._confirm_by is not None and self._ending is None:
+            if now >= self._confirm_by:
+                self.end("its launch was not confirmed")
+            deadlines.append(self._confirm_by)
+        self._tick_end(now, deadlines)
+        return min((d for d in deadlines if d is not None), default=None)
+
+    def _tick_orphan(self, now: float, deadlines: List[Optional[float]]) -> None:
+        """End where nobody could ever come back: our sockets and our record were removed."""
+        if self._ending is not None or any(client.carriers for client in self.clients.values()):
+            return
+        if now >= self._look_at:
+            self._look_at = now + LOOK_FOR_PLACE
+            if not any(map(os.path.lexists, (self.sockets, self._record_path))):
+                self.end("its directories are gone")
+                return
+        deadlines.append(self._look_at)
+
+    def _tick_outputs(self, now: float, deadlines: List[Optional[float]]) -> None:
+        present = [client for client in self.clients.values() if client.is_present(now)]
+        listeners = {
+            (client.attachment.id, stream.id)
+            for client in present
+            for stream in client.kernels
+            if stream.channel == "iopub"
+        }
+        if not present or any(client.watches for client in present):
+            self.listen()
+        heard = max((client.heard for client in self.clients.values()), default=now)
+        deadlines.append(self.outputs.attend(listeners, heard, now))
+        deadlines += [client.heard + LOST_AFTER for client in present]
+        if self._activity_at is not None and now >= self._activity_at:
+            self._activity_at = None
+            for client in present:
+                if client.watches:
+                    client.notify("activity", busy=self.outputs.busy, since=self.outputs.since)
+        deadlines.append(self._activity_at)
+
+    def listen(self) -> None:
+        """Hear what the kernel publishes: from when a client does, or nobody is there to.
+
+        Not before: a kernel welcomes the first subscriber only (`iopub_welcome`, JEP 65), and that
+        is to be the client.
+        """
+        kernel = self.kernel
+        if not self._listens and kernel.bound and not kernel.plan.curve:
+            self._listens = True
+            self.outputs.listen_to(kernel.plan.addresses["iopub"])
+
+    def _activity(self) -> None:
+        """What the kernel does has changed: say so soon, and not each time."""
+        if self._activity_at is None:
+            self._activity_at = self.loop.now() + ACTIVITY_PAUSE
+
+    def status(self) -> Dict[str, Any]:
+        """How the kernel is, for those who list the kernels of this host."""
+        now = self.loop.now()
+        clients = list(self.clients.values())
+        attached = sum(client.is_present(now) for client in clients)
+        silent = [client.silent_since for client in clients if client.silent_since is not None]
+        left = None
+        if not attached and silent and not self.persistent:
+            left = max(silent) + self.lease - now
+        return {
+            "attached": attached,
+            "parted": None if attached else self._parted,
+            "lease_left": left,
+            "spooled": self.limits.memory_used + self.limits.disk_used,
+            "busy": self.outputs.busy,
+            "busy_since": self.outputs.since,
+            "keeps_outputs": self.outputs.is_away,
+            "paused": self._is_paused,
+        }
+
+    def _kernel_bound(self, now: float) -> None:
+        self._write_record()
+        self._listens = False
+        for client in self.clients.values():
+            client.notify("bound", pid=self.kernel.pid)
+            for stream in list(client.attachment.streams.values()):
+                if stream.channel != AGENT:
+                    client.attend(stream, now)
+
+    def _tick_client(self, client: Client, now: float, deadlines: List[Optional[float]]) -> None:
+        due = client.attachment.next_deadline()
+        if due is not None and now >= due:
+            for carrier in list(client.carriers):
+                carrier.pump(now)
+            due = client.attachment.next_deadline()
+        if due is not None and due > now:
+            # What is due already waits for room on its carrier, which brings it by itself.
+            deadlines.append(due)
+        for kernel in list(client.kernels.values()):
+            kernel.read(client.may_read)
+        if client.silent_since is None:
+            return
+        expires = client.silent_since if client.has_left else client.silent_since + self.lease
+        if now >= expires:
+            self.log.line(f"= attachment {client.attachment.id[:8]} ends")
+            client.close()
+            del self.clients[client.attachment.id]
+            if self.clients:
+                return
+            if self.kernel.exited is not None:
+                self.end("the kernel exited while nobody was attached")
+            elif not client.has_left and not self.persistent:
+                self.end("its lease ran out")
+        else:
+            deadlines.append(expires)
+
+    # -- the end ---------------------------------------------------------------------------------
+
+    def end(self, why: str) -> None:
+        """Begin to end: the kernel first, then what it left, then the agent."""
+        if self._ending is None:
+            self._ending = why
+            self._restart = None
+            self.log.line(f"= ending: {why}")
+            self.kernel.signal(signal.SIGTERM)
+            self._pause(False)
+            self._kill_at = self.loop.now() + GRACE
+
+    def _tick_end(self, now: float, deadlines: List[Optional[float]]) -> None:
+        if self._ending is None:
+            return
+        if self._gone_at is None:
+            if self.kernel.exited is None:
+                if self._kill_at is not None and now >= self._kill_at:
+                    self.kernel.signal(signal.SIGKILL)
+                    self._kill_at = None
+                deadlines.append(self._kill_at)
+                return
+            self._leave_nothing()
+            self._gone_at = now + FAREWELL
+            for client, number in self._enders:
+                client.notify("done", number=number, result={})
+        if now >= self._gone_at or not any(client.has_unread for client in self.clients.values()):
+            self.loop.running = False
+        deadlines.append(self._gone_at)
+
+    def _leave_nothing(self) -> None:
+        """The kernel has exited: so go the sockets and the files."""
+        for listener in self._listeners:
+            self._unwatch(listener.fileno())
+            listener.close()
+        self._listeners.clear()
+        records.remove(self.sockets)
+        # Not of a kernel whose launch was given up, which nobody ever had.
+        is_told = self._confirm_by is None and self._attached < 0
+        is_told = is_told and (self.persistent or not self._enders)
+        if is_told:
+            records.keep_files(self.id)
+        records.remove(self.directory)
+        if is_told:
+            records.write_ended(self.id, str(self._ending), self.kernel.exited)
