@@ -1,0 +1,1 @@
+"""The OpenSSH client: its configuration, one way to run it, its master, and its complaints."""

@@ -1,0 +1,185 @@
+"""One way to run ssh: who calls gives arguments, and gets a result or an error."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shlex
+import shutil
+import signal
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import IO, NamedTuple
+
+from .. import errors
+
+#: What every ssh of ours is told, whatever the configuration says: never to ask anybody, no
+#: terminal, no command of the configuration's, and no forwards but ours.
+QUIET = (
+    "-o",
+    "BatchMode=yes",
+    "-o",
+    "RequestTTY=no",
+    "-o",
+    "RemoteCommand=none",
+    "-o",
+    "PermitLocalCommand=no",
+    "-o",
+    "ForwardX11=no",
+)
+
+
+#: What no host's name has, and a shell would obey where a ProxyCommand or `Match exec` of the
+#: configuration gets the name; ssh itself refuses them since OpenSSH 9.6.
+FORBIDDEN = frozenset("'`\"$\\;&<>|(){}")
+
+
+class Result(NamedTuple):
+    """How a command ended; `stderr` is text for people."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+@dataclass(frozen=True)
+class Destination:
+    """What ssh is told to reach a host.
+
+    `host` is any string that ssh takes; `ssh` and `ssh_config` are paths, None for the usual
+    ones; `node` is the very machine behind `host`, where that name stands for several.
+    """
+
+    host: str
+    ssh: str | None = None
+    ssh_config: str | None = None
+    node: str | None = None
+
+    def check(self) -> None:
+        """Raise a `SettingsError` where no ssh could be started with this."""
+        self.check_name()
+        if shutil.which(self.program) is None:
+            raise errors.NoSsh(ssh=self.program)
+        if self.ssh_config is not None and not os.path.isfile(self.config_path):
+            raise errors.NoSshConfig(path=self.config_path)
+
+    def check_name(self) -> None:
+        """Raise a `SettingsError` where `host` can't be one."""
+        if not self.host:
+            raise errors.NoHost()
+        user, _, name = self.host.rpartition("@")
+        strange = any(c.isspace() or not c.isprintable() for c in self.host)
+        if self.host.startswith("-") or name.startswith("-") or strange:
+            raise errors.SettingsError(
+                text=f"{self.host!r:.200} is not a host: it must not begin with - or contain "
+                "spaces. Set `ssh_host_alias` to what you would give to ssh."
+            )
+        if set(name) & FORBIDDEN or set(user) & FORBIDDEN - {"\\"} or len(self.host) > 512:
+            raise errors.SettingsError(
+                text=f"{self.host!r:.200} is not a host: the hostname contains invalid characters. "
+                "Set `ssh_host_alias` to what you would give to ssh."
+            )
+
+    @property
+    def program(self) -> str:
+        """The ssh program."""
+        return os.path.expanduser(self.ssh) if self.ssh else "ssh"
+
+    @property
+    def config_path(self) -> str:
+        """The absolute path of `ssh_config`."""
+        return os.path.abspath(os.path.expanduser(self.ssh_config or ""))
+
+    def argv(self, *options: str, command: str | None = None) -> list[str]:
+        """A command line: ssh, `options`, the host, and a command for its shell."""
+        words = [self.program]
+        if self.ssh_config is not None:
+            words += ["-F", self.config_path]
+        words += options
+        host = self.host
+        if self.node is not None:
+            user, at, _ = self.host.rpartition("@")
+            words += ["-J", self.host]
+            host = f"{user}{at}{self.node}"
+        words += ["--", host]
+        if command is not None:
+            words.append(command)
+        return words
+
+    def for_people(self, *options: str, program: str | None = "") -> str:
+        """The command with which a person tries the connection in a terminal.
+
+        `program` in place of ssh; None leaves only its arguments.
+        """
+        words = [] if program is None else [program or self.program]
+        words += ["-F", self.config_path] if self.ssh_config else []
+        return shlex.join([*words, *options, self.host])
+
+    def for_connect(self) -> str:
+        """The arguments of `sshpyk connect` for it."""
+        words = ["--ssh-config", self.config_path] if self.ssh_config else []
+        return shlex.join([*words, self.host])
+
+
+async def run(
+    argv: list[str],
+    *,
+    timeout: float,
+    stdin: bytes = b"",
+    environment: Mapping[str, str] | None = None,
+) -> Result:
+    """Run a command to its end and return how it ended; `environment` is added to ours.
+
+    Its output goes to files, because an ssh that ControlPersist has put in the background keeps
+    pipes open, and whoever reads them would wait for it. After `timeout` seconds, or when the
+    caller is cancelled, it is killed; then raises TimeoutError.
+    """
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        process = await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=out,
+            stderr=err,
+            start_new_session=True,
+            env={**os.environ, **environment} if environment else None,
+        )
+        try:
+            await asyncio.wait_for(_feed(process, stdin), timeout)
+        finally:
+            await end(process)
+        return Result(process.returncode or 0, _text(out), _text(err))
+
+
+async def _feed(process: asyncio.subprocess.Process, stdin: bytes) -> None:
+    assert process.stdin is not None
+    with contextlib.suppress(ConnectionError):
+        process.stdin.write(stdin)
+        await process.stdin.drain()
+        process.stdin.close()
+    await process.wait()
+
+
+async def end(process: asyncio.subprocess.Process) -> None:
+    """Kill a child that still runs, and wait for it, even when the caller is being cancelled.
+
+    The child leads a session of its own, and the whole of it goes: an ssh to a jump host, too.
+    """
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        # A master holds the other ends of its sessions' pipes for as long as something on the
+        # host does, and asyncio waits for pipes as well as for the process: so close these. Not
+        # the whole transport: that would reap the child behind the back of asyncio's watcher,
+        # which then warns of an unknown child and makes up an exit status.
+        for descriptor in range(3):
+            pipe = process._transport.get_pipe_transport(descriptor)  # type: ignore[attr-defined]  # nothing public has it
+            if pipe is not None:
+                pipe.close()
+        await asyncio.shield(process.wait())
+
+
+def _text(file: IO[bytes], limit: int = 1 << 20) -> str:
+    file.seek(0)
+    return file.read(limit).decode("utf-8", "replace")

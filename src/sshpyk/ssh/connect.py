@@ -1,0 +1,115 @@
+"""Making a master with a person at the terminal: passwords, codes, passphrases, host keys."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+import tempfile
+
+from .. import errors
+from . import askpass, complaints
+from .command import run
+from .master import Master
+
+#: How long a master stays idle that a person has made: typing a code twice a day is enough.
+PERSIST = "12h"
+
+#: Seconds that a master has to answer before it counts as dead.
+ANSWER_WITHIN = 5.0
+
+#: Seconds between looks whether somebody else has made the master meanwhile.
+LOOK_EVERY = 0.5
+
+#: A configuration may say yes, for programs such as ours.
+ASK = ("-o", "BatchMode=no")
+
+
+async def is_connected(master: Master) -> bool:
+    """Whether there is a master and the host answers through it. A dead one is removed."""
+    await master.prepare()
+    if master.identity() is None:
+        return False
+    with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
+        argv = master.session_argv("exit 0")
+        if (await run(argv, timeout=ANSWER_WITHIN)).status != 255:
+            return True
+    await master.retire()
+    return False
+
+
+async def connect(master: Master, *, keep: bool = False) -> list[str]:
+    """Make the master; ssh asks on the terminal what it needs to know.
+
+    With `keep`, secrets come from the keyring, and what a person types gets there; returns whose.
+    Raises `HostError`, or `SettingsError`.
+    """
+    await master.prepare()
+    if not keep:
+        await _run(master, {}, ASK)
+        return []
+    if not askpass.has_keyring():
+        raise errors.SettingsError(
+            text="The Python package keyring is missing: pip install 'sshpyk[keyring]'"
+        )
+    with askpass.environment(master.destination.host, askpass.PERSON) as environment:
+        try:
+            await _run(master, environment, ASK)
+        except BaseException:
+            askpass.forget(environment)
+            raise
+        return askpass.kept(environment)
+
+
+async def _run(master: Master, environment: dict[str, str], options: tuple[str, ...]) -> None:
+    """Run ssh on this terminal until it has gone into the background."""
+    # It goes there by itself, as ControlPersist says. Not with -f: then it would do so even where
+    # another process has made the master meanwhile, and stay for good with nothing to do.
+    argv = master.start_argv(*options, persist=PERSIST)
+    with tempfile.TemporaryFile() as file:
+        stderr = None if sys.stderr.isatty() else file
+        process = await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=asyncio.subprocess.DEVNULL,  # ssh asks on /dev/tty
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=stderr,
+            env={**os.environ, **environment},
+        )
+        try:
+            status = await _ended(process, master)
+        finally:
+            await asyncio.shield(_end(process))
+        file.seek(0)
+        said = file.read().decode("utf-8", "replace")
+    if master.identity() is None:
+        if stderr is None:
+            destination = master.destination
+            raise errors.NotLetIn(host=destination.host, connect=destination.for_connect())
+        if status == 0:
+            said += "ssh ended without leaving a master"
+        raise complaints.host_error(master.destination, said)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """End an ssh that still runs."""
+    if process.returncode is None:
+        # Killed, it would leave the terminal without an echo, as it is for a password.
+        process.terminate()
+        with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
+            await asyncio.wait_for(process.wait(), LOOK_EVERY)
+    if process.returncode is None:
+        process.kill()
+        await process.wait()
+
+
+async def _ended(process: asyncio.subprocess.Process, master: Master) -> int:
+    while True:
+        try:
+            return await asyncio.wait_for(process.wait(), LOOK_EVERY)
+        except (TimeoutError, asyncio.TimeoutError):
+            if master.identity() is not None:
+                # It may be this very ssh, which needs a moment to go into the background.
+                with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
+                    return await asyncio.wait_for(process.wait(), LOOK_EVERY)
+                return 0
