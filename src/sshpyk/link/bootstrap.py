@@ -1,0 +1,245 @@
+"""Running jobs of ours on a host where nothing is installed: the files travel on ssh's stdin."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import importlib.resources
+import json
+import re
+import zlib
+from typing import Any
+
+from .. import errors
+from ..agent.boot import MAGIC
+from ..ssh import complaints
+from ..ssh.command import end
+from ..ssh.master import Master
+
+#: The one line that the host's Python is told on its command line. It must mean the same to sh,
+#: bash, zsh, csh, tcsh and fish between single quotes: no quote, backslash, ! or newline in it.
+#: It must also run on Pythons too old for us, to be able to say so.
+FIRST_LINE = (
+    "import sys,zlib;"
+    "v=sys.version_info;"
+    'v<(3,8)and(sys.stdout.write("SSHPYK2-OLD %d.%d"%v[:2]),sys.exit(3));'
+    "sys.path[:]=[p for p in sys.path if p];"
+    "s=sys.stdin.buffer;"
+    "exec(zlib.decompress(s.read(int(s.readline(9)))))"
+)
+
+#: How a PYTHONHOME, $2, is lent to the Python that runs the agent, $1.
+LENDING = 'exec env "SSHPYK_PYTHONHOME=${PYTHONHOME-}" "PYTHONHOME=$2" "$1" -s -S -X utf8 -c "$3"'
+
+#: What follows: the module `sshpyk.agent.boot` comes to life, and takes care of the others.
+SECOND_LINES = """
+name = "sshpyk.agent.boot"
+boot = sys.modules[name] = type(sys)(name)
+exec(compile(sources[name], name, "exec"), boot.__dict__)
+boot.main(sources)
+"""
+
+#: Bytes of shell noise that are kept for an error message, and those of noise and answers after
+#: which no more are hoped for.
+KEPT_NOISE = 64 * 1024
+MOST_HEARD = 4 * 1024 * 1024
+
+#: What Python 2 says to the options that start the agent.
+PYTHON_2 = r"Unknown option: -I|-X is reserved for implementation"
+
+
+@functools.cache
+def package() -> bytes:
+    """The agent's files as the host's Python reads them, with their length in front."""
+    sources = {"sshpyk": ""}
+    for name in ("wire", "agent"):
+        folder = importlib.resources.files("sshpyk") / name
+        for file in folder.iterdir():
+            if file.name.endswith(".py"):
+                module = f"sshpyk.{name}.{file.name[:-3]}".removesuffix(".__init__")
+                sources[module] = file.read_text("utf-8")
+    data = zlib.compress(f"sources = {sources!r}\n{SECOND_LINES}".encode(), 9)
+    return b"%d\n" % len(data) + data
+
+
+def quote(text: str) -> str:
+    """`text` as one word for any of the shells: in single quotes, with each ' as '\\''.
+
+    Raises `SettingsError` where there is no such word.
+    """
+    if text.startswith("~/"):
+        return "~/" + (quote(text[2:]) if text[2:] else "")  # home is the host's to say
+    if re.search(r"[\x00-\x1f\x7f]", text):
+        raise errors.SettingsError(text=f"{text!r} has control characters, which no path has.")
+    if text.endswith("\\") or any(piece in text for piece in ("!", "\\'", "\\\\")):
+        # fish reads \\ and \' in single quotes, csh reads ! there.
+        raise errors.SettingsError(text=f"{text!r} has characters that shells read differently.")
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+def command_line(python: str, pythonhome: str | None = None) -> str:
+    """The command for the host's shell, which starts its Python on the files from stdin."""
+    # Isolated (-I) and without site (-S) it starts fastest, and nothing of the user's interferes.
+    if pythonhome is None:
+        return f"exec {quote(python)} -I -S -X utf8 -c {quote(FIRST_LINE)}"
+    # -I ignores PYTHONHOME, so here it can't be used. sh keeps what PYTHONHOME was for the kernel.
+    words = " ".join(map(quote, (python, pythonhome, FIRST_LINE)))
+    return f"exec sh -c {quote(LENDING)} sh {words}"
+
+
+class Session:
+    """A job that runs on the host, while it says something: use as `async with`.
+
+    Raises from `answer` what kept the job from answering, as one of `sshpyk.errors`.
+    """
+
+    def __init__(
+        self, master: Master, python: str, request: dict[str, Any], pythonhome: str | None = None
+    ) -> None:
+        self._master = master
+        self._python = python
+        self._request = request
+        self._pythonhome = pythonhome
+        self._process: asyncio.subprocess.Process
+        self._errors: asyncio.Task[None]
+        self._noise = b""
+        self._lines: list[bytes] = []  # that were not looked at yet
+        self._rest = b""  # what follows them, without an end
+        self._heard = 0
+        self._stderr = b""
+
+    async def __aenter__(self) -> Session:
+        argv = self._master.session_argv(command_line(self._python, self._pythonhome))
+        pipe = asyncio.subprocess.PIPE
+        self._process = await asyncio.create_subprocess_exec(
+            *argv, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
+        )
+        self._errors = asyncio.create_task(self._read_errors())
+        self._write(package() + json.dumps(self._request).encode("ascii") + b"\n")
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await end(self._process)
+        self._errors.cancel()
+        await asyncio.wait([self._errors])
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
+    def say(self, line: str) -> None:
+        """Tell the job something on its stdin."""
+        self._write(line.encode("ascii") + b"\n")
+
+    async def answer(self) -> dict[str, Any]:
+        """The next answer. Raises `RemoteError` or `HostError` where there will be none."""
+        assert self._process.stdout is not None
+        while True:
+            for number, line in enumerate(self._lines):
+                answer = _read(line)
+                if answer is not None:
+                    del self._lines[: number + 1]
+                    return self._checked(answer)
+            self._noise = (self._noise + b"\n".join([b"", *self._lines]))[-KEPT_NOISE:]
+            data = await self._process.stdout.read(65536)
+            if not data:
+                self._noise += b"\n" + self._rest
+                raise await self._no_answer()
+            self._heard += len(data)
+            if self._heard > MOST_HEARD:
+                raise self._strange("it prints without end:")
+            *self._lines, self._rest = (self._rest + data).split(b"\n")
+
+    def _write(self, data: bytes) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(data)
+
+    async def _read_errors(self) -> None:
+        assert self._process.stderr is not None
+        while data := await self._process.stderr.read(65536):
+            self._stderr = (self._stderr + data)[-KEPT_NOISE:]
+
+    @property
+    def noise(self) -> str:
+        """What came that is no answer, for people: the end of it."""
+        parts = (self._readable(self._noise)[-1000:], self._readable(self._stderr)[-2000:])
+        return "\n".join(parts).strip()
+
+    def _readable(self, noise: bytes) -> str:
+        """`noise` for people, and without what we sent: some programs echo it, keys and all."""
+        kernel = self._request.get("kernel", {})
+        secrets = (self._request.get("token"), kernel.get("key"), kernel.get("curve_secretkey"))
+        text = noise.decode("utf-8", "replace")
+        for sent in (FIRST_LINE, *secrets):
+            text = text.replace(sent, "…") if sent else text
+        lines = (line.rstrip() for line in text.split("\n") if "\ufffd" not in line)
+        return re.sub(r"[^\n\t -~\xa0-\U0010ffff]", "", "\n".join(lines)).strip()
+
+    def _checked(self, answer: dict[str, Any]) -> dict[str, Any]:
+        if "error" in answer:
+            command = self._master.destination.for_people()
+            raise errors.from_agent(self._host, answer, command=command, python=self._python)
+        return answer
+
+    async def _no_answer(self) -> errors.SshpykError:
+        """Why the job ended without a word."""
+        status = await self._process.wait()
+        await self._errors
+        stderr = self._stderr.decode("utf-8", "replace")
+        noise = self._noise.decode("utf-8", "replace")
+        old = re.search(r"SSHPYK2-OLD (\d+\.\d+)", noise)
+        if old or re.search(PYTHON_2, stderr):
+            return self._error(errors.PythonTooOld, version=old.group(1) if old else "2")
+        if status == 255:
+            if self._master.identity() is None:
+                return errors.ConnectionLost(host=self._host, details=self.noise)
+            error = complaints.host_error(self._master.destination, stderr)
+            if type(error) is not errors.HostError:
+                return error  # else the command's own status, on a host that was reached
+        # csh tells it by words alone.
+        program = re.escape(self._python.rpartition("/")[2])
+        missing = rf"{program}: (Command not found|Permission denied)"
+        if status in (126, 127) or re.search(missing, stderr):
+            return self._error(errors.PythonMissing, details=self.noise)
+        return self._strange(f"(exit status {status})")
+
+    def _strange(self, what: str) -> errors.SshpykError:
+        return self._error(errors.StrangeAnswer, details=f"{what}\n{self.noise}")
+
+    def _error(self, kind: type[errors.RemoteError], **fields: object) -> errors.RemoteError:
+        return kind(
+            host=self._host,
+            python=self._python,
+            command=self._master.destination.for_people(),
+            **fields,
+        )
+
+    @property
+    def _host(self) -> str:
+        return self._master.destination.host
+
+
+def _read(line: bytes) -> dict[str, Any] | None:
+    """The answer that a line is, or None where it is noise."""
+    if not line.startswith(MAGIC):
+        return None
+    try:
+        answer = json.loads(line[len(MAGIC) :])
+    except (ValueError, RecursionError):
+        return None
+    return answer if isinstance(answer, dict) else None
+
+
+async def ask(
+    master: Master,
+    python: str,
+    request: dict[str, Any],
+    *,
+    timeout: float,
+    pythonhome: str | None = None,
+) -> dict[str, Any]:
+    """Run a job that answers once; its answer. `timeout` in seconds, then TimeoutError."""
+
+    async def work() -> dict[str, Any]:
+        async with Session(master, python, request, pythonhome) as session:
+            return await session.answer()
+
+    return await asyncio.wait_for(work(), timeout)

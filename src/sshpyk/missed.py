@@ -1,0 +1,149 @@
+"""A kernel's output while nobody was attached: as text, and into the cells of a notebook.
+
+The agent keeps it as lines of JSON (`sshpyk.agent.outputs`). No I/O here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+Line = dict[str, Any]
+
+#: Where a notebook says up to when a kernel's output is in it already.
+METADATA = "sshpyk"
+
+
+def parse(data: bytes) -> list[Line]:
+    """The lines in `data`; what is none, such as one that a full disk has cut, is left out.
+
+    What came while the link was only away is left out too: it arrived by itself.
+    """
+    lines: list[Line] = []
+    begun = 0
+    for text in data.splitlines():
+        try:
+            line = json.loads(text)
+        except (ValueError, RecursionError):
+            continue
+        if not isinstance(line, dict) or not isinstance(line.get("at"), (int, float)):
+            continue
+        mark = line.get("mark")
+        if mark == "away":
+            begun = len(lines)
+        elif mark == "resumed":
+            del lines[begun:]
+            continue
+        elif not mark and not all(
+            isinstance(line.get(name), dict) for name in ("header", "parent", "content")
+        ):
+            continue
+        lines.append(line)
+    return lines
+
+
+def since_left(lines: list[Line]) -> list[Line]:
+    """Those since everybody left; none where somebody is there."""
+    marks = [number for number, line in enumerate(lines) if "mark" in line]
+    if not marks or lines[marks[-1]]["mark"] != "away":
+        return []
+    return lines[marks[-1] + 1 :]
+
+
+def text_of(line: Line) -> str:
+    """What a console would show of it."""
+    content = line.get("content") or {}
+    kind = (line.get("header") or {}).get("msg_type")
+    if kind == "stream":
+        return str(content.get("text", ""))
+    if kind == "error":
+        return "\n".join(map(str, content.get("traceback") or [content.get("evalue")])) + "\n"
+    if kind == "execute_input":
+        return f"\nIn [{content.get('execution_count')}]: {content.get('code', '')}\n"
+    if kind in ("display_data", "execute_result", "update_display_data"):
+        data = content.get("data") or {}
+        text = _joined(data.get("text/plain")) or f"<{', '.join(data)}>"
+        head = f"Out[{content.get('execution_count')}]: " if kind == "execute_result" else ""
+        return f"{head}{text}\n"
+    return ""
+
+
+def texts(lines: Iterable[Line]) -> Iterator[str]:
+    """The text of lines that have one."""
+    return (text for text in map(text_of, lines) if text)
+
+
+def collect(notebook: dict[str, Any], lines: list[Line], kernel_id: str) -> tuple[int, list[str]]:
+    """Put outputs into the cells whose code made them: how many, and the codes without a cell.
+
+    A cell is found by its text, and the notebook remembers what it has, so that nothing comes
+    twice. Changes `notebook`, JSON of nbformat 4.
+    """
+    known = notebook.setdefault("metadata", {}).setdefault(METADATA, {})
+    after = float(known.get(kernel_id, 0.0))
+    cells = [cell for cell in notebook.get("cells", []) if cell.get("cell_type") == "code"]
+    of_request: dict[str, dict[str, Any] | None] = {}
+    homeless: list[str] = []
+    count = 0
+    taken: set[int] = set()
+    for line in lines:
+        if "mark" in line:
+            continue
+        request = str(line["parent"].get("msg_id"))
+        content = line["content"]
+        if line["header"].get("msg_type") == "execute_input":
+            if request in of_request:
+                continue  # told again, because it went on when everybody left again
+            cell = _find(cells, str(content.get("code", "")), taken)
+            of_request[request] = cell
+            if cell is None:
+                homeless.append(str(content.get("code", "")))
+            else:
+                taken.add(id(cell))
+                cell["execution_count"] = content.get("execution_count")
+            continue
+        if line["at"] <= after:
+            continue
+        cell = of_request.get(request)
+        if cell is not None:
+            _add(cell, str(line["header"].get("msg_type")), content)
+            count += 1
+    if lines:
+        known[kernel_id] = max(after, max(line["at"] for line in lines))
+    return count, homeless
+
+
+def _find(cells: list[dict[str, Any]], code: str, taken: set[int]) -> dict[str, Any] | None:
+    """The cell with this text: of several alike each in its turn."""
+    alike = [cell for cell in cells if _joined(cell.get("source")).strip() == code.strip()]
+    return next((cell for cell in alike if id(cell) not in taken), alike[-1] if alike else None)
+
+
+def _add(cell: dict[str, Any], kind: str, content: dict[str, Any]) -> None:
+    outputs: list[dict[str, Any]] = cell.setdefault("outputs", [])
+    if kind == "clear_output":
+        outputs.clear()
+    elif kind == "stream":
+        name, text = content.get("name", "stdout"), str(content.get("text", ""))
+        last = outputs[-1] if outputs else {}
+        if last.get("output_type") == "stream" and last.get("name") == name:
+            last["text"] = _joined(last.get("text")) + text
+        else:
+            outputs.append({"output_type": "stream", "name": name, "text": text})
+    elif kind == "error":
+        names = ("ename", "evalue", "traceback")
+        outputs.append({"output_type": "error", **{name: content.get(name) for name in names}})
+    elif kind in ("display_data", "execute_result"):
+        output = {
+            "output_type": kind,
+            "data": content.get("data") or {},
+            "metadata": content.get("metadata") or {},
+        }
+        if kind == "execute_result":
+            output["execution_count"] = content.get("execution_count")
+        outputs.append(output)
+
+
+def _joined(text: Any) -> str:
+    return "".join(map(str, text)) if isinstance(text, list) else str(text or "")
