@@ -1,0 +1,162 @@
+"""The persistence file (0600): what another process needs to attach to a kernel that was left.
+
+It names the host as ssh was told it, so it works on any machine with the same ssh access.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import re
+import shlex
+import shutil
+import stat
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from jupyter_core.paths import jupyter_runtime_dir, secure_write
+
+from . import errors
+from .link import answers
+from .link.link import AgentAddress
+from .ssh.command import Destination
+
+PATTERN = "sshpyk-kernel-{}.json"
+VERSION = 2
+
+#: Characters of a file; ours have about a thousand.
+LARGEST = 1 << 20
+
+
+@dataclass
+class Persistence:
+    """Host, agent, and the kernel's keys: "key", "signature_scheme", and CURVE keys if any."""
+
+    destination: Destination
+    agent: AgentAddress
+    keys: dict[str, str]
+    kernel_id: str
+
+    def __repr__(self) -> str:
+        return f"<Persistence of {self.kernel_id} on {self.destination.host}>"
+
+    def destination_here(self, ssh: str | None, ssh_config: str | None) -> Destination:
+        """The destination on this machine, where the paths in the file may be another's.
+
+        `ssh` and `ssh_config` then come in their place; None for ssh's own.
+        """
+        there = self.destination
+        if shutil.which(there.program) is None:
+            there = replace(there, ssh=ssh)
+        if there.ssh_config is not None and not os.path.isfile(there.config_path):
+            there = replace(there, ssh_config=ssh_config)
+        return there
+
+    def write(self, path: str) -> None:
+        """Write the file, readable by its owner only."""
+        content = {
+            "version": VERSION,
+            "kernel_id": self.kernel_id,
+            "host": asdict(self.destination),
+            "agent": asdict(self.agent),
+            "keys": self.keys,
+        }
+        with secure_write(path) as file:
+            json.dump(content, file, indent=1)
+
+
+def default_path(kernel_id: str) -> str:
+    """Where the file of a kernel is when nobody says otherwise."""
+    name = PATTERN.format(re.sub(r"[^\w.-]", "_", kernel_id))
+    return os.path.join(jupyter_runtime_dir(), name)
+
+
+def find(name: str) -> str:
+    """The path of the file called `name`: a path, or a name, part of one or a pattern in the
+    current or Jupyter's runtime directory; of several the newest.
+
+    Raises `SettingsError`.
+    """
+    if os.path.isfile(os.path.expanduser(name)):
+        return os.path.abspath(os.path.expanduser(name))
+    patterns = [name, f"*{name}*", PATTERN.format(f"*{name}*")]
+    for directory in (os.getcwd(), jupyter_runtime_dir()):
+        for pattern in patterns:
+            found = [
+                path
+                for path in glob.glob(os.path.join(glob.escape(directory), pattern))
+                if path.endswith(".json")
+            ]
+            if found:
+                return max(found, key=os.path.getmtime)
+    raise errors.SettingsError(
+        text=f"There is no persistence file {name!r}, here or in {jupyter_runtime_dir()}."
+    )
+
+
+def read(path: str) -> Persistence:
+    """What `Persistence.write` wrote.
+
+    Raises `SettingsError` where the file is none of ours.
+    """
+    try:
+        # O_NONBLOCK: a pipe that somebody put there must not make us wait.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), encoding="utf-8") as file:
+            _check_owner(path, os.fstat(file.fileno()))
+            text = file.read(LARGEST + 1)
+        if len(text) > LARGEST:
+            raise ValueError(f"more than {LARGEST} characters")
+        content: Any = json.loads(text)
+        if content["version"] != VERSION:
+            raise ValueError(f"version {content['version']!r:.20}")
+        persistence = Persistence(
+            destination=Destination(**content["host"]),
+            agent=AgentAddress(**content["agent"]),
+            keys=dict(content["keys"]),
+            kernel_id=content["kernel_id"],
+        )
+        _check(persistence)
+    except OSError as error:
+        raise errors.SettingsError(text=f"{path} can't be read: {error.strerror}.") from None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise errors.SettingsError(
+            text=f"{path} is not a persistence file of this sshpyk: {type(error).__name__}, "
+            f"{error}. Files of sshpyk 1.25 name kernels that only it can attach to."
+        ) from None
+    return persistence
+
+
+def _check_owner(path: str, status: os.stat_result) -> None:
+    """Such a file names a program to run as ssh, so it must be nobody else's work."""
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("no regular file")
+    if status.st_uid not in (0, os.getuid()) or status.st_mode & 0o022:
+        raise errors.SettingsError(
+            text=f"{path} belongs to another user, or others can write it (user {status.st_uid}, "
+            f"mode {stat.S_IMODE(status.st_mode):o}), so it is not used. If it is yours: "
+            f"chmod 600 {shlex.quote(path)}"
+        )
+
+
+def _check(saved: Persistence) -> None:
+    """Raise ValueError where a field is of a wrong kind; `SettingsError` or `StrangeAgent` where
+    it can't be what it says."""
+    host, agent = saved.destination, saved.agent
+    texts = [host.host, agent.id, agent.token, agent.python, agent.node, agent.boot_id]
+    texts += [saved.kernel_id, *saved.keys, *saved.keys.values()]
+    texts += [text for text in (host.ssh, host.ssh_config, host.node) if text is not None]
+    for text in texts:
+        if not isinstance(text, str) or not text.isprintable():
+            raise ValueError(f"{text!r:.40} where a text should be")
+    if not re.fullmatch(r"[\w-]{1,64}", agent.id):
+        raise ValueError(f"the id {agent.id!r:.80}")
+    if agent.node and not answers.NODE.fullmatch(agent.node):
+        raise ValueError(f"the node {agent.node!r:.80}")
+    if not agent.python or agent.python.startswith("-"):
+        raise ValueError(f"the Python {agent.python!r:.80}")
+    secrets = [agent.token, *saved.keys.values()]
+    if not {"key", "signature_scheme"} <= set(saved.keys) or not "".join(secrets).isascii():
+        raise ValueError("no keys")
+    host.check_name()
+    answers.listening(host.host, agent.listening)

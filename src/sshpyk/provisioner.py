@@ -1,0 +1,522 @@
+"""Jupyter's side: a kernel provisioner that translates jupyter_client's hooks into calls of a link.
+
+The entry point is `sshpyk-provisioner` in the group `jupyter_client.kernel_provisioners`. The
+hooks and when they are called: jupyter_client's `KernelProvisionerBase` and `KernelManager`.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+import secrets
+import signal
+import sys
+import uuid
+import weakref
+from typing import Any
+
+import zmq
+from jupyter_client.connect import KernelConnectionInfo
+from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
+from jupyter_core.paths import jupyter_runtime_dir
+from traitlets import TraitError
+
+from . import errors, persistence
+from .link import pacing
+from .link.host import host
+from .link.link import AgentAddress, Link
+from .link.log import KernelLog
+from .link.thread import io_thread
+from .local import LocalSockets
+from .settings import Settings, check_names
+from .ssh.command import Destination
+from .wire.control import CHANNELS
+
+#: What jupyter_client gives to a provisioner, beside the settings of a kernel.json.
+GIVEN = frozenset({"kernel_id", "kernel_spec", "parent", "config", "log"})
+
+#: What a kernel gets of the variables that Jupyter hands to a start; the rest is this machine's.
+PASSED_ENV = ("JPY_SESSION_NAME", "KERNEL_*")
+
+
+class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[metaclass]  # it is a subclass
+    """Launches a kernel on another machine and manages its life."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        spec = kwargs.get("kernel_spec")
+        place = os.path.join(getattr(spec, "resource_dir", ""), "kernel.json")
+        # traitlets would only warn, where nobody reads it, and the kernel start with a default.
+        check_names(place, kwargs.keys() - GIVEN)
+        try:
+            super().__init__(**kwargs)
+        except TraitError as error:
+            raise errors.SettingsError(text=f"{place}: {error} Mend it there.") from None
+        self.link: Link | None = None
+        self._local: LocalSockets | None = None
+        self._has_process = False
+        self._is_leaving = False
+        self._is_held = False
+        self._is_attached = False  # to a kernel that was there, not launched by us
+        self._died = False
+        self.persistence_path = ""
+        self._launches = 0
+        self._log = KernelLog(self.log, str(self.kernel_id), self.ssh_host_alias)
+
+    @property
+    def host_name(self) -> str:
+        """The host as ssh is told it."""
+        return self.link.host.destination.host if self.link is not None else self.ssh_host_alias
+
+    # -- jupyter_client's questions --------------------------------------------------------------
+
+    @property
+    def has_process(self) -> bool:
+        """Whether there is a kernel to signal, wait for or shut down."""
+        return self._has_process
+
+    async def poll(self) -> int | None:
+        """None while the kernel runs or is out of sight, else its exit code. From memory."""
+        if self.link is None or self._is_leaving:
+            return 0
+        exited = self.link.exited
+        if exited is None:
+            return None
+        if exited.get("signum") is not None:
+            return -int(exited["signum"])
+        code = exited.get("code")
+        return 1 if code is None else int(code)
+
+    async def wait(self) -> int | None:
+        """The exit code, once the kernel has exited."""
+        link = self.link
+        if link is not None and not self._is_leaving:
+            await io_thread().run(link.exit_seen())
+        code = await self.poll()
+        self._has_process = False
+        return code
+
+    def get_shutdown_wait_time(self, recommended: float = 5.0) -> float:
+        """Seconds for all of a shutdown: half of it until SIGTERM, half until SIGKILL."""
+        own = self.shutdown_timeout if self.shutdown_timeout is not None else self.shutdown_time
+        return recommended if own is None else 2.0 * own
+
+    def get_stable_start_time(self, recommended: float = 10.0) -> float:
+        """Seconds after which a kernel that runs counts as started."""
+        return max(recommended, float(self.launch_timeout))
+
+    def resolve_path(self, path: str) -> str | None:
+        """`path` on the host, as the kernel would see it; None while there is no kernel."""
+        kernel = self.link.kernel if self.link is not None else {}
+        if not kernel:
+            return None
+        if path == "~" or path.startswith("~/"):
+            path = kernel["home"] + path[1:]
+        return os.path.normpath(os.path.join(kernel["cwd"], path))
+
+    async def get_provisioner_info(self) -> dict[str, Any]:
+        """What `load_provisioner_info` needs; JSON, but for the key, which the base class has
+        as bytes."""
+        info: dict[str, Any] = await super().get_provisioner_info()
+        if self.link is not None and self.link.kernel:
+            info["persistence_file"] = self._write_persistence()
+        return info
+
+    async def load_provisioner_info(self, provisioner_info: dict[str, Any]) -> None:
+        """Attach to that kernel at the next `launch_kernel`."""
+        await super().load_provisioner_info(provisioner_info)
+        self.existing = provisioner_info.get("persistence_file", "")
+
+    # -- start -----------------------------------------------------------------------------------
+
+    async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
+        """Look at what the start is given, bind the local sockets. Contacts nobody."""
+        given = kwargs.get("env")
+        kwargs = await super().pre_launch(**kwargs)
+        kwargs["env"] = self._passed_env(kwargs["env"], is_given=given is not None)
+        kwargs["cmd"] = ["ssh", self.ssh_host_alias, self.remote_kernel_name or "(local command)"]
+        if self.kernel_spec is not None:
+            # An interrupt comes to `send_signal` then, and the host's own kernelspec decides how
+            # it is done: a kernel that knows only signals would never see a message.
+            self.kernel_spec.interrupt_mode = "signal"
+        if self._local is not None and not self._local.are_there:
+            self._local.close()
+            self._local = None
+        if self._local is None:
+            self._local = self._bind()
+        elif self.parent is not None:
+            # The restarter has set them to 0, and clients may ask before the launch is done.
+            for channel, port in self._local.ports.items():
+                setattr(self.parent, f"{channel}_port", port)
+        # jupyter_client writes its connection file after the launch, and fails where it can't.
+        file = getattr(self.parent, "connection_file", "")
+        os.makedirs(os.path.dirname(file) or jupyter_runtime_dir(), 0o700, exist_ok=True)
+        return kwargs
+
+    def _bind(self) -> LocalSockets:
+        manager = self.parent
+        if manager is None:
+            return LocalSockets("tcp", "127.0.0.1", dict.fromkeys(CHANNELS, 0))
+        ports = {channel: int(getattr(manager, f"{channel}_port")) for channel in CHANNELS}
+        return LocalSockets(manager.transport, manager.ip, ports)
+
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
+        """Launch, attach, or start again in place; the connection info for local clients.
+
+        Raises one of `sshpyk.errors`, whose text is what JupyterLab shows. Only where the kernel
+        had died by itself it is logged instead, and `poll` goes on to say that it is dead.
+        """
+        assert self._local is not None
+        self._is_leaving = False
+        if self.session:
+            self.persistent = True
+        died, self._died = self._died, False
+        try:
+            if self.link is not None and not self.link.agent_is_gone:
+                await self._start_again(self.link, kwargs)
+            else:
+                await self._start(kwargs)
+        except BaseException as error:
+            # jupyter_client's restarter counts no attempt that raises, and would try for ever.
+            if died and isinstance(error, errors.SshpykError):
+                self._log.error("! the kernel could not be started again: %s", error)
+            else:
+                if self.link is None:
+                    self._local.close()
+                    self._local = None
+                raise
+        self._has_process = True
+        self.connection_info = self._connection_info()
+        if self.persistent and self.link is not None:
+            self._write_persistence()
+        return self.connection_info
+
+    async def _start(self, kwargs: dict[str, Any]) -> None:
+        old, self.link = self.link, None
+        if old is not None:
+            await io_thread().run(old.end())
+        made: list[Link] = []
+        try:
+            link = await io_thread().run(self._make_link(kwargs, made))
+            self._take_curve(link)
+        except BaseException:
+            # It may have succeeded in the very moment in which it was cancelled.
+            if made:
+                await io_thread().run(made[0].end())
+            raise
+        self.link = link
+        weakref.finalize(self, _abandon, link, os.getpid()).atexit = False
+
+    async def _make_link(self, kwargs: dict[str, Any], made: list[Link]) -> Link:
+        """On the I/O thread: launch, or attach to what `existing` names; the link, also in `made`
+        when it is connected."""
+        assert self._local is not None
+        self._is_attached = bool(self.existing)
+        if self.existing:
+            path = persistence.find(self.existing)
+            saved = persistence.read(path)
+            self.persistence_path = path
+            self._use_keys(saved.keys)
+            destination = saved.destination_here(self.ssh, self.ssh_config)
+            link = self._link_to(destination, saved.agent)
+            sockets = self._local.duplicates()
+            connecting = link.attach(sockets, timeout=self.launch_timeout)
+        else:
+            destination = Destination(self.ssh_host_alias, self.ssh, self.ssh_config)
+            destination.check()
+            agent = AgentAddress(self._new_id(), secrets.token_hex(32), self._python)
+            link = self._link_to(destination, agent)
+            request = {
+                "do": "launch",
+                "session": self.session,
+                "persistent": self.persistent,
+                "outputs_limit": self.outputs_limit,
+                "lease": self.lease,
+                "memory_limit": self.memory_limit,
+                "spool_limit": self.spool_limit,
+                "kernel": self._kernel_request(kwargs),
+            }
+            sockets = self._local.duplicates()
+            connecting = link.launch(request, sockets, timeout=self.launch_timeout)
+        try:
+            await connecting
+        except BaseException:
+            for sock in sockets.values():
+                sock.close()
+            raise
+        made.append(link)
+        if not self.existing:
+            link.ends_kernel = not self.persistent
+        if link.found_keys is not None:
+            self._is_attached = True
+            self._use_keys(link.found_keys)
+        return link
+
+    def _link_to(self, destination: Destination, agent: AgentAddress) -> Link:
+        """On the I/O thread: a link with this kernel's settings."""
+        found = host(destination)
+        if self.ssh_verbose is not None:
+            found.master.verbose, found.master.say = self.ssh_verbose, self._log.info
+        link = Link(found, agent, self._log)
+        link.streams.limits = pacing.of_server(self.parent)
+        return link
+
+    async def _start_again(self, link: Link, kwargs: dict[str, Any]) -> None:
+        assert self._local is not None
+        sockets = self._local.duplicates()
+        # A kernel that somebody else launched starts again as it was launched.
+        request = {} if self._is_attached else self._kernel_request(kwargs)
+        # As with a local kernel: alive from when its process is there, not only its sockets.
+        self._has_process = True
+
+        async def work() -> None:
+            await link.streams.listen(sockets)
+            await link.start_again(request, timeout=self.launch_timeout)
+
+        await io_thread().run(work())
+        self._take_curve(link)
+
+    @property
+    def _python(self) -> str:
+        # A command of this machine's (an empty config, over ssh to loopback) has its Python.
+        return self.remote_python or ("python3" if self.remote_kernel_name else sys.executable)
+
+    def _new_id(self) -> str:
+        self._launches += 1
+        if self._launches == 1 and re.fullmatch(r"[\w-]{8,64}", str(self.kernel_id)):
+            return str(self.kernel_id)
+        return str(uuid.uuid4())
+
+    def _kernel_request(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The "kernel" object of a request: how to start the kernel, for `agent.kernel.Plan`."""
+        spec = self.kernel_spec
+        own = spec is not None and not self.remote_kernel_name
+        env = {**(spec.env if spec is not None else {}), **self.env}
+        return {
+            "kernel_name": self.remote_kernel_name or "local command",
+            "spec": self._own_spec() if own else None,
+            "env": env,
+            "literal_env": kwargs["env"],
+            "local_env": _named_in(env),
+            "cwd": _places(kwargs.get("cwd")),
+            "remote_cwd": self.remote_cwd,
+            "setup": self.setup_lines,
+            "login_shell": self.login_shell,
+            "extra_arguments": [str(word) for word in kwargs.get("extra_arguments") or []],
+            "launcher_pythonhome": self.remote_pythonhome or None,
+            "pythonhome": self.remote_kernel_pythonhome or None,
+            **self._keys(),
+        }
+
+    def _own_spec(self) -> dict[str, Any]:
+        """This machine's kernelspec, for the host to run."""
+        content: dict[str, Any] = self.kernel_spec.to_dict()
+        argv = list(content["argv"])
+        if argv[0] in ("python", "python3", f"python3.{sys.version_info[1]}"):
+            argv[0] = sys.executable  # as jupyter_client does
+        resources = self.kernel_spec.resource_dir
+        content["argv"] = [word.replace("{resource_dir}", resources) for word in argv]
+        content["env"] = {}  # it is in the request's
+        return content
+
+    def _passed_env(self, env: dict[str, str], *, is_given: bool) -> dict[str, str]:
+        patterns = [*(PASSED_ENV if is_given else ()), *self.send_env]
+        return {
+            name: value
+            for name, value in env.items()
+            if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+        }
+
+    # -- keys ------------------------------------------------------------------------------------
+
+    def _keys(self) -> dict[str, str]:
+        """The kernel's keys: HMAC, and CURVE where the manager's policy asks for it."""
+        manager = self.parent
+        if manager is None:
+            return {"key": secrets.token_hex(32), "signature_scheme": "hmac-sha256"}
+        keys = {
+            "key": manager.session.key.decode("ascii"),
+            "signature_scheme": manager.session.signature_scheme,
+        }
+        if getattr(manager, "transport_encryption", "disabled") != "disabled":
+            if manager.curve_publickey is None:
+                public, secret = zmq.curve_keypair()
+            else:
+                # As after a restart: clients hold the keys there are.
+                public, secret = manager.curve_publickey, manager.curve_secretkey
+            keys["curve_publickey"] = public.decode("ascii")
+            keys["curve_secretkey"] = secret.decode("ascii")
+            self._curve_keys = (public, secret)
+        return keys
+
+    _curve_keys: tuple[bytes, bytes] | None = None
+
+    def _take_curve(self, link: Link) -> None:
+        """Have clients encrypt where the kernel does, as the host's kernelspec says it can."""
+        manager = self.parent
+        if manager is None or self._curve_keys is None:
+            return
+        if link.kernel.get("curve"):
+            manager.curve_publickey, manager.curve_secretkey = self._curve_keys
+        elif manager.transport_encryption == "required":
+            raise errors.NoCurve(name=link.kernel.get("name"), host=self.ssh_host_alias)
+
+    def _use_keys(self, keys: dict[str, str]) -> None:
+        """Take the keys of a kernel that runs already."""
+        manager = self.parent
+        if manager is not None:
+            manager.session.key = keys["key"].encode("ascii")
+            manager.session.signature_scheme = keys["signature_scheme"]
+            if "curve_publickey" in keys:
+                manager.curve_publickey = keys["curve_publickey"].encode("ascii")
+                manager.curve_secretkey = keys["curve_secretkey"].encode("ascii")
+
+    def _connection_info(self) -> KernelConnectionInfo:
+        assert self._local is not None
+        info: KernelConnectionInfo = {"transport": self._local.transport, "ip": self._local.ip}
+        for channel, port in self._local.ports.items():
+            info[f"{channel}_port"] = port  # type: ignore[literal-required]  # a TypedDict
+        manager = self.parent
+        if manager is not None:
+            info["key"] = manager.session.key
+            info["signature_scheme"] = manager.session.signature_scheme
+            if getattr(manager, "curve_publickey", None) is not None:  # since jupyter_client 8.9
+                info["curve_publickey"] = manager.curve_publickey.decode("ascii")
+                info["curve_secretkey"] = manager.curve_secretkey.decode("ascii")
+        return info
+
+    # -- signals ---------------------------------------------------------------------------------
+
+    async def send_signal(self, signum: int) -> None:
+        """Send a signal to the kernel's process group; an interrupt in the way the kernel takes.
+
+        Never waits for the network: where the link is away it is done once it is back.
+        """
+        link = self.link
+        if link is None or signum == 0:
+            return
+        if signum == signal.SIGINT:
+            if self.persistent and getattr(self.parent, "shutting_down", False):
+                # jupyter_client interrupts before it shuts down, and sends its shutdown_request
+                # before it tells us whether this is a restart. If it is not, the kernel and its
+                # job go on: so nothing of either may get through until we know.
+                await self._hold(True)
+                return
+            if link.kernel.get("interrupt_mode") == "message" and self.parent is not None:
+                self._send_interrupt_request()
+                return
+        await io_thread().run(link.signal(signum))
+
+    def _send_interrupt_request(self) -> None:
+        manager: Any = self.parent
+        message = manager.session.msg("interrupt_request", content={})
+        manager._connect_control_socket()
+        manager.session.send(manager._control_socket, message)
+
+    async def _hold(self, held: bool) -> None:
+        link = self.link
+        if link is not None and self._is_held != held:
+            self._is_held = held
+
+            async def hold() -> None:
+                link.streams.hold_control(held)
+
+            await io_thread().run(hold())
+
+    async def shutdown_requested(self, restart: bool = False) -> None:
+        """The manager has sent a shutdown_request, which a persistent kernel must not see."""
+        if not self.persistent:
+            return
+        if restart:
+            if self.link is not None:
+                await io_thread().run(self.link.signal(signal.SIGINT))
+            await self._hold(False)
+        else:
+            self._is_leaving = True
+
+    async def terminate(self, restart: bool = False) -> None:
+        """SIGTERM to the kernel's process group."""
+        await self._end_process(signal.SIGTERM)
+
+    async def kill(self, restart: bool = False) -> None:
+        """SIGKILL to the kernel's process group."""
+        self._died = await self.poll() is not None
+        await self._end_process(signal.SIGKILL)
+
+    async def _end_process(self, signum: int) -> None:
+        if self.link is None or self._is_leaving:
+            return
+        if self.persistent and self._is_held and self.link.exited is None:
+            # "now", of which only `cleanup` will tell whether it is a restart; then `_start_again`
+            # ends the kernel.
+            self._is_leaving = True
+            return
+        await io_thread().run(self.link.signal(signum))
+
+    async def cleanup(self, restart: bool = False) -> None:
+        """After a shutdown: end the agent, or leave it; before a restart keep everything."""
+        if restart:
+            await self._hold(False)
+            return
+        link, self.link = self.link, None
+        self._has_process = False
+        if link is not None:
+            if self._is_leaving:
+                self._write_persistence(link)
+                await io_thread().run(link.leave())
+            else:
+                await io_thread().run(link.end())
+                if self.persistence_path and os.path.exists(self.persistence_path):
+                    os.unlink(self.persistence_path)
+        if self._local is not None:
+            self._local.close()
+            self._local = None
+
+    # -- persistence -----------------------------------------------------------------------------
+
+    def _write_persistence(self, link: Link | None = None) -> str:
+        """Write the persistence file; its path."""
+        link = link or self.link
+        assert link is not None
+        if not self.persistence_path:
+            path = self.persistent_file or persistence.default_path(str(self.kernel_id))
+            self.persistence_path = os.path.abspath(os.path.expanduser(path))
+        keys = {
+            name: value.decode("ascii") if isinstance(value, bytes) else str(value)
+            for name, value in self.connection_info.items()
+            if name in ("key", "signature_scheme", "curve_publickey", "curve_secretkey")
+        }
+        saved = persistence.Persistence(
+            link.host.destination, link.agent, keys, str(self.kernel_id)
+        )
+        saved.write(self.persistence_path)
+        return self.persistence_path
+
+
+def _abandon(link: Link, process: int) -> None:
+    """The provisioner is gone and nobody has called `cleanup` (jupyter_server does not for a
+    kernel that died too often): say goodbye for it, unless this is a fork of its process."""
+    if os.getpid() == process:
+        io_thread().submit(link.end() if link.ends_kernel else link.leave())
+
+
+def _named_in(templates: dict[str, str]) -> dict[str, str]:
+    """Local values of the variables that templates name, in case the host has none."""
+    names = re.findall(r"\$\{?([A-Za-z_]\w*)", " ".join(templates.values()))
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
+def _places(cwd: object) -> list[str]:
+    """Where the kernel may start on the host for the local directory `cwd`, the best first.
+
+    None stands for this process's own, where a local kernel would start (`jupyter console`).
+    Relative ones are relative to the host's home.
+    """
+    try:
+        path = os.path.abspath(str(cwd or "."))
+    except FileNotFoundError:  # this process's own directory was removed
+        return []
+    home = os.path.expanduser("~")
+    if path == home or path.startswith(home.rstrip("/") + "/"):
+        return [os.path.relpath(path, home)]
+    return [path]
