@@ -1,0 +1,205 @@
+"""A Jupyter Server in a process of its own, and what a browser does with it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import websocket
+
+from tests.lab.kernels import PATIENCE
+
+
+class Server:
+    """A server on a free loopback port, with the environment's Jupyter directories.
+
+    `options` are for its command line. Gives `pid`, `port`, and `log`, what it says.
+    """
+
+    def __init__(self, root: Path, *options: str) -> None:
+        self.log = root / "server.log"
+        self._token = secrets.token_hex(16)
+        command = [sys.executable, "-m", "jupyter_server", "--ip=127.0.0.1", "--port=0"]
+        command += ["--no-browser", "--allow-root", f"--ServerApp.root_dir={root}", *options]
+        self._process = subprocess.Popen(
+            command,
+            env={**os.environ, "JUPYTER_TOKEN": self._token},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self.pid = self._process.pid
+        self.port = 0
+        self._is_up = threading.Event()
+        self._reading = threading.Thread(target=self._read, daemon=True)
+        self._reading.start()
+        try:
+            assert self._is_up.wait(PATIENCE), self.log.read_text()
+            assert self.port, self.log.read_text()
+            while not self._answers():  # it says so before it listens
+                assert self._process.poll() is None, self.log.read_text()
+        except BaseException:
+            self.close()
+            raise
+
+    def _read(self) -> None:
+        assert self._process.stderr is not None
+        with self._process.stderr as said, open(self.log, "w", buffering=1) as log:
+            for line in said:
+                log.write(line)
+                if found := re.search(r"http://127\.0\.0\.1:(\d+)/", line):
+                    self.port = int(found[1])
+                    self._is_up.set()
+        self._is_up.set()  # or never will be
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End it as a person would, and its kernels with it."""
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(PATIENCE)
+        finally:
+            self._process.kill()
+            self._process.wait()
+            self._reading.join()
+
+    def _answers(self) -> bool:
+        try:
+            return self.call("GET", "status")[0] == 200
+        except ConnectionRefusedError:
+            return False
+
+    def call(self, method: str, path: str, content: object = None) -> tuple[int, Any]:
+        """One request below /api: the status and the answer."""
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        with contextlib.closing(connection):
+            headers = {"Authorization": f"token {self._token}"}
+            body = None if content is None else json.dumps(content)
+            connection.request(method, f"/api/{path}", body, headers)
+            response = connection.getresponse()
+            text = response.read()
+            return response.status, json.loads(text) if text else None
+
+    def start_kernel(self, name: str, **model: Any) -> str:
+        """Start a kernel; its id."""
+        status, answer = self.call("POST", "kernels", {"name": name, **model})
+        assert status == 201, answer
+        identifier: str = answer["id"]
+        return identifier
+
+    def act(self, kernel: str, action: str) -> None:
+        """ "interrupt" or "restart" a kernel."""
+        status, answer = self.call("POST", f"kernels/{kernel}/{action}")
+        assert status in (200, 204), answer
+
+    def shut_down(self, kernel: str) -> None:
+        """Shut a kernel down."""
+        status, answer = self.call("DELETE", f"kernels/{kernel}")
+        assert status == 204, answer
+
+    def connect(self, kernel: str) -> Notebook:
+        """A notebook that is open on a kernel."""
+        session = uuid.uuid4().hex
+        url = f"ws://127.0.0.1:{self.port}/api/kernels/{kernel}/channels?session_id={session}"
+        header = [f"Authorization: token {self._token}"]
+        return Notebook(websocket.create_connection(url, PATIENCE, header=header), session)
+
+
+@dataclass
+class Cell:
+    """What came of a cell: the reply's content, and the outputs' types and contents in order."""
+
+    reply: dict[str, Any] = field(default_factory=dict)
+    outputs: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """What it printed."""
+        return "".join(content["text"] for type, content in self.outputs if type == "stream")
+
+
+class Notebook:
+    """One websocket to a kernel's channels."""
+
+    def __init__(self, socket: websocket.WebSocket, session: str) -> None:
+        self._socket = socket
+        self._session = session
+
+    def __enter__(self) -> Notebook:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._socket.close()
+
+    def send(self, channel: str, type: str, content: dict[str, Any]) -> str:
+        """Send a message; its id."""
+        header = {
+            "msg_id": uuid.uuid4().hex,
+            "msg_type": type,
+            "session": self._session,
+            "username": "tester",
+            "version": "5.3",
+        }
+        message = {"header": header, "parent_header": {}, "metadata": {}, "content": content}
+        self._socket.send(json.dumps({**message, "channel": channel, "buffers": []}))
+        return header["msg_id"]
+
+    def receive(self) -> dict[str, Any]:
+        """The next message."""
+        message: dict[str, Any] = json.loads(self._socket.recv())
+        return message
+
+    def until(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """Read on to the first message that is `wanted`."""
+        while not wanted(message := self.receive()):
+            pass
+        return message
+
+    def run(
+        self, code: str, *, answer: str | None = None, on_text: Callable[[str], None] | None = None
+    ) -> Cell:
+        """Run a cell to its end: its reply, and the kernel idle again.
+
+        `answer` is what the user types when asked; `on_text` is called with what is printed.
+        """
+        content = {"code": code, "silent": False, "store_history": True, "stop_on_error": True}
+        sent = self.send("shell", "execute_request", {**content, "allow_stdin": True})
+        cell = Cell()
+        is_idle = False
+        while not (is_idle and cell.reply):
+            message = self.receive()
+            if message["parent_header"].get("msg_id") != sent:
+                continue
+            type, content = message["msg_type"], message["content"]
+            if type == "execute_reply":
+                cell.reply = content
+            elif type == "input_request":
+                assert answer is not None, content
+                self.send("stdin", "input_reply", {"value": answer})
+            elif type == "status":
+                is_idle = content["execution_state"] == "idle"
+            elif type != "execute_input":
+                cell.outputs.append((type, content))
+                if type == "stream" and on_text is not None:
+                    on_text(content["text"])
+        return cell

@@ -1,0 +1,142 @@
+"""Login shells of every kind, with what their start-up files may print and do."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from sshpyk import errors
+from tests.lab.kernels import run_code, started, write_spec
+from tests.starts.conftest import NewServer
+from tests.starts.shells import SHELLS, needed
+
+pytestmark = pytest.mark.sshd
+
+#: The start-up file that each shell reads for a command; dash reads none.
+RC = {
+    "bash": ".bashrc",
+    "zsh": ".zshenv",
+    "fish": ".config/fish/config.fish",
+    "csh": ".cshrc",
+    "tcsh": ".tcshrc",
+}
+
+#: A name that no shell leaves alone unless it is quoted.
+ODD = 'it\'s "ünï" $HOME *? `a` & (b)'
+
+#: One that no shell stumbles over by itself.
+HOME = 'it\'s "ünï" (b)'
+
+WHERE = "import os, sys; print(os.getcwd(), os.environ.get('PYTHONHOME'), sys.version_info[0])"
+
+
+def write_rc(home: Path, shell: str, text: str) -> None:
+    """Write the shell's start-up file."""
+    path = home / RC[shell]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("lent", [False, True], ids=["", "pythonhome"])
+def test_a_kernel_runs(new_server: NewServer, tmp_path: Path, shell: str, lent: bool) -> None:
+    home = tmp_path / HOME
+    # Without a locale fish takes the name of its own home for another one.
+    server = new_server(home, shell=needed(shell), environment={"LANG": "C.UTF-8"})
+    (home / ODD).mkdir()
+    directory = ODD.replace("$", "")  # variables are meant there
+    (home / directory).mkdir()
+    # As in an environment, where bin/python is a link: a file that starts ours.
+    python = home / ODD / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o700)
+    lending = {"remote_pythonhome": sys.base_prefix} if lent else {}
+    config = {"remote_python": f"~/{ODD}/python", "remote_cwd": f"~/{directory}", **lending}
+    write_spec("odd", server, **config)
+    with started("odd") as (_, client):
+        assert run_code(client, WHERE) == f"{home}/{directory} None 3\n"
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_lent_pythonhome_is_put_back(new_server: NewServer, shell: str) -> None:
+    own = sys.base_prefix
+    server = new_server(shell=needed(shell), environment={"PYTHONHOME": own})
+    write_spec("lent", server, remote_pythonhome=f"{own}/.")
+    with started("lent") as (_, client):
+        assert run_code(client, "import os; print(os.environ['PYTHONHOME'])") == f"{own}\n"
+
+
+NOISE = {
+    "lines": "echo welcome; echo trouble >&2",
+    "no newline": "printf welcome; printf trouble >&2",
+    "much": "head -c 100000 /dev/zero | tr '\\0' x; head -c 100000 /dev/zero | tr '\\0' y >&2",
+    "colours": "printf '\\033[1;31mwelcome\\033[0m\\007\\r\\n'",
+    "our magic": "echo 'SSHPYK2 is what ours begin with'",
+}
+
+
+@pytest.mark.parametrize(
+    ("shell", "noise"),
+    [(shell, "lines") for shell in RC] + [(s, n) for s in ("bash", "tcsh") for n in NOISE],
+)
+def test_noise_before(new_server: NewServer, shell: str, noise: str) -> None:
+    server = new_server(shell=needed(shell))
+    script = server.home / "noise"
+    script.write_text(f"#!/bin/sh\n{NOISE[noise]}\n")
+    script.chmod(0o700)
+    write_rc(server.home, shell, "~/noise\n")
+    write_spec("noisy", server)
+    with started("noisy") as (_, client):
+        assert run_code(client, "print(6 * 7)") == "42\n"
+
+
+def test_noise_after_and_beside(new_server: NewServer) -> None:
+    server = new_server(shell=needed("bash"))
+    # Something in the background that talks on, and keeps the session's pipes open.
+    loop = "(for n in 1 2 3 4 5 6 7 8 9; do echo $n; echo $n >&2; sleep 0.3; done) &\n"
+    write_rc(server.home, "bash", f"echo begun\ntrap 'echo ended; echo ended >&2' EXIT\n{loop}")
+    write_spec("noisy", server)
+    with started("noisy") as (_, client):
+        assert run_code(client, "print(6 * 7)") == "42\n"
+
+
+def test_noise_is_shown_where_nothing_else_comes(new_server: NewServer) -> None:
+    server = new_server(shell=needed("bash"))
+    write_rc(server.home, "bash", "echo 'This account has expired.'; exit 1\n")
+    said = server.starting_fails(errors.StrangeAnswer)
+    assert said.startswith(f"sshd did not answer as a host does on which {sys.executable} starts.")
+    assert said.endswith("This account has expired.")
+
+
+@pytest.mark.parametrize(
+    ("noise", "expected"),
+    [
+        ("timeout 9 yes", errors.StrangeAnswer),
+        ("timeout 9 yes | tr -d '\\n'", errors.StrangeAnswer),
+        # Not endless after all: nobody tells it that nobody listens to its stderr any more.
+        ("timeout 5 yes >&2; exit", errors.LaunchTimeout),
+    ],
+)
+def test_endless_noise(
+    new_server: NewServer, noise: str, expected: type[errors.SshpykError]
+) -> None:
+    server = new_server(shell=needed("bash"))
+    write_rc(server.home, "bash", f"{noise}\n")
+    said = server.starting_fails(expected, launch_timeout=4)
+    assert len(said) < 5000
+
+
+def test_a_start_up_file_that_reads_stdin(new_server: NewServer) -> None:
+    server = new_server(shell=needed("bash"))
+    write_rc(server.home, "bash", "read answer\n")
+    said = server.starting_fails(errors.StrangeAnswer, launch_timeout=5)
+    assert "a start-up file of the shell there may be in the way" in said
+    assert len(said) < 2000
+
+
+def test_an_account_without_a_shell(new_server: NewServer) -> None:
+    server = new_server(shell="/usr/sbin/nologin")
+    said = server.starting_fails(errors.StrangeAnswer)
+    assert "not available" in said
