@@ -1,0 +1,63 @@
+"""`sshpyk connect`: log in to a host with a person at the terminal."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from .terminal import Terminal
+
+if TYPE_CHECKING:
+    from ..ssh.command import Destination
+
+DESCRIPTION = """\
+Log in to a host once, with a person at the terminal: password, one-time code, passphrase of a key,
+a host key to confirm. Kernels on it then start, and those that wait for it go on by themselves.
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.description = DESCRIPTION
+    parser.add_argument("host", metavar="HOST", help="what one gives to ssh")
+    add_ssh_options(parser)
+    parser.add_argument(
+        "--keyring",
+        action="store_true",
+        help="keep passwords and passphrases in the system's keyring, and take them from there, "
+        "so that connecting again needs no person",
+    )
+
+
+def add_ssh_options(parser: argparse.ArgumentParser) -> None:
+    """The options that say how ssh reaches a host."""
+    parser.add_argument("--ssh-config", metavar="PATH", help="path of the ssh configuration")
+    parser.add_argument("--ssh", metavar="PATH", help="path of the ssh program")
+
+
+def destination(arguments: argparse.Namespace) -> Destination:
+    """The host that the arguments name. Raises `SettingsError`."""
+    from ..ssh.command import Destination  # which takes asyncio along
+
+    found = Destination(arguments.host, arguments.ssh, arguments.ssh_config)
+    found.check()
+    return found
+
+
+def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
+    """Do it."""
+    from ..ssh.connect import connect, is_connected
+    from ..ssh.master import Master
+    from . import wait_for
+
+    master = Master(destination(arguments))
+    host = arguments.host
+    if wait_for(is_connected(master)):
+        terminal.say(f"{host}: connected already")
+        return 0
+    kept = wait_for(connect(master, keep=arguments.keyring))
+    terminal.say(f"{host}: connected")
+    for name in kept:
+        terminal.say(f"{host}: the keyring keeps the secret of {name}")
+    terminal.note("Kernels that wait for it go on by themselves.")
+    return 0

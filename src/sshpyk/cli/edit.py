@@ -1,0 +1,111 @@
+"""`sshpyk edit`: change what is given, remove what is to be unset, keep the rest."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from .. import errors, kernelspec
+from . import options
+from .terminal import Terminal
+
+#: What a kernel.json can't do without, and what has an option but is no setting.
+NEEDED = ("ssh_host_alias",)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("name", nargs="?", metavar="NAME", help="the kernel")
+    which.add_argument("--kernel-name", dest="name_option", metavar="NAME", help="the same")
+    parser.add_argument("--display-name", type=options.line, help="its name in Jupyter")
+    parser.add_argument("--language", type=options.line, help="its language")
+    parser.add_argument(
+        "--unset",
+        action="append",
+        default=[],
+        metavar="OPTION",
+        help="remove a setting, such as launch-timeout: its default holds again",
+    )
+    parser.add_argument(
+        "--renew",
+        action="store_true",
+        help="have programs that know no provisioners start the Python that runs this",
+    )
+    options.add_all(parser)
+
+
+def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
+    """Do it."""
+    spec = ours(arguments.name or arguments.name_option)
+    changes = options.given(arguments)
+    config = spec.config
+    unset = [_setting(text, config) for text in arguments.unset]
+    both = [name for name in unset if name in changes]
+    if both:
+        raise errors.SettingsError(text=f"{both[0]} is both given and in --unset: which is it?")
+    said = []
+    for key in ("display_name", "language"):
+        value = getattr(arguments, key)
+        if value is not None and value != spec.content.get(key):
+            said.append(f"{key}: {_show(spec.content.get(key))} → {_show(value)}")
+            spec.content[key] = value
+    for name, value in changes.items():
+        if isinstance(value, dict):
+            old = config.get(name)
+            value = {**(old if isinstance(old, dict) else {}), **value}
+        if name not in config or config[name] != value:
+            said.append(f"{name}: {_show(config.get(name))} → {_show(value)}")
+            config[name] = value
+    for name in unset:
+        if name in config:
+            said.append(f"{name}: {_show(config.pop(name))} → not set")
+    check(config)
+    argv = kernelspec.make_argv(spec.name)
+    if arguments.renew and spec.content.get("argv") != argv:
+        said.append(f"argv: begins with {argv[0]} now")
+        spec.content["argv"] = argv
+    if not (changes or unset or arguments.renew or arguments.display_name or arguments.language):
+        raise errors.SettingsError(text="Nothing to change: give an option (see --help).")
+    if said:
+        kernelspec.rewrite(spec)
+    for line in said or ["nothing to change: it is so already"]:
+        terminal.say(f"{spec.name}: {line}")
+    return 0
+
+
+def ours(name: str) -> kernelspec.LocalSpec:
+    """The kernelspec `name`. Raises `NotOurs` where another program answers for it."""
+    spec = kernelspec.find(name)
+    if not spec.is_ours:
+        if spec.trouble:
+            advice = f"Its kernel.json {spec.trouble}."
+        else:
+            advice = f"Leave it to what made it, or use: jupyter kernelspec remove {spec.name}"
+        raise errors.NotOurs(name=spec.name, path=spec.directory, advice=advice)
+    return spec
+
+
+def check(config: dict[str, Any]) -> None:
+    """Raise `SettingsError` where a kernel with these settings could never start."""
+    from ..ssh.command import Destination  # which takes asyncio along
+
+    Destination(
+        str(config.get("ssh_host_alias") or ""), config.get("ssh"), config.get("ssh_config")
+    ).check()
+
+
+def _setting(text: str, config: dict[str, Any]) -> str:
+    if text in config and text not in NEEDED:
+        return text  # be it one that nobody knows
+    option = options.named(text)
+    if option is None:
+        known = ", ".join(option.flag[2:] for option in options.declared())
+        raise errors.SettingsError(text=f"--unset {text}: there is no such setting. Known: {known}")
+    if option.name in NEEDED:
+        raise errors.SettingsError(text=f"--unset {text}: a kernel needs a host; give another.")
+    return option.name
+
+
+def _show(value: Any) -> str:
+    return "not set" if value is None else repr(value)

@@ -1,0 +1,183 @@
+"""The kernels that run on hosts: where to look, how to find one by what a person calls it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .. import errors, kernelspec
+from ..ssh.command import Destination
+
+#: Seconds for a login, and for a job on the host after it.
+CONNECT = 15.0
+ANSWER = 20.0
+
+#: Characters of an id that name a kernel at least.
+SHORTEST = 4
+
+Kernel = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A host, and the Python there that runs our agent."""
+
+    destination: Destination
+    python: str
+
+    @property
+    def host(self) -> str:
+        """What one gives to ssh."""
+        return self.destination.host
+
+    async def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Run a job there; on the I/O thread. Raises `SshpykError`."""
+        from . import remote
+
+        host = remote.host_of(self.destination)
+        return await remote.ask(host, self.python, request, connect=CONNECT, timeout=ANSWER)
+
+
+@dataclass
+class Survey:
+    """What a host says of its kernels; `trouble` is why it says nothing."""
+
+    place: Place
+    now: float = 0.0
+    kernels: list[Kernel] = field(default_factory=list)
+    ended: list[Kernel] = field(default_factory=list)
+    trouble: errors.SshpykError | None = None
+
+
+def add_place_options(parser: argparse.ArgumentParser, *, host_option: bool = True) -> None:
+    """The options that say where to look."""
+    if host_option:
+        parser.add_argument(
+            "--host",
+            action="append",
+            default=[],
+            dest="hosts",
+            metavar="HOST",
+            help="where the kernel is (default: the hosts of all kernelspecs)",
+        )
+    parser.add_argument("--ssh-config", metavar="PATH", help="path of the ssh configuration")
+
+
+def places(hosts: Sequence[str], ssh_config: str | None = None) -> list[Place]:
+    """Where to look: `hosts`, or all of the kernelspecs. Raises `SettingsError`."""
+    known: dict[Destination, Place] = {}
+    for spec in kernelspec.all_specs().values():
+        config = spec.config
+        host = config.get("ssh_host_alias")
+        if spec.is_ours and isinstance(host, str) and host:
+            destination = Destination(host, config.get("ssh"), config.get("ssh_config"))
+            known.setdefault(
+                destination, Place(destination, str(config.get("remote_python") or "python3"))
+            )
+    if not hosts:
+        if not known:
+            raise errors.SettingsError(
+                text="There are no kernels on hosts yet. Name a host, or add one: sshpyk add HOST"
+            )
+        return list(known.values())
+    found = []
+    for host in hosts:
+        of_host = [place for place in known.values() if place.host == host]
+        if ssh_config is not None or not of_host:
+            python = of_host[0].python if of_host else "python3"
+            of_host = [Place(Destination(host, ssh_config=ssh_config), python)]
+        found += of_host
+    return found
+
+
+async def survey_all(where: Sequence[Place]) -> list[Survey]:
+    """What runs at places, asked side by side."""
+
+    async def one(place: Place) -> Survey:
+        try:
+            answer = await place.ask({"do": "kernels"})
+            return Survey(place, answer["now"], answer["kernels"], answer["ended"])
+        except errors.SshpykError as error:
+            return Survey(place, trouble=error)
+
+    return list(await asyncio.gather(*map(one, where)))
+
+
+def state_of(kernel: Kernel) -> str:
+    """One word: attached, detached, lost, exited, or unknown."""
+    status = kernel.get("status")
+    if kernel["kernel"]["exited"] is not None:
+        return "exited"
+    if status is None:
+        return "unknown"
+    return "attached" if status["attached"] else str(status["parted"]["state"])
+
+
+def find(surveys: Sequence[Survey], name: str) -> tuple[Survey, Kernel]:
+    """The kernel of that id, beginning of an id, or session. Raises `SshpykError`."""
+    found = [
+        (survey, kernel)
+        for survey in surveys
+        for kernel in survey.kernels
+        if name and (kernel.get("session") == name or is_id(kernel["id"], name))
+    ]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        ids = ", ".join(f"{kernel['id'][:8]} on {one.place.host}" for one, kernel in found)
+        raise errors.SettingsError(
+            text=f"{name!r} may be each of {ids}. Say --host, or more of the id."
+        )
+    for survey in surveys:
+        for ended in survey.ended:
+            if is_id(str(ended["id"]), name):
+                raise errors.KernelGone(host=survey.place.host, why=why_ended(ended))
+    for survey in surveys:
+        if survey.trouble is not None:
+            raise survey.trouble
+    hosts = ", ".join(survey.place.host for survey in surveys)
+    raise errors.NoKernel(id=repr(name), host=hosts, why="nothing there has that id or name")
+
+
+def is_id(id: str, name: str) -> bool:
+    """Whether `name` is the id or enough of its beginning."""
+    return id == name or (len(name) >= SHORTEST and id.startswith(name))
+
+
+def why_ended(ended: Kernel) -> str:
+    """How and when a kernel ended, for people."""
+    import time
+
+    exited = ended.get("exited") or {}
+    how = errors.describe_exit(exited) if exited else "nobody saw how"
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(ended["at"]))
+    return f"{how}; {ended['why']}, at {when}"
+
+
+def place_of_file(path: str) -> tuple[Place, str]:
+    """The host and the kernel's id that a persistence file names. Raises `SettingsError`."""
+    from .. import persistence
+
+    saved = persistence.read(path)
+    return Place(saved.destination_here(None, None), saved.agent.python), saved.agent.id
+
+
+async def locate(name: str, hosts: Sequence[str], ssh_config: str | None) -> tuple[Survey, Kernel]:
+    """The kernel that a person names: a persistence file's, an id's, or a session's.
+
+    On the I/O thread. Raises `SshpykError`.
+    """
+    if os.path.isfile(os.path.expanduser(name)):
+        place, name = place_of_file(os.path.expanduser(name))
+        return find(await survey_all([place]), name)
+    return find(await survey_all(places(hosts, ssh_config)), name)
+
+
+def label(kernel: Kernel, host: str) -> str:
+    """What a kernel is called in messages."""
+    name = f" ({kernel['session']})" if kernel.get("session") else ""
+    return f"{kernel['id'][:8]}{name} on {host}"

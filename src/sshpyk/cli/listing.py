@@ -1,0 +1,216 @@
+"""`sshpyk list`: the kernels of this machine, and whether those on hosts could start."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from .. import errors, kernelspec
+from ..kernelspec import LocalSpec
+from . import options
+from .terminal import BAD, INFO, UNKNOWN, WARNING, Terminal
+
+if TYPE_CHECKING:
+    from .checks import Check
+
+#: Seconds for all that one host may take, so that a dead one delays nobody.
+TIMEOUT = 15.0
+
+#: Settings that the checks of the host show.
+SHOWN = ("ssh", "ssh_config", "ssh_host_alias", "remote_python", "remote_kernel_name")
+
+LEGEND = "(v) right  (x) wrong  (!) look at it  (i) for information  (?) not checked"
+
+#: One look at a host: what names it, and the names of kernelspecs to look up there.
+Look = tuple[Any, str, str | None]
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("-r", "--remote", action="store_true", help="only kernels on hosts")
+    parser.add_argument("-l", "--local", action="store_true", help="only other kernels")
+    parser.add_argument(
+        "-n", "--no-check", action="store_true", help="contact no host; ssh's configuration is read"
+    )
+    parser.add_argument("--json", action="store_true", help="write JSON")
+    parser.add_argument(
+        "--timeout",
+        type=options.number,
+        default=TIMEOUT,
+        metavar="SECONDS",
+        help="how long one host may take (default: %(default)g)",
+    )
+
+
+def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
+    """Do it."""
+    is_all = arguments.remote == arguments.local
+    specs = [
+        spec
+        for spec in kernelspec.all_specs().values()
+        if is_all or spec.is_ours == arguments.remote
+    ]
+    checks = _check(arguments, terminal, [spec for spec in specs if spec.is_ours])
+    if arguments.json:
+        listed = [_to_json(spec, checks.get(spec.name, [])) for spec in specs]
+        terminal.raw(json.dumps(listed, indent=1, ensure_ascii=False) + "\n")
+    else:
+        for spec in specs:
+            _show(terminal, spec, checks.get(spec.name, []))
+        terminal.note(LEGEND if checks else "No kernels on hosts yet: sshpyk add HOST", "dim")
+    return int(any(check.mark == BAD for found in checks.values() for check in found))
+
+
+def _check(
+    arguments: argparse.Namespace, terminal: Terminal, specs: list[LocalSpec]
+) -> dict[str, list[Check]]:
+    if not specs:
+        return {}
+    from . import wait_for
+
+    hosts = {spec.config.get("ssh_host_alias") for spec in specs}
+    count = f"{len(hosts)} host{'s' if len(hosts) > 1 else ''}"
+    with terminal.busy(f"Checking {count} …") as update:
+        result: dict[str, list[Check]] = wait_for(
+            check_all(specs, contact=not arguments.no_check, limit=arguments.timeout, say=update)
+        )
+    return result
+
+
+async def check_all(
+    specs: list[LocalSpec], *, contact: bool, limit: float, say: Callable[[str], object]
+) -> dict[str, list[Check]]:
+    """What there is to say of each kernelspec; hosts are looked at side by side, each only once.
+
+    `limit` in seconds is what one of them may take; `say` is told how far it is.
+    """
+    import asyncio
+
+    from . import checks, remote
+    from .checks import Check
+
+    looks: dict[Look, list[str]] = {}
+    for spec in specs:
+        names = looks.setdefault(_look_of(spec), [])
+        name = spec.config.get("remote_kernel_name")
+        if isinstance(name, str) and name and name not in names:
+            names.append(name)
+    destinations = {look[0] for look in looks}
+    done = 0
+
+    async def local(destination: Any) -> list[Check]:
+        return [await checks.ssh_program(destination), *await checks.ssh_config(destination)]
+
+    async def seen(look: Look, names: list[str]) -> Any:
+        nonlocal done
+        destination, python, pythonhome = look
+        try:
+            return await asyncio.wait_for(
+                remote.inspect(
+                    remote.host_of(destination),
+                    python,
+                    remote.inspection(names),
+                    connect=limit,
+                    timeout=limit,
+                    pythonhome=pythonhome,
+                ),
+                limit,
+            )
+        except errors.SshpykError as error:
+            return error
+        except (TimeoutError, asyncio.TimeoutError):
+            command = destination.for_people()
+            return errors.Unreachable(host=destination.host, command=command)
+        finally:
+            done += 1
+            say(f"Checked {done} of {len(looks)} …")
+
+    local_found = dict(
+        zip(destinations, await asyncio.gather(*map(local, destinations)), strict=True)
+    )
+    fine = {d for d, found in local_found.items() if all(c.mark != BAD for c in found)}
+    asked = {look: names for look, names in looks.items() if contact and look[0] in fine}
+    answers = dict(
+        zip(asked, await asyncio.gather(*(seen(*item) for item in asked.items())), strict=True)
+    )
+    found: dict[str, list[Check]] = {}
+    for spec in specs:
+        look = _look_of(spec)
+        found[spec.name] = [*local_found[look[0]]]
+        if look in answers:
+            found[spec.name] += checks.on_host(spec, answers[look])
+        else:
+            found[spec.name] += [
+                Check(UNKNOWN, "SSH Connection", "not checked"),
+                Check(UNKNOWN, "Remote Launcher Python", look[1]),
+                Check(UNKNOWN, "Remote Kernel Name", str(spec.config.get("remote_kernel_name"))),
+            ]
+        found[spec.name] += _settings(spec)
+    return found
+
+
+def _look_of(spec: LocalSpec) -> Look:
+    from .checks import destination_of
+
+    python = spec.config.get("remote_python") or "python3"
+    return destination_of(spec.config), str(python), spec.config.get("remote_pythonhome") or None
+
+
+def _settings(spec: LocalSpec) -> list[Check]:
+    """The other settings, and what is wrong with any."""
+    from .checks import Check
+
+    found = []
+    for name, value in spec.config.items():
+        if name not in SHOWN and value is not None:
+            title = name.replace("_", " ").title()
+            if isinstance(value, dict):
+                value = list(value)  # the values of variables may be nobody else's business
+            text = json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value
+            found.append(Check(INFO, title, text))
+    found += [Check(WARNING, "Setting", text) for text in options.check(spec.config)]
+    return found
+
+
+def _show(terminal: Terminal, spec: LocalSpec, checks: list[Check]) -> None:
+    terminal.say(spec.name, "bold")
+    if spec.trouble:
+        terminal.marked(BAD, f"kernel.json {spec.trouble}", indent=2)
+        terminal.say()
+        return
+    for label, text in _facts(spec).items():
+        terminal.marked("", text, indent=2, label=label)
+    for check in checks:
+        terminal.marked(check.mark, check.text, indent=2, label=check.what)
+    terminal.say()
+
+
+def _facts(spec: LocalSpec) -> dict[str, str]:
+    content = spec.content
+    argv = content.get("argv")
+    words = [str(word) for word in argv] if isinstance(argv, list) else []
+    return {
+        "Display Name": str(content.get("display_name", spec.name)),
+        "Kernel Spec": spec.directory,
+        "Command": " ".join(words),
+        "Language": str(content.get("language", "")),
+        "Interrupt Mode": str(content.get("interrupt_mode", "signal")),
+    }
+
+
+def _to_json(spec: LocalSpec, checks: list[Check]) -> dict[str, Any]:
+    content = spec.content
+    return {
+        "name": spec.name,
+        "directory": spec.directory,
+        "is_remote": spec.is_ours,
+        "display_name": content.get("display_name", spec.name),
+        "language": content.get("language", ""),
+        "argv": content.get("argv", []),
+        "interrupt_mode": content.get("interrupt_mode", "signal"),
+        "settings": spec.config if spec.is_ours else {},
+        "trouble": spec.trouble,
+        "checks": [check.to_json() for check in checks],
+    }

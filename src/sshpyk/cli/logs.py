@@ -1,0 +1,102 @@
+"""`sshpyk logs`: what a kernel and its agent have written, and the output that nobody saw."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import AsyncIterator
+
+from .. import errors, missed
+from . import kernels
+from .kernels import Place
+from .terminal import Terminal
+
+KERNEL, AGENT, OUTPUTS = "kernel.log", "agent.log", "outputs.jsonl"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("name", metavar="ID|NAME|FILE", help="as `sshpyk ps` shows it, or a file")
+    kernels.add_place_options(parser)
+    parser.add_argument("-f", "--follow", action="store_true", help="go on while it writes more")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--kernel", action="store_true", help="only the kernel's stdout and stderr")
+    which.add_argument("--agent", action="store_true", help="only the agent's log")
+    which.add_argument(
+        "--outputs", action="store_true", help="the output that was kept while nobody was attached"
+    )
+
+
+def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
+    """Do it."""
+    from . import wait_for
+
+    wait_for(_run(arguments, terminal))
+    return 0
+
+
+async def _run(arguments: argparse.Namespace, terminal: Terminal) -> None:
+    place, id = await find(arguments.name, arguments.hosts, arguments.ssh_config)
+    files = [KERNEL, AGENT]
+    if arguments.kernel:
+        files = [KERNEL]
+    elif arguments.agent:
+        files = [AGENT]
+    elif arguments.outputs:
+        if not arguments.follow:
+            for text in missed.texts(missed.parse(await outputs(place, id))):
+                terminal.raw(text)
+            return
+        files = [OUTPUTS]
+    last = ""
+    rest = b""
+    async for file, data in read(place, id, files, follow=arguments.follow):
+        if file == OUTPUTS:
+            *lines, rest = (rest + data).split(b"\n")
+            for text in missed.texts(missed.parse(b"\n".join(lines))):
+                terminal.raw(text)
+        else:
+            if file != last and len(files) > 1:
+                terminal.raw(f"==> {'kernel' if file == KERNEL else 'agent'} <==\n")
+            last = file
+            terminal.raw(data.decode("utf-8", "replace"))
+        sys.stdout.flush()
+
+
+async def find(name: str, hosts: list[str], ssh_config: str | None) -> tuple[Place, str]:
+    """The host and id of a kernel that runs, or has ended. Raises `SshpykError`."""
+    import os
+
+    if os.path.isfile(os.path.expanduser(name)):
+        return kernels.place_of_file(os.path.expanduser(name))
+    surveys = await kernels.survey_all(kernels.places(hosts, ssh_config))
+    try:
+        survey, kernel = kernels.find(surveys, name)
+    except errors.KernelGone:
+        for survey in surveys:
+            for ended in survey.ended:
+                if kernels.is_id(str(ended["id"]), name):
+                    return survey.place, str(ended["id"])
+        raise
+    return survey.place, str(kernel["id"])
+
+
+async def outputs(place: Place, id: str) -> bytes:
+    """The file of outputs of a kernel; on the I/O thread."""
+    return b"".join([data async for _, data in read(place, id, [OUTPUTS], follow=False)])
+
+
+async def read(
+    place: Place, id: str, files: list[str], *, follow: bool
+) -> AsyncIterator[tuple[str, bytes]]:
+    """The pieces of a kernel's files: name and bytes. On the I/O thread. Raises `SshpykError`."""
+    from ..link import bootstrap
+    from . import remote
+
+    host = remote.host_of(place.destination)
+    await host.master.ensure(timeout=kernels.CONNECT)
+    request = {"do": "logs", "id": id, "files": files, "follow": follow}
+    async with host.sessions, bootstrap.Session(host.master, place.python, request) as session:
+        while "end" not in (answer := await session.answer()):
+            name = str(answer["file"]).removeprefix(f"{id}.")
+            yield name, str(answer["data"]).encode("latin-1")

@@ -1,0 +1,100 @@
+"""How well bytes pass through forwards to a host: round trip and throughput."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass
+
+from ..agent.inspect_path import SIZE
+from ..link.bootstrap import Session
+from ..link.host import Host
+from ..private import runtime_directory
+from .remote import fits
+
+#: Seconds for one connection through a forward to say its first word.
+FIRST_WORD = 5.0
+
+#: How many round trips are measured, and for how many seconds throughput is.
+ROUND_TRIPS = 20
+THROUGHPUT_FOR = 1.0
+
+
+@dataclass
+class Measured:
+    """Which kinds of forwards work, the median round trip in seconds, bytes a second."""
+
+    unix: bool = False
+    tcp: bool = False
+    round_trip: float = 0.0
+    throughput: float = 0.0
+
+
+async def measure(host: Host, python: str, pythonhome: str | None) -> Measured:
+    """Measure. Raises `SshpykError` where the host can't do its part."""
+    token = secrets.token_hex(16)
+    request = {"do": "measure", "token": token}
+    measured = Measured()
+    async with host.sessions, Session(host.master, python, request, pythonhome) as session:
+        answer = await session.answer()
+        if not fits(answer, {"listening": {"unix": str, "tcp": int}}):
+            return measured
+        listening = answer["listening"]
+        targets = {"unix": listening["unix"], "tcp": f"127.0.0.1:{listening['tcp']}"}
+        with tempfile.TemporaryDirectory(dir=runtime_directory(), prefix="") as directory:
+            for family, target in targets.items():
+                pairs = [(os.path.join(directory, family), target)]
+                if not await host.master.forward(pairs):
+                    continue
+                try:
+                    works = await _through(pairs[0][0], token, measured)
+                finally:
+                    await host.master.cancel(pairs)
+                setattr(measured, family, works)
+    return measured
+
+
+async def _through(path: str, token: str, measured: Measured) -> bool:
+    """Say hello through a forward, and measure on the first that works."""
+    reader, writer = await asyncio.open_unix_connection(path)
+    try:
+        writer.write(token.encode() + b"\n" + b"e")
+        first = await asyncio.wait_for(reader.read(1), FIRST_WORD)
+        if first != b"e":
+            return False
+        if not measured.round_trip:
+            trips = []
+            for _ in range(ROUND_TRIPS):
+                begun = time.monotonic()
+                writer.write(b"e")
+                await asyncio.wait_for(reader.readexactly(1), FIRST_WORD)
+                trips.append(time.monotonic() - begun)
+            measured.round_trip = statistics.median(trips)
+            measured.throughput = await _throughput(reader, writer)
+        return True
+    except (OSError, asyncio.IncompleteReadError, TimeoutError, asyncio.TimeoutError):
+        return False
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
+async def _throughput(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> float:
+    begun = time.monotonic()
+    received = 0
+    writer.write(b"ggg")  # always some of it on the way
+    while (passed := time.monotonic() - begun) < THROUGHPUT_FOR:
+        rest = THROUGHPUT_FOR - passed + FIRST_WORD
+        data = await asyncio.wait_for(reader.read(1 << 18), rest)
+        if not data:
+            break
+        if (received + len(data)) // SIZE > received // SIZE:
+            writer.write(b"g")
+        received += len(data)
+    return received / (time.monotonic() - begun)

@@ -1,0 +1,455 @@
+"""The steps of `sshpyk doctor`: the way to one host, and to a kernel on it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from .. import errors, kernelspec
+from ..ssh.command import Destination
+from .terminal import BAD, GOOD, INFO, UNKNOWN, WARNING, Terminal
+
+#: Seconds for a host to answer at all, to let us in, and to run a job.
+REACH_TIMEOUT = 10.0
+CONNECT_TIMEOUT = 30.0
+JOB_TIMEOUT = 60.0
+
+#: Bytes that a directory should have left, and seconds that clocks may differ.
+LITTLE_SPACE = 100 * 1024 * 1024
+CLOCK_DIFFERS = 120.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """What became of a step: a mark, a sentence, what mends it, and the seconds it took."""
+
+    mark: str
+    what: str
+    text: str
+    fix: str = ""
+    seconds: float = 0.0
+
+
+class Walk:
+    """The way to one host, with the settings `config`, and to the kernel `spec` if there is one."""
+
+    def __init__(
+        self, config: dict[str, Any], spec: kernelspec.LocalSpec | None, *, launch: bool
+    ) -> None:
+        from .checks import destination_of
+
+        self.config = config
+        self.spec = spec
+        self.launch = launch
+        self.destination: Destination = destination_of(config)
+        self.host = self.destination.host
+        self.title = f"{spec.name} on {self.host}" if spec else self.host
+        self.found: list[Step] = []
+        self.seen: dict[str, Any] = {}
+        self._settings: dict[str, list[str]] = {}
+        self._content: dict[str, Any] | None = None
+        self._python = str(config.get("remote_python") or "python3")
+        self._pythonhome = config.get("remote_pythonhome") or None
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether any step failed."""
+        return any(step.mark == BAD for step in self.found)
+
+    def to_json(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "host": self.host,
+            "kernel": self.spec.name if self.spec else None,
+            "ok": not self.is_bad,
+            "steps": [asdict(step) for step in self.found],
+        }
+
+    def steps(self, terminal: Terminal) -> Iterator[Step]:
+        """Walk, and yield each `Step` when it is done."""
+        from . import wait_for
+
+        way: list[tuple[str, Callable[[], Coroutine[Any, Any, list[Step]]]]] = [
+            ("SSH", self._program),
+            ("SSH Config File", self._config),
+            ("Reachable", self._reachable),
+            ("Authentication", self._login),
+            ("Multiplexing", self._multiplexing),
+            ("Remote Shell", self._shell),
+            ("Remote Python", self._look),
+            ("Directories", self._directories),
+            ("Forwarding", self._forwarding),
+            ("Kernel", self._kernels),
+        ]
+        stopped = False
+        for what, step in way:
+            begun = time.monotonic()
+            steps = [Step(UNKNOWN, what, "not looked at")]
+            if not stopped:
+                with terminal.busy(f"{self.host}: {what} …"):
+                    try:
+                        steps = wait_for(step())
+                    except errors.SshpykError as error:
+                        steps = [_failed(what, error)]
+                        stopped = True
+                stopped = stopped or any(s.mark == BAD and s.what in REQUIRED for s in steps)
+            yield from self._done(steps, time.monotonic() - begun)
+        if self._content is not None and self.launch and not stopped:
+            with terminal.busy(f"{self.host}: starting a kernel as a trial …"):
+                steps = self._trial(self._content)
+            yield from self._done(steps, 0.0)
+        else:
+            why = "not asked for" if not self.launch else "there is nothing to start"
+            yield from self._done([Step(UNKNOWN, "Trial Launch", why)], 0.0)
+
+    def _done(self, steps: list[Step], seconds: float) -> list[Step]:
+        # The time of a step is said once, at its last line, unless each has its own.
+        if steps and not any(step.seconds for step in steps):
+            steps[-1] = replace(steps[-1], seconds=seconds if steps[-1].mark != UNKNOWN else 0.0)
+        self.found += steps
+        return steps
+
+    # -- this machine ----------------------------------------------------------------------------
+
+    async def _program(self) -> list[Step]:
+        from .checks import ssh_program
+
+        check = await ssh_program(self.destination)
+        return [Step(check.mark, check.what, check.text)]
+
+    async def _config(self) -> list[Step]:
+        from ..ssh import config
+        from .checks import ssh_config
+
+        found = await ssh_config(self.destination)
+        steps = [Step(check.mark, check.what, check.text) for check in found]
+        if not any(check.mark == BAD for check in found):
+            self._settings = await config.settings(self.destination)
+        return steps
+
+    async def _reachable(self) -> list[Step]:
+        def first(key: str) -> str:
+            return self._settings.get(key, ["none"])[0]
+
+        for key in ("proxyjump", "proxycommand"):
+            if first(key) != "none":
+                return [Step(INFO, "Reachable", f"through {first(key)}: the login will tell")]
+        name, port = first("hostname"), int(first("port"))
+        command = self.destination.for_people()
+        try:
+            reader, writer = await asyncio.wait_for(
+                asyncio.open_connection(name, port), REACH_TIMEOUT
+            )
+        except (TimeoutError, asyncio.TimeoutError):
+            raise errors.Unreachable(host=self.host, command=command) from None
+        except ConnectionRefusedError:
+            raise errors.ConnectionRefused(host=self.host, command=command) from None
+        except OSError as error:
+            import socket
+
+            if isinstance(error, socket.gaierror):
+                raise errors.UnknownHost(host=self.host, command=command) from None
+            raise errors.Unreachable(
+                host=self.host, command=command, details=str(error.strerror or error)
+            ) from None
+        try:
+            line = await asyncio.wait_for(reader.readline(), REACH_TIMEOUT)
+        except (OSError, ValueError, TimeoutError, asyncio.TimeoutError):
+            line = b""
+        finally:
+            writer.close()
+        said = line.decode("utf-8", "replace").strip()
+        if not said.startswith("SSH-"):
+            text = f"{name} port {port} is open, but no ssh server answered there"
+            return [Step(BAD, "Reachable", text, "Check the port in your ssh configuration.")]
+        return [Step(GOOD, "Reachable", f"{name} port {port} ({said})")]
+
+    # -- the login -------------------------------------------------------------------------------
+
+    async def _login(self) -> list[Step]:
+        from .remote import host_of
+
+        master = host_of(self.destination).master
+        await master.prepare()
+        was_there = master.identity() is not None
+        known = Step(GOOD, "Host Key", "known")
+        try:
+            await master.ensure(timeout=CONNECT_TIMEOUT)
+        except (errors.HostKeyUnknown, errors.HostKeyChanged) as error:
+            return [_failed("Host Key", error), Step(UNKNOWN, "Authentication", "not looked at")]
+        except errors.AuthenticationFailed as error:
+            return [known, _failed("Authentication", error)]
+        if was_there:
+            return [Step(GOOD, "Authentication", "connected already")]
+        return [known, Step(GOOD, "Authentication", "ssh logged in without a person")]
+
+    async def _multiplexing(self) -> list[Step]:
+        from ..ssh.command import run
+        from ..ssh.connect import ANSWER_WITHIN
+        from .remote import host_of
+
+        master = host_of(self.destination).master
+        argv = master.session_argv("exit 0")
+        try:
+            result = await run(argv, timeout=ANSWER_WITHIN)
+        except (TimeoutError, asyncio.TimeoutError):
+            text = f"the connection does not answer within {ANSWER_WITHIN:g} s"
+            fix = f"Close it and try again: sshpyk disconnect {self.destination.for_connect()}"
+            return [Step(BAD, "Multiplexing", text, fix)]
+        if result.status == 255:
+            text = f"a session through the connection was refused: {result.stderr.strip()}"
+            fix = "Ask its administrator for MaxSessions of 2 or more."
+            return [Step(BAD, "Multiplexing", text, fix)]
+        return [Step(GOOD, "Multiplexing", "sessions share one connection")]
+
+    # -- the host --------------------------------------------------------------------------------
+
+    async def _shell(self) -> list[Step]:
+        from ..ssh.command import run
+        from .remote import host_of
+
+        mark = "sshpyk-doctor:"
+        # A word that no shell reads otherwise, and a variable that all of them know.
+        argv = host_of(self.destination).master.session_argv(f"echo {mark}$SHELL")
+        try:
+            result = await run(argv, timeout=JOB_TIMEOUT)
+        except (TimeoutError, asyncio.TimeoutError):
+            text = f"the shell there runs no command within {JOB_TIMEOUT:g} s"
+            fix = f"See what its start-up files wait for: {self.destination.for_people()}"
+            return [Step(BAD, "Remote Shell", text, fix)]
+        before, found, rest = result.stdout.partition(mark)
+        if not found:
+            said = (result.stdout + result.stderr).strip()[-300:]
+            fix = "Ask its administrator for an account that may run commands."
+            text = f"no command was run; what came instead: {said or 'nothing'}"
+            return [Step(BAD, "Remote Shell", text, fix)]
+        shell = rest.splitlines()[0] if rest.splitlines() else ""
+        noise = len(before.strip()) + len(result.stderr.strip())
+        if noise:
+            text = f"{shell}; its start-up files write {noise} characters, which are skipped"
+            fix = "Write only for people in them: test -t 1 before each echo."
+            return [Step(INFO, "Remote Shell", text, fix)]
+        return [Step(GOOD, "Remote Shell", shell or "runs commands")]
+
+    async def _look(self) -> list[Step]:
+        from .remote import find_python, host_of, inspect, inspection
+
+        machine = host_of(self.destination)
+        name = str(self.config.get("remote_kernel_name") or "")
+        setup = self.config.get("setup") or []
+        request = inspection(
+            [name] if name else [],
+            setup=setup.splitlines() if isinstance(setup, str) else setup,
+            login_shell=bool(self.config.get("login_shell")),
+            environments=True,
+        )
+
+        async def look() -> dict[str, Any]:
+            return await inspect(
+                machine,
+                self._python,
+                request,
+                connect=CONNECT_TIMEOUT,
+                timeout=JOB_TIMEOUT,
+                pythonhome=self._pythonhome,
+            )
+
+        try:
+            self.seen = await look()
+        except (errors.PythonMissing, errors.PythonTooOld) as error:
+            other = await find_python(machine, error)  # raises `error` where there is none
+            if self.spec is not None:
+                fix = f"sshpyk edit {self.spec.name} --remote-python {other}"
+                return [Step(BAD, "Remote Python", error.what, fix)]
+            if "remote_python" in self.config:
+                return [Step(BAD, "Remote Python", error.what, f"--remote-python {other}")]
+            self._python = other
+            self.seen = await look()
+        text = f"{self.seen['python']} (Python {self.seen['version']})"
+        steps = [
+            Step(INFO, "Remote System", self.seen["system"]),
+            Step(GOOD, "Remote Python", text),
+        ]
+        difference = abs(time.time() - float(self.seen["time"]))
+        if difference > CLOCK_DIFFERS:
+            text = f"differs from this machine's by {difference:.0f} s (sshpyk does not mind)"
+            steps.append(Step(INFO, "Clock", text))
+        return steps
+
+    async def _directories(self) -> list[Step]:
+        steps = []
+        for key, fix in (
+            ("state", "Make room or mend its permissions, or set XDG_STATE_HOME there."),
+            ("tmp", "Ask its administrator, or set TMPDIR there."),
+        ):
+            place: Mapping[str, Any] = self.seen[key]
+            free = int(place["free"])
+            text = f"{place['path']}: {free / 1e9:.1f} GB free" if free >= 0 else place["path"]
+            if not place["writable"]:
+                text = f"{place['path']}: {place['there']} can't be written"
+                steps.append(Step(BAD if key == "state" else WARNING, "Directory", text, fix))
+            elif 0 <= free < LITTLE_SPACE:
+                steps.append(Step(WARNING, "Directory", text, "Make room: output waits there."))
+            else:
+                steps.append(Step(GOOD, "Directory", text))
+        if self.seen["kills_processes"]:
+            text = "the host ends all processes of a user at logout: kernels die with ssh"
+            fix = f"{self.destination.for_people()} loginctl enable-linger"
+            steps.append(Step(WARNING, "Lingering", text, fix))
+        else:
+            steps.append(Step(GOOD, "Lingering", "processes may stay after logout"))
+        return steps
+
+    async def _forwarding(self) -> list[Step]:
+        from .measure import measure
+        from .remote import host_of
+
+        found = await measure(host_of(self.destination), self._python, self._pythonhome)
+        steps = []
+        if found.unix:
+            steps.append(Step(GOOD, "Forwarding", "unix sockets"))
+        if found.tcp:
+            mark = INFO if found.unix else WARNING
+            text = "loopback TCP" if found.unix else "only loopback TCP, which does as well"
+            steps.append(Step(mark, "Forwarding", text))
+        if not steps:
+            error = errors.NoForwarding(host=self.host, command=self.destination.for_people())
+            return [_failed("Forwarding", error)]
+        text = f"{found.round_trip * 1000:.1f} ms round trip, {found.throughput / 1e6:.0f} MB/s"
+        return [*steps, Step(INFO, "Speed", text)]
+
+    async def _kernels(self) -> list[Step]:
+        return self._own_kernel(self.spec) if self.spec is not None else self._any_kernel()
+
+    def _own_kernel(self, spec: kernelspec.LocalSpec) -> list[Step]:
+        steps = [self._argv(spec)]
+        trouble = self.seen["setup_trouble"]
+        if trouble:
+            fix = f"sshpyk edit {spec.name} --setup …"
+            return [*steps, Step(BAD, "Setup", f"the setup lines fail: {trouble}", fix)]
+        name = str(self.config.get("remote_kernel_name") or "")
+        kernel = self.seen["found"].get(name) or {"error": "no-kernelspec", "name": name}
+        if "error" in kernel:
+            return [*steps, _failed("Kernelspec", errors.from_agent(self.host, kernel))]
+        steps.append(Step(GOOD, "Kernelspec", f"{name} ({kernel['directory']})"))
+        self._content = spec.content
+        program = kernel["argv"][0]
+        if kernel["program"] is None and not (
+            self.config.get("setup") or self.config.get("login_shell")
+        ):
+            text = f"{program}, which it starts, is not there"
+            steps.append(Step(BAD, "Program", text, "Install the kernel again on the host."))
+            self._content = None
+        elif any("ipykernel" in word for word in kernel["argv"]):
+            steps.append(self._ipykernel(kernel))
+        return steps
+
+    def _argv(self, spec: kernelspec.LocalSpec) -> Step:
+        argv = spec.content.get("argv")
+        python = str(argv[0]) if isinstance(argv, list) and argv else ""
+        if not os.access(python, os.X_OK):
+            text = f"kernel.json names {python or 'no program'}, which is not there any more"
+            fix = f"Programs such as VS Code start it: sshpyk edit {spec.name} --renew"
+            return Step(WARNING, "Local Command", text, fix)
+        return Step(GOOD, "Local Command", python)
+
+    def _ipykernel(self, kernel: Mapping[str, Any]) -> Step:
+        path = os.path.realpath(str(kernel["program"]))
+        for environment in self.seen["environments"]:
+            if kernel["program"] == environment["python"] or (
+                path == os.path.realpath(environment["python"])
+                and str(kernel["program"]).startswith(environment["prefix"] + "/")
+            ):
+                if environment["ipykernel"]:
+                    return Step(GOOD, "ipykernel", environment["ipykernel"])
+                fix = (
+                    f"{self.destination.for_people()} "
+                    f"{environment['python']} -m pip install ipykernel"
+                )
+                return Step(BAD, "ipykernel", f"not in {environment['prefix']}", fix)
+        return Step(UNKNOWN, "ipykernel", "the trial launch will tell")
+
+    def _any_kernel(self) -> list[Step]:
+        from .candidates import make
+
+        offered = make(self.seen)
+        ready = [candidate for candidate in offered if candidate.is_ready]
+        rest = len(offered) - len(ready)
+        name = self.destination.for_connect()
+        if not ready:
+            text = f"none is ready; {rest} environments could have one"
+            fix = f"sshpyk add {name} --install-ipykernel"
+            return [Step(WARNING, "Kernels", text, fix)]
+        best = next((c for c in ready if c.language.lower() == "python"), ready[0])
+        config = {
+            **self.config,
+            "remote_python": best.python,
+            "remote_kernel_name": best.kernel_name,
+        }
+        self._content = kernelspec.make_content("trial", "trial", best.language, config)
+        text = f"{len(ready)} ready, {rest} environments without; see sshpyk add {name}"
+        return [Step(GOOD, "Kernels", text)]
+
+    # -- a trial ---------------------------------------------------------------------------------
+
+    def _trial(self, content: dict[str, Any]) -> list[Step]:
+        """Start the kernel as Jupyter would, hear from it, and shut it down."""
+        from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+        from jupyter_client.manager import KernelManager
+
+        content = json.loads(json.dumps(content))
+        config = content["metadata"]["kernel_provisioner"]["config"]
+        for name in ("persistent", "persistent_file", "existing", "session"):
+            config.pop(name, None)  # a trial is nobody's kernel
+
+        class OnlyThis(KernelSpecManager):
+            def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+                return KernelSpec(**content)
+
+        manager = KernelManager(kernel_name="trial", kernel_spec_manager=OnlyThis())
+        client = None
+        begun = time.monotonic()
+        try:
+            manager.start_kernel()
+            client = manager.client()
+            client.start_channels()
+            client.wait_for_ready(timeout=CONNECT_TIMEOUT)
+            step = Step(GOOD, "Trial Launch", "a kernel started and answered")
+        except errors.SshpykError as error:
+            step = _failed("Trial Launch", error)
+        except RuntimeError as error:
+            fix = "See what it says there: sshpyk -vvv doctor …"
+            step = Step(BAD, "Trial Launch", f"the kernel does not answer: {error}", fix)
+        finally:
+            took = time.monotonic() - begun
+            if client is not None:
+                client.stop_channels()
+            if manager.has_kernel:
+                manager.shutdown_kernel()
+            manager.context.destroy(linger=100)
+        return [replace(step, seconds=took)]
+
+
+#: Steps without which the rest can't be looked at.
+REQUIRED = {
+    "SSH",
+    "SSH Config File",
+    "SSH Host Alias",
+    "Reachable",
+    "Host Key",
+    "Authentication",
+    "Multiplexing",
+    "Remote Shell",
+    "Remote Python",
+}
+
+
+def _failed(what: str, error: errors.SshpykError) -> Step:
+    details = str(error.fields.get("details") or "").strip()
+    fix = "\n".join(part for part in (error.advice, details) if part)
+    return Step(BAD, what, error.what, fix)
