@@ -1,0 +1,71 @@
+"""The processes between a client and its kernel, to send signals to."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+from tests.lab.kernels import STATE
+from tests.lab.sshd import Sshd
+
+#: The processes of a chain by their names here, from the client to the kernel.
+PARTS = ("master", "session", "agent", "kernel")
+
+
+class Chain:
+    """The processes of the kernels that run on `server` below the home directory `home`."""
+
+    def __init__(self, server: Sshd, home: Path) -> None:
+        self.server = server
+        self.home = home
+
+    def pids(self, part: str) -> list[int]:
+        """The processes that are `part` at this moment."""
+        if part == "master":
+            return self._masters()
+        if part == "session":
+            return _tree(self.server.process.pid)[1:]
+        records = (self.home / STATE).glob("*/record.json")
+        found = [json.loads(path.read_text()) for path in records]
+        if part == "agent":
+            return [record["agent_pid"] for record in found]
+        return [record["kernel"]["pid"] for record in found]
+
+    def send(self, part: str, signum: signal.Signals) -> int:
+        """Send a signal to all of `part`; how many there were."""
+        pids = self.pids(part)
+        for pid in pids:
+            try:
+                os.kill(pid, signum)
+            except ProcessLookupError:
+                pids.remove(pid)
+        return len(pids)
+
+    def _masters(self) -> list[int]:
+        """The ssh processes without a session whose configuration file is our server's."""
+        return [
+            pid
+            for pid, _, command in _processes()
+            if str(self.server.ssh_config) in command and " -N " in command
+        ]
+
+
+def _processes() -> list[tuple[int, int, str]]:
+    """Each process's id, its parent's, and its command line."""
+    listing = subprocess.run(
+        ["ps", "-A", "-ww", "-o", "pid=,ppid=,args="], check=True, capture_output=True, text=True
+    ).stdout
+    rows = (line.split(None, 2) for line in listing.splitlines())
+    return [(int(row[0]), int(row[1]), row[2]) for row in rows if len(row) == 3]
+
+
+def _tree(pid: int) -> list[int]:
+    """`pid` and what it has started, as far as that is still its child."""
+    found = [pid]
+    processes = _processes()
+    for parent in found:  # grows meanwhile
+        found += [child for child, of, _ in processes if of == parent]
+    return found

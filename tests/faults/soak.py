@@ -1,0 +1,313 @@
+"""Minutes of faults, at random but by a seed, while a client works: python -m tests.faults.soak
+
+Everything that the kernel says it sent must arrive once and in order, and every request must have
+its reply. Prints a table; ends with status 1 where anything was lost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import contextlib
+import itertools
+import math
+import os
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from jupyter_client.manager import KernelManager
+
+from tests.faults.chain import Chain
+from tests.faults.record import Watched
+from tests.lab.kernels import left_behind, started, write_spec
+from tests.lab.link import Link
+from tests.lab.sshd import Sshd
+
+#: Seconds between the end of a fault and the beginning of the next, on average.
+GAP = 0.5
+
+#: Seconds for one cell, faults and all.
+PATIENCE = 300.0
+
+MB = 1 << 20
+
+PREPARE = """
+import os, time
+from IPython.display import display
+def show(size):
+    display({"application/octet-stream": os.urandom(size // 2 + 1).hex()[:size]}, raw=True)
+def opened(comm, message):
+    comm.on_msg(lambda message: comm.send(message["content"]["data"]))
+get_ipython().kernel.comm_manager.register_target("echo", opened)
+"""
+
+
+class Faults:
+    """The schedule: one fault after the other, each with an end, until `stop`."""
+
+    def __init__(self, random: random.Random, link: Link, chain: Chain) -> None:
+        self.random = random
+        self.link = link
+        self.chain = chain
+        self.ended: list[tuple[str, float]] = []  # each one's kind, and time.monotonic() at its end
+        self.begun: list[float] = []  # time.monotonic() at the beginning of each
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="faults")
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Let the present one end, and begin no other."""
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        kinds: list[tuple[int, Callable[[float], None]]] = [
+            (6, self.cut),
+            (4, self.refuse),
+            (4, self.hole),
+            (1, self.long_hole),
+            (2, self.slow),
+            (2, self.master_killed),
+            (1, self.master_stopped),
+            (2, self.session_killed),
+            (1, self.session_stopped),
+            (1, self.agent_stopped),
+            (1, self.kernel_stopped),
+            (1, self.client_stopped),
+        ]
+        weights = [weight for weight, _ in kinds]
+        while not self._over.wait(self.random.expovariate(1 / GAP)):
+            [(_, fault)] = self.random.choices(kinds, weights)
+            self.begun.append(time.monotonic())
+            fault(self.random.uniform(0.1, 2.0))
+            self.ended.append((fault.__name__, time.monotonic()))
+
+    def cut(self, seconds: float) -> None:
+        self.link.cut()
+
+    def refuse(self, seconds: float) -> None:
+        self.link.refuse()
+        self.link.cut()
+        time.sleep(seconds)
+        self.link.accept()
+
+    def hole(self, seconds: float) -> None:
+        self.link.hole()
+        time.sleep(seconds)
+        self.link.heal()
+
+    def long_hole(self, seconds: float) -> None:
+        self.hole(11 + seconds)
+
+    def slow(self, seconds: float) -> None:
+        self.link.set_delay(seconds / 10)
+        self.link.set_rate(1e6)
+        time.sleep(seconds)
+        self.link.set_rate(0)
+        self.link.set_delay(0)
+
+    def master_killed(self, seconds: float) -> None:
+        self.chain.send("master", signal.SIGKILL)
+
+    def master_stopped(self, seconds: float) -> None:
+        self._stop("master", seconds)
+
+    def session_killed(self, seconds: float) -> None:
+        self.chain.send("session", signal.SIGKILL)
+
+    def session_stopped(self, seconds: float) -> None:
+        self._stop("session", seconds)
+
+    def agent_stopped(self, seconds: float) -> None:
+        self._stop("agent", seconds)
+
+    def kernel_stopped(self, seconds: float) -> None:
+        self._stop("kernel", seconds)
+
+    def client_stopped(self, seconds: float) -> None:
+        """All of this process, and with it the link: a laptop that sleeps."""
+        me = os.getpid()
+        script = f"kill -STOP {me}; sleep {4 + seconds}; kill -CONT {me}"
+        subprocess.run(["sh", "-c", script], check=True)
+
+    def _stop(self, part: str, seconds: float) -> None:
+        pids = self.chain.pids(part)
+        for signum in (signal.SIGSTOP, signal.SIGCONT):
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signum)
+            if signum == signal.SIGSTOP:
+                time.sleep(seconds)
+
+
+class Work:
+    """What the client does: one cell of a random kind after the other."""
+
+    def __init__(self, random: random.Random, manager: KernelManager, watched: Watched) -> None:
+        self.random = random
+        self.manager = manager
+        self.watched = watched
+        self.done: collections.Counter[str] = collections.Counter()
+        self._comm = ""
+        watched.run(PREPARE)
+
+    def once(self) -> None:
+        """One cell, and its reply."""
+        kinds = [self.text, self.slow_text, self.displays, self.error, self.ask, self.comms]
+        kind = self.random.choice([*kinds, self.interrupt])
+        kind()
+        self.done[kind.__name__] += 1
+
+    def _run(self, code: str, **kwargs: Any) -> dict[str, Any]:
+        id = self.watched.start(code, **kwargs)
+        content: dict[str, Any] = self.watched.finish(id, PATIENCE)["content"]
+        return content
+
+    def text(self) -> None:
+        count = self.random.randrange(1, 5000)
+        assert self._run(f"for n in range({count}): print(n)")["status"] == "ok"
+
+    def slow_text(self) -> None:
+        count = self.random.randrange(1, 60)
+        code = f"for n in range({count}): print(n, flush=True); time.sleep(0.05)"
+        assert self._run(code)["status"] == "ok"
+
+    def displays(self) -> None:
+        """From 1 B to 50 MB; the large ones are rare."""
+        sizes = [int((50 * MB) ** self.random.random()) for _ in range(5)]
+        if self.random.random() < 0.1:
+            sizes.append(int(50 * MB * self.random.random()))
+        assert self._run(f"for size in {sizes}: show(size)")["status"] == "ok"
+
+    def error(self) -> None:
+        assert self._run("1 / 0")["ename"] == "ZeroDivisionError"
+
+    def ask(self) -> None:
+        text = str(self.random.random())
+        id = self.watched.start("answer = input('? ')", allow_stdin=True)
+        self.watched.client.get_stdin_msg(timeout=PATIENCE)
+        self.watched.client.input(text)
+        assert self.watched.finish(id, PATIENCE)["content"]["status"] == "ok"
+        assert self._run(f"assert answer == {text!r}")["status"] == "ok"
+
+    def comms(self) -> None:
+        """What is sent to a comm in the kernel comes back, in order."""
+        client = self.watched.client
+        comm = str(self.random.random())
+        answers: list[int] = []
+
+        def on_message(message: dict[str, Any]) -> None:
+            content = message["content"]
+            if message["msg_type"] == "comm_msg" and content["comm_id"] == comm:
+                answers.append(content["data"]["number"])
+
+        self.watched.on_message = on_message
+        content = {"comm_id": comm, "target_name": "echo", "data": {}}
+        client.shell_channel.send(client.session.msg("comm_open", content))
+        numbers = list(range(self.random.randrange(1, 50)))
+        for number in numbers:
+            content = {"comm_id": comm, "data": {"number": number}}
+            client.shell_channel.send(client.session.msg("comm_msg", content))
+        assert self._run("pass")["status"] == "ok"
+        deadline = time.monotonic() + PATIENCE
+        while len(answers) < len(numbers) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert answers == numbers
+
+    def interrupt(self) -> None:
+        begun = f"begun {self.random.random()}"
+        id = self.watched.start(f"print({begun!r}, flush=True); time.sleep(10**6)")
+        self.watched.wait(lambda: begun in "".join(self.watched.text[-5:]), PATIENCE)
+        self.manager.interrupt_kernel()
+        assert self.watched.finish(id, PATIENCE)["content"]["ename"] == "KeyboardInterrupt"
+
+
+def run(seconds: float, seed: int, home: Path) -> str:
+    """Work for `seconds` under the faults of `seed`; the table. Raises AssertionError where
+    something was lost. `home` is empty, and the kernels' home directory on the host."""
+    with Sshd(link=True, home=home) as server:
+        assert server.link is not None
+        write_spec("soak", server)
+        with started("soak") as (manager, client), Watched(client) as watched:
+            work = Work(random.Random(seed), manager, watched)
+            pid = manager.provisioner.link.kernel["pid"]  # type: ignore[union-attr]
+            faults = Faults(random.Random(seed), server.link, Chain(server, home))
+            begun = time.monotonic()
+            try:
+                while time.monotonic() < begun + seconds:
+                    work.once()
+                    del watched.text[:-5]
+            finally:
+                faults.stop()
+            messages = watched.check()
+            took = time.monotonic() - begun
+            assert manager.is_alive()
+            assert manager.provisioner.link.kernel["pid"] == pid  # type: ignore[union-attr]
+        assert left_behind(home) == []
+    return table(seed, took, messages, watched, work, faults)
+
+
+def table(
+    seed: int, took: float, messages: int, watched: Watched, work: Work, faults: Faults
+) -> str:
+    """What happened, for people."""
+    arrivals = watched.arrivals
+    stall = max(b - a for a, b in itertools.pairwise(arrivals))
+    back: dict[str, list[float]] = collections.defaultdict(list)
+    counts: collections.Counter[str] = collections.Counter()
+    for (kind, ended), next_one in zip(faults.ended, [*faults.begun[1:], math.inf], strict=True):
+        counts[kind] += 1
+        after = next((at for at in arrivals if at >= ended), math.inf)
+        if after < next_one:  # else the next fault is to blame
+            back[kind].append(after - ended)
+    cells = ", ".join(f"{count} {kind}" for kind, count in sorted(work.done.items()))
+    lines = [
+        f"seed {seed}: {took:.0f} s, {len(faults.ended)} faults, one every "
+        f"{took / max(1, len(faults.ended)):.1f} s; {messages} messages, "
+        f"{watched.bytes / MB:.0f} MB: none missing, none twice, none out of order",
+        f"cells: {cells}; longest time without a message {stall:.1f} s",
+        f"{'fault':18}{'times':>6}   from its end to the first message: median, longest",
+    ]
+    for kind, count in sorted(counts.items()):
+        times = back[kind] or [math.nan]
+        lines.append(f"{kind:18}{count:6}   {statistics.median(times):.2f} s, {max(times):.2f} s")
+    return "\n".join(lines)
+
+
+@contextlib.contextmanager
+def directories() -> Iterator[Path]:
+    """Jupyter directories of this run's own, and a home for the host."""
+    with tempfile.TemporaryDirectory(prefix="soak-", dir="/tmp") as name:
+        for variable in ("RUNTIME", "DATA", "CONFIG"):
+            os.environ[f"JUPYTER_{variable}_DIR"] = os.path.join(name, variable.lower())
+        home = Path(name) / "home"
+        home.mkdir()
+        yield home
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    with directories() as home:
+        try:
+            print(run(60 * options.minutes, options.seed, home))
+        except AssertionError as error:
+            print(f"seed {options.seed}: {error!r}", file=sys.stderr)
+            raise
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

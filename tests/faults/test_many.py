@@ -1,0 +1,141 @@
+"""Many kernels on one host: one master, one attempt to reconnect at a time, nothing left."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jupyter_client.asynchronous.client import AsyncKernelClient
+from jupyter_client.multikernelmanager import AsyncMultiKernelManager
+
+from tests.faults.chain import Chain
+from tests.lab.kernels import PATIENCE, left_behind, write_spec
+from tests.lab.sshd import Sshd
+
+pytestmark = [pytest.mark.sshd, pytest.mark.slow, pytest.mark.timeout(400)]
+
+COUNT = 50
+
+#: Seconds for all of them to start: they share two cores.
+START = 200
+
+
+@asynccontextmanager
+async def client_of(manager: Any) -> AsyncIterator[AsyncKernelClient]:
+    """A client that is ready."""
+    client = manager.client()
+    client.start_channels()
+    try:
+        await client.wait_for_ready(timeout=PATIENCE)
+        yield client
+    finally:
+        client.stop_channels()
+
+
+async def ask(client: AsyncKernelClient, code: str, **expressions: str) -> dict[str, Any]:
+    """Run `code`; the reply's content, with the values of the expressions."""
+    id = client.execute(code, user_expressions=expressions)
+    while True:
+        reply = await client.get_shell_msg(timeout=START)
+        if reply["parent_header"].get("msg_id") == id:
+            content: dict[str, Any] = reply["content"]
+            return content
+
+
+@pytest.fixture
+def server(linked_sshd: Sshd) -> Sshd:
+    """With sshd's default limits: MaxSessions 10, MaxStartups 10:30:100."""
+    write_spec("far", linked_sshd, launch_timeout=START)
+    return linked_sshd
+
+
+def test_fifty_kernels_start_at_once_reconnect_and_end(server: Sshd, tmp_path: Path) -> None:
+    link, chain = server.link, Chain(server, tmp_path)
+    assert link is not None
+
+    async def work() -> None:
+        multi: Any = AsyncMultiKernelManager()
+        begun = time.monotonic()
+        ids = await asyncio.gather(*(multi.start_kernel(kernel_name="far") for _ in range(COUNT)))
+        managers = [multi.get_kernel(id) for id in ids]
+        started = time.monotonic() - begun
+        assert link.connections == 1
+        assert len(chain.pids("master")) == 1
+        pids = await asyncio.gather(*(pid_of(manager) for manager in managers))
+        assert len(set(pids)) == COUNT
+        answered = time.monotonic() - begun
+
+        before = link.connections
+        most = await lose(managers)
+        assert most <= 1, "two attempts at once"
+        attempts = link.connections - before
+        begun = time.monotonic()
+        again = await asyncio.gather(*(pid_of(manager) for manager in managers))
+        back = time.monotonic() - begun
+        assert again == pids
+        assert len(chain.pids("master")) == 1
+
+        begun = time.monotonic()
+        await multi.shutdown_all()
+        ended = time.monotonic() - begun
+        print(
+            f"\n{COUNT} kernels: started in {started:.1f} s, answered after {answered:.1f} s; "
+            f"{attempts} connections in an outage of 6 s, at most {most} at once, all there after "
+            f"{back:.1f} s; ended in {ended:.1f} s"
+        )
+
+    async def lose(managers: list[Any]) -> int:
+        """A hole of six seconds in which every connection is cut; how many tried at once."""
+        link.hole()
+        link.cut()
+        most = 0
+        until = time.monotonic() + 6
+        while time.monotonic() < until:
+            most = max(most, len(await asyncio.to_thread(chain.pids, "master")))
+        assert all([await manager.is_alive() for manager in managers])
+        link.heal()
+        return most
+
+    async def pid_of(manager: Any) -> str:
+        async with client_of(manager) as client:
+            content = await ask(client, "import os", pid="os.getpid()")
+            assert content["status"] == "ok"
+            text: str = content["user_expressions"]["pid"]["data"]["text/plain"]
+            return text
+
+    asyncio.run(work())
+    assert left_behind(tmp_path) == []
+
+
+def test_an_interrupt_does_not_wait_behind_another_kernels_output(server: Sshd) -> None:
+    async def work() -> None:
+        multi: Any = AsyncMultiKernelManager()
+        busy, other = [
+            multi.get_kernel(await multi.start_kernel(kernel_name="far")) for _ in range(2)
+        ]
+        async with client_of(busy) as pouring, client_of(other) as waiting:
+            pouring.execute(
+                "from IPython.display import display\n"
+                "for _ in range(500): display({'text/plain': 'x' * 2**20}, raw=True)"
+            )
+            sleeping = asyncio.create_task(ask(waiting, "import time; time.sleep(10**6)"))
+            received = 0
+            took = 0.0
+            while received < 500:
+                message = await pouring.get_iopub_msg(timeout=PATIENCE)
+                received += message["msg_type"] == "display_data"
+                if received == 50 and not took:
+                    begun = time.monotonic()
+                    await other.interrupt_kernel()
+                    assert (await sleeping)["ename"] == "KeyboardInterrupt"
+                    took = time.monotonic() - begun
+            print(f"\nthe interrupt took {took:.2f} s beside 500 MB")
+            assert 0 < took < 1
+        await multi.shutdown_all()
+
+    asyncio.run(work())

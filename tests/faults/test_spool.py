@@ -1,0 +1,167 @@
+"""Output that nobody takes: it waits on the host's disk, and a full disk holds the kernel up."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import zmq
+
+from tests.faults.chain import Chain
+from tests.faults.record import Watched
+from tests.lab.kernels import PATIENCE, left_behind, started, write_spec
+from tests.lab.sshd import Sshd
+
+pytestmark = [pytest.mark.sshd, pytest.mark.slow]
+
+MB = 1 << 20
+
+#: Output while the link is away, in MB; set FAULTS_SPOOL_MB=2048 for the whole promise.
+SPOOL_MB = int(os.environ.get("FAULTS_SPOOL_MB", "300"))
+
+#: What either side may need for it, in bytes.
+MOST_MEMORY = 64 * MB
+
+#: Each message has 1 MB, and none is like another.
+POUR = """
+import os
+from IPython.display import display
+for number in range({count}):
+    display({{"application/octet-stream": os.urandom(1 << 19).hex()}}, raw=True)
+    with open({path!r} + ".new", "w") as file:
+        file.write(str(number + 1))
+    os.replace({path!r} + ".new", {path!r})  # whoever reads it sees a number
+"""
+
+
+@pytest.mark.timeout(900)
+def test_a_great_backlog_takes_little_memory(linked_sshd: Sshd, tmp_path: Path) -> None:
+    link = linked_sshd.link
+    assert link is not None
+    write_spec("far", linked_sshd)
+    poured = tmp_path / "poured"
+    with started("far") as (_, client), Watched(client) as watched:
+        [agent] = Chain(linked_sshd, tmp_path).pids("agent")
+        link.refuse()
+        link.cut()
+        request = watched.start(POUR.format(count=SPOOL_MB, path=str(poured)))
+        # The request itself has to get there first.
+        link.accept()
+        wait_for(poured.exists)
+        link.refuse()
+        link.cut()
+        wait_for(lambda: poured.read_text() == str(SPOOL_MB), 4 * PATIENCE)
+        away = SPOOL_MB * MB - watched.bytes
+        before = memory("self", "VmRSS")
+        forget_peak("self")
+        begun = time.monotonic()
+        link.accept()
+        watched.finish(request, 10 * PATIENCE)
+        took = time.monotonic() - begun
+        mine = memory("self", "VmHWM") - before
+        its = memory(str(agent), "VmHWM")
+        print(
+            f"\n{away >> 20} MB waited and came in {took:.1f} s; "
+            f"agent {its / MB:.0f} MB at most, client {mine / MB:.0f} MB more"
+        )
+        assert watched.check() >= SPOOL_MB
+        assert its < MOST_MEMORY
+        assert mine < MOST_MEMORY
+    assert left_behind(tmp_path) == []
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 24 MB."""
+    path = tmp_path / "small"
+    path.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(path)]
+    made = subprocess.run(mount, capture_output=True, text=True)
+    if made.returncode != 0:
+        pytest.skip(f"no tmpfs here: {made.stderr}")
+    yield path
+    subprocess.run(["umount", str(path)], check=True)
+
+
+def test_a_full_disk_is_told_and_holds_the_kernel_up(
+    small_disk: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    poured = tmp_path / "poured"
+    environment = {"XDG_STATE_HOME": str(small_disk)}
+    with Sshd(link=True, home=tmp_path, environment=environment) as server:
+        assert server.link is not None
+        write_spec("far", server, memory_limit=4 * MB)
+        with started("far") as (manager, client), Watched(client) as watched:
+            pid = manager.provisioner.link.kernel["pid"]  # type: ignore[union-attr]
+            request = watched.start(POUR.format(count=80, path=str(poured)))
+            wait_for(poured.exists)
+            server.link.refuse()
+            server.link.cut()
+            wait_for(lambda: state(pid) == "T")
+            assert 10 < int(poured.read_text()) < 80
+            assert manager.is_alive()
+            server.link.accept()
+            watched.finish(request)
+            assert watched.check() >= 80
+            told = [r.getMessage() for r in caplog.records if "paused" in r.getMessage()]
+            assert len(told) == 1
+            assert "No space left on device" in told[0]
+            assert str(small_disk) in told[0]
+            wait_for(lambda: any("goes on" in r.getMessage() for r in caplog.records))
+        assert os.listdir(small_disk / "sshpyk" / "kernels") == []
+
+
+def test_a_slow_reader_holds_nobody_up(linked_sshd: Sshd, tmp_path: Path) -> None:
+    """One client reads nothing: the other does not notice, and the first gets it all later."""
+    write_spec("far", linked_sshd)
+    poured = tmp_path / "poured"
+    with started("far") as (manager, client), Watched(client) as watched:
+        [agent] = Chain(linked_sshd, tmp_path).pids("agent")
+        slow = manager.context.socket(zmq.SUB)
+        slow.setsockopt(zmq.RCVHWM, 1)
+        slow.setsockopt(zmq.RCVBUF, 64 * 1024)
+        slow.subscribe(b"")
+        slow.connect(manager._make_url("iopub"))
+        try:
+            while not slow.poll(100):  # until the kernel knows of its subscription
+                watched.run("print('a first message')")
+            watched.run(POUR.format(count=200, path=str(poured)))
+            assert memory(str(agent), "VmHWM") < MOST_MEMORY
+            pieces = 0
+            while pieces < 200:
+                assert slow.poll(PATIENCE * 1000), f"only {pieces} arrived"
+                pieces += sum(map(len, slow.recv_multipart())) > MB
+            assert watched.check() >= 200
+        finally:
+            slow.close(linger=0)
+    assert left_behind(tmp_path) == []
+
+
+def wait_for(condition: Callable[[], bool], timeout: float = PATIENCE) -> None:
+    """Wait for something that nobody tells us of."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def memory(pid: str, name: str) -> int:
+    """VmRSS or VmHWM, its highest, of a process in bytes."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(name + ":"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError(name)
+
+
+def forget_peak(pid: str) -> None:
+    """Let VmHWM begin anew."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def state(pid: int) -> str:
+    """One letter of how a process is; T is stopped."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
