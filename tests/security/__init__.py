@@ -1,0 +1,1 @@
+"""Only the owner gets in, and bad input breaks nothing. docs/security.rst lists what is shown."""
