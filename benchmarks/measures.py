@@ -1,0 +1,76 @@
+"""What is measured of a client: round trips, throughput, interrupts. Seconds, bytes per second."""
+
+from __future__ import annotations
+
+import queue
+import statistics
+import time
+from typing import Any
+
+from jupyter_client.blocking.client import BlockingKernelClient
+
+from tests.lab.kernels import PATIENCE
+
+SEND = """
+from IPython.display import publish_display_data
+block = "x" * 1_000_000
+for _ in range({megabytes}):
+    publish_display_data({{"text/plain": block}})
+"""
+
+
+def round_trip(client: BlockingKernelClient, count: int) -> float:
+    """The median of `count` kernel_info round trips."""
+    times = []
+    for _ in range(count):
+        begun = time.perf_counter()
+        client.kernel_info(reply=True, timeout=PATIENCE)
+        times.append(time.perf_counter() - begun)
+    return statistics.median(times)
+
+
+def throughput(client: BlockingKernelClient, megabytes: int) -> float:
+    """Bytes per second of so many megabytes of iopub."""
+    drain(client)
+    begun = time.perf_counter()
+    request = client.execute(SEND.format(megabytes=megabytes))
+    arrived = 0
+    while True:
+        message = client.get_iopub_msg(timeout=PATIENCE)
+        if message["msg_type"] == "display_data":
+            arrived += 1
+        elif is_idle(message, request):
+            break
+    if arrived != megabytes:
+        raise RuntimeError(f"{arrived} of {megabytes} messages arrived")
+    return megabytes * 1e6 / (time.perf_counter() - begun)
+
+
+def drain(client: BlockingKernelClient) -> None:
+    """Forget what has arrived on iopub."""
+    while True:
+        try:
+            client.get_iopub_msg(timeout=0.2)
+        except queue.Empty:
+            return
+
+
+def is_idle(message: dict[str, Any], request: str) -> bool:
+    """Whether a message says that a request is done."""
+    is_for_it: bool = message["parent_header"].get("msg_id") == request
+    return is_for_it and message["content"].get("execution_state") == "idle"
+
+
+def interrupt_while_sending(kernel: Any, megabytes: int) -> float:
+    """Seconds from an interrupt to the reply of the cell that was sending so much."""
+    client = kernel.client
+    drain(client)
+    code = SEND.format(megabytes=megabytes) + "\nimport time\ntime.sleep(600)"
+    request = client.execute(code)
+    while client.get_iopub_msg(timeout=PATIENCE)["msg_type"] != "display_data":
+        pass
+    begun = time.perf_counter()
+    kernel.manager.interrupt_kernel()
+    while client.get_shell_msg(timeout=PATIENCE)["parent_header"]["msg_id"] != request:
+        pass
+    return time.perf_counter() - begun

@@ -1,0 +1,78 @@
+"""What processes on this machine cost: CPU seconds and bytes of memory, from /proc."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any
+
+from jupyter_client.manager import AsyncKernelManager
+
+from sshpyk.provisioner import SSHKernelProvisioner
+
+from .places import Started
+
+
+def agent_of(kernel: Started) -> int:
+    """The process id of a kernel's agent."""
+    return agent_of_manager(kernel.manager)
+
+
+def agent_of_manager(manager: Any) -> int:
+    """The same, of a manager: the parent of the kernel."""
+    provisioner = manager.provisioner
+    assert isinstance(provisioner, SSHKernelProvisioner)
+    assert provisioner.link is not None
+    with open(f"/proc/{provisioner.link.kernel['pid']}/stat") as file:
+        return int(file.read().rpartition(")")[2].split()[1])
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process so far."""
+    with open(f"/proc/{pid}/stat") as file:
+        fields = file.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def memory(pid: int) -> int:
+    """A process's share of memory (PSS), in bytes."""
+    with open(f"/proc/{pid}/smaps_rollup") as file:
+        for line in file:
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    raise RuntimeError("this system does not say")
+
+
+def own_memory() -> int:
+    """The same, of this process."""
+    return memory(os.getpid())
+
+
+def start_all(name: str, count: int, *, keep: bool = False) -> list[AsyncKernelManager]:
+    """Start so many kernels at once and have a reply from each; end them, unless `keep`."""
+
+    async def one() -> AsyncKernelManager:
+        manager = AsyncKernelManager(kernel_name=name)
+        await manager.start_kernel()
+        client = manager.client()
+        client.start_channels()
+        await client.wait_for_ready(timeout=300)
+        client.stop_channels()
+        return manager
+
+    async def everything() -> list[AsyncKernelManager]:
+        managers = await asyncio.gather(*(one() for _ in range(count)))
+        if not keep:
+            await asyncio.gather(*(manager.shutdown_kernel(now=True) for manager in managers))
+        return managers
+
+    return asyncio.run(everything())
+
+
+def end_all(managers: list[AsyncKernelManager]) -> None:
+    """Shut them down."""
+
+    async def everything() -> None:
+        await asyncio.gather(*(manager.shutdown_kernel(now=True) for manager in managers))
+
+    asyncio.run(everything())
