@@ -54,22 +54,23 @@ def short_tmp() -> Iterator[Path]:
     shutil.rmtree(path)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def remote_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The home directory on the shared servers: an empty one, not that of who runs the tests."""
+    """The home directory on a file's servers: an empty one, not that of who runs the tests, nor
+    of other files, so that what a file's kernels leave can be told."""
     return tmp_path_factory.mktemp("home")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def sandbox(remote_home: Path) -> Iterator[Sandbox]:
-    """A throwaway server that all tests share; who drops or refuses puts it right again."""
+    """A throwaway server that a file's tests share; who drops or refuses puts it right again."""
     with Sandbox(environment={"HOME": str(remote_home)}) as server:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def sshd(remote_home: Path) -> Iterator[Sshd]:
-    """A real sshd that all tests share; mark those `sshd`."""
+    """A real sshd that a file's tests share; mark those `sshd`."""
     with Sshd(home=remote_home) as server:
         yield server
 
