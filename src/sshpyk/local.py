@@ -24,7 +24,10 @@ class LocalSockets:
         self.sockets: dict[str, socket.socket] = {}
         try:
             for channel in CHANNELS:
-                self.sockets[channel] = self._bind(channel)
+                sock = self.sockets[channel] = self._bind(channel)
+                # For good: a duplicate has the mode of the one it is of, and both are one to the
+                # system. A server that accepts on one that blocks stands still, and all with it.
+                sock.setblocking(False)
         except BaseException:
             self.close()
             raise

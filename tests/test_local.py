@@ -1,0 +1,34 @@
+"""The local sockets: those that a server accepts on must never block, or all kernels stand still."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+
+from sshpyk.local import LocalSockets
+from sshpyk.wire.control import CHANNELS
+
+
+@pytest.mark.parametrize("transport", ["tcp", "ipc"])
+def test_a_duplicate_never_makes_a_serving_socket_block(
+    transport: str, own_jupyter: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ip = "127.0.0.1" if transport == "tcp" else os.environ["JUPYTER_RUNTIME_DIR"] + "-kernel"
+    local = LocalSockets(transport, ip, dict.fromkeys(CHANNELS, 0))
+    serving = local.duplicates()  # as at the launch, by a server that then accepts on them
+    seen: list[bool] = []
+    made = socket.socket.settimeout
+
+    def settimeout(sock: socket.socket, timeout: float | None) -> None:
+        made(sock, timeout)
+        seen.extend(os.get_blocking(one.fileno()) for one in serving.values())
+
+    monkeypatch.setattr(socket.socket, "settimeout", settimeout)
+    again = local.duplicates()  # as at a restart, in another thread
+    assert len(seen) == len(CHANNELS) ** 2
+    assert not any(seen)
+    for sock in (*serving.values(), *again.values()):
+        sock.close()
+    local.close()
