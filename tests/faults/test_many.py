@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.multikernelmanager import AsyncMultiKernelManager
+from jupyter_core.paths import jupyter_runtime_dir
 
 from tests.faults.chain import Chain
 from tests.lab.kernels import PATIENCE, left_behind, write_spec
@@ -59,7 +60,7 @@ def test_fifty_kernels_start_at_once_reconnect_and_end(server: Sshd, tmp_path: P
     assert link is not None
 
     async def work() -> None:
-        multi: Any = AsyncMultiKernelManager()
+        multi: Any = AsyncMultiKernelManager(connection_dir=jupyter_runtime_dir())
         begun = time.monotonic()
         ids = await asyncio.gather(*(multi.start_kernel(kernel_name="far") for _ in range(COUNT)))
         managers = [multi.get_kernel(id) for id in ids]
@@ -114,7 +115,7 @@ def test_fifty_kernels_start_at_once_reconnect_and_end(server: Sshd, tmp_path: P
 
 def test_an_interrupt_does_not_wait_behind_another_kernels_output(server: Sshd) -> None:
     async def work() -> None:
-        multi: Any = AsyncMultiKernelManager()
+        multi: Any = AsyncMultiKernelManager(connection_dir=jupyter_runtime_dir())
         busy, other = [
             multi.get_kernel(await multi.start_kernel(kernel_name="far")) for _ in range(2)
         ]

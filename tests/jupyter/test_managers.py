@@ -17,6 +17,7 @@ import pytest
 from jupyter_client.ioloop.manager import AsyncIOLoopKernelManager
 from jupyter_client.manager import KernelManager
 from jupyter_client.multikernelmanager import AsyncMultiKernelManager
+from jupyter_core.paths import jupyter_runtime_dir
 
 from sshpyk import errors
 from tests.lab.kernels import PATIENCE, STATE, client_of, run_code, started, write_spec
@@ -214,7 +215,7 @@ def test_several_kernels_of_one_manager(sshd: Sshd) -> None:
             client.stop_channels()
 
     async def work() -> None:
-        managers = AsyncMultiKernelManager()
+        managers = AsyncMultiKernelManager(connection_dir=jupyter_runtime_dir())
         starts = [managers.start_kernel(kernel_name="remote") for _ in range(4)]
         kernels = await asyncio.gather(*starts)
         try:
