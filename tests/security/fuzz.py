@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
+from sshpyk.agent.door import Door
 from sshpyk.agent.loop import Loop
-from sshpyk.agent.serve import Agent
 from sshpyk.wire.carrier import Attachment, Carrier
 from sshpyk.wire.control import MAX_MESSAGE, MessageReader
 from sshpyk.wire.frames import DATA, HEADER, LIMITS, Frame, FrameReader, ProtocolError
@@ -84,17 +85,10 @@ def messages(data: bytes) -> None:
 
 def hello(payload: bytes) -> None:
     """An agent lets it in, with the token, or says why not."""
-    agent: Any = Agent.__new__(Agent)
-    agent.loop = Loop
-    agent.token = TOKEN
-    agent.clients = {}
-    agent._tries = []
-    agent._strangers = set()
-    agent.limits = None
-    agent.log = _Quiet
+    agent: Any = SimpleNamespace(loop=Loop, token=TOKEN, clients={}, limits=None, log=_Quiet)
     connection: Any = _Connection()
     try:
-        agent.greet(connection, payload)
+        Door(agent).greet(connection, payload)
     except ProtocolError:
         return
     assert TOKEN.encode() in payload

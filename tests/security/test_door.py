@@ -19,7 +19,8 @@ import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
-from sshpyk.agent import connections, peers, serve
+from sshpyk.agent import connections, peers
+from sshpyk.agent import door as agent_door
 from sshpyk.link.log import KernelLog
 from sshpyk.link.streams import Streams
 from sshpyk.wire.frames import HEADER, HELLO, REFUSED, WELCOME, Frame, FrameReader, ProtocolError
@@ -27,7 +28,7 @@ from tests.lab.kernels import STATE, run_code, started, write_spec
 from tests.lab.sshd import Sshd
 from tests.security.conftest import Intruder
 
-SERVE = Path(str(serve.__file__)).read_text()
+SOURCE = Path(str(agent_door.__file__)).read_text()
 
 #: Seconds for an answer on loopback.
 TIMEOUT = 20.0
@@ -202,7 +203,7 @@ def test_requests_without_the_key_do_nothing(door: Door, tmp_path: Path) -> None
 def test_strangers_have_a_time_and_a_number(door: Door) -> None:
     """So many may wait with no hello, so long; the owner's kernel works meanwhile and after."""
     begun = time.monotonic()
-    strangers = [door.dial() for _ in range(serve.MAX_STRANGERS + 8)]
+    strangers = [door.dial() for _ in range(agent_door.MAX_STRANGERS + 8)]
     too_many = [sock for sock in strangers[-8:] if heard(sock) is None]
     assert len(too_many) == 8, "more than so many are closed at once"
     assert time.monotonic() - begun < connections.HELLO_WITHIN / 2
@@ -221,7 +222,7 @@ def test_strangers_have_a_time_and_a_number(door: Door) -> None:
 @pytest.mark.sshd
 def test_wrong_tokens_are_counted(door: Door) -> None:
     """Last, because the door is closed for a minute after it. Who is in stays in."""
-    for _ in range(serve.MAX_TRIES):
+    for _ in range(agent_door.MAX_TRIES):
         answer = door.answer(door.hello(token="0" * 64))
         assert answer is not None
         if b"too many" in answer.payload:
@@ -238,10 +239,10 @@ def test_wrong_tokens_are_counted(door: Door) -> None:
 
 def test_tokens_are_compared_in_constant_time() -> None:
     """By the function that `hmac.compare_digest` is where there is no OpenSSL, and by no other."""
-    assert vars(serve)["compare_digest"] is _operator._compare_digest
-    compared = re.findall(r".*[!=]= ?self\.token.*|.*self\.token ?[!=]=.*", SERVE)
+    assert vars(agent_door)["compare_digest"] is _operator._compare_digest
+    compared = re.findall(r".*[!=]= ?agent\.token.*|.*agent\.token ?[!=]=.*", SOURCE)
     assert compared == []
-    assert SERVE.count("compare_digest(token, self.token)") == 1
+    assert SOURCE.count("compare_digest(token, self.agent.token)") == 1
 
 
 # -- the client's side -----------------------------------------------------------------------------

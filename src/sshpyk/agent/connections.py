@@ -14,8 +14,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Optional
 
+    from .client import Client
     from .kernel import Address
-    from .serve import Agent, Client
+    from .serve import Agent
 
 #: Bytes given to a carrier before the others have their turn.
 TURN = 1024 * 1024
@@ -48,7 +49,7 @@ class CarrierConnection(Connection):
                     if self.client is not None:
                         self.client.attend(event, now)
                 elif event.type == HELLO:
-                    self.agent.greet(self, event.payload)
+                    self.agent.door.greet(self, event.payload)
         except ProtocolError as error:
             self.agent.log.line(f"! carrier ended: {error}")
             self.refuse(str(error))

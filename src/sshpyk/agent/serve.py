@@ -13,29 +13,24 @@ import signal
 import socket
 import time
 import traceback
-from _operator import _compare_digest as compare_digest
 
-from ..wire import control
-from ..wire.carrier import Attachment
-from ..wire.control import AGENT, CHANNELS, MessageReader
-from ..wire.frames import WELCOME, Frame, ProtocolError
-from ..wire.stream import WINDOW, Stream
+from ..wire.control import AGENT
+from ..wire.frames import ProtocolError
 from . import records
 from .boot import Failed, answer
-from .connections import CarrierConnection, KernelConnection
+from .client import LOST_AFTER
+from .door import Door
 from .kernel import Kernel, Log, Plan
 from .loop import READ, Loop
 from .outputs import FILE, Outputs
-from .peers import is_stranger, proof
-from .spool import Limits, Spool
+from .spool import Limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, Optional, Set
+    from typing import Any, Dict, List, Optional
 
-#: The version of what is said on carriers. An agent is always of the version of the client that
-#: launched it; one that reattaches may be another.
-VERSION = 1
+    from .client import Client
+    from .connections import CarrierConnection
 
 #: Seconds between looks for the kernel's sockets while it starts up.
 LOOK = 0.01
@@ -49,177 +44,16 @@ CONFIRM_WITHIN = 5.0
 #: Seconds that the last messages have to reach the client before the agent goes.
 FAREWELL = 3.0
 
-#: Seconds of silence after which a client counts as lost though its connection stands: it pings
-#: every five.
-LOST_AFTER = 15.0
-
 #: Seconds between looks, while nobody is attached, whether anybody could be.
 LOOK_FOR_PLACE = 10.0
 
 #: Seconds between two words to a client of what the kernel does.
 ACTIVITY_PAUSE = 0.1
 
-#: Connections that have not shown the token yet; more are closed at once.
-MAX_STRANGERS = 64
-
-#: Wrong tokens that are heard within so many seconds; then nobody's is looked at until they are
-#: over.
-MAX_TRIES, TRIES_WITHIN = 100, 60.0
-
-#: Attachments at once: each of them is a program that somebody has started.
-MAX_CLIENTS = 256
-
-#: The longest id of an attachment.
-MAX_ID = 64
-
 
 def drain(fd: int) -> None:
     """Empty the pipe that signals write to; that it woke us is all it is for."""
     os.read(fd, 4096)
-
-
-class Client:
-    """An attachment as the agent sees it: its carriers, and the kernel's side of its streams."""
-
-    def __init__(self, agent: Agent, id: str) -> None:
-        self.agent = agent
-        self.attachment = Attachment(id, keep=lambda: Spool(agent.limits))
-        self.carriers: Set[CarrierConnection] = set()
-        self.kernels: Dict[Stream, KernelConnection] = {}
-        self.silent_since: Optional[float] = None
-        self.has_left = False
-        self.heard = agent.loop.now()
-        self.watches = False  # whether it wants to know of busy and idle
-        self._messages = MessageReader()
-        self._control: Optional[Stream] = None
-
-    def attend(self, stream: Stream, now: float) -> None:
-        """A stream has changed: deliver, connect, close, send."""
-        if stream.channel == AGENT:
-            if self._control is None:
-                self._control = stream
-                self._tell_what_happened()
-            self._read_requests(stream, now)
-        elif stream.channel not in CHANNELS:
-            self._discard(stream)
-            raise ProtocolError("a stream of an unknown channel")
-        else:
-            self.connect(stream)
-            kernel = self.kernels.get(stream)
-            if kernel is not None:
-                kernel.flush(now)
-                if stream.peer_closed:
-                    kernel.close()
-                    self.kernels.pop(stream, None)
-        self.pump(stream, now)
-
-    def connect(self, stream: Stream) -> None:
-        """Connect a stream to the kernel, if there is one to connect to by now."""
-        kernel = self.agent.kernel
-        if stream in self.kernels or stream.is_closed:
-            return
-        if stream.is_ending:
-            # It closed before it was connected: ZMQ sends nothing before its peer has greeted, so
-            # what came are greetings.
-            while stream.peek():
-                stream.consume(len(stream.peek()), self.agent.loop.now())
-            return
-        if not kernel.bound:
-            return
-        try:
-            address = kernel.plan.addresses[stream.channel]
-            self.kernels[stream] = KernelConnection(self, stream, address)
-        except OSError:
-            # Between its exit and our hearing of it; the stream waits for the next one.
-            kernel.bound = False
-
-    def pump(self, stream: Stream, now: float) -> None:
-        """Send what the stream has to send on the carriers it has."""
-        for carrier in list(self.carriers):
-            if carrier.carrier in stream.carriers:
-                carrier.pump(now)
-
-    def kernel_closed(self, stream: Stream) -> None:
-        """The kernel closed its side; what it said before still reaches the client."""
-        self.kernels.pop(stream, None)
-        self.pump(stream, self.agent.loop.now())
-
-    def discard_done(self) -> None:
-        """Let go of the streams that are over."""
-        for stream in [s for s in self.attachment.streams.values() if s.done]:
-            self._discard(stream)
-
-    def forget_before(self, oldest: int) -> None:
-        """The client is done with the streams below `oldest`."""
-        for stream in self.attachment.forget_before(oldest):
-            self._discard(stream)
-
-    def _discard(self, stream: Stream) -> None:
-        carriers = stream.carriers[:]
-        self.attachment.discard(stream)
-        kernel = self.kernels.pop(stream, None)
-        if kernel is not None:
-            kernel.close()
-        for connection in [c for c in self.carriers if c.carrier in carriers]:
-            if not connection.carrier.streams and not connection.is_blocked:
-                connection.send(connection.carrier.drain(self.agent.loop.now(), 0))
-                # What it could not take at once waits; then the client closes it.
-                if not connection.is_blocked:
-                    self.carriers.discard(connection)
-                    connection.close()
-
-    def notify(self, type: str, **fields: Any) -> None:
-        """Send a control message."""
-        if self._control is not None:
-            self._control.write(control.encode(type, **fields))
-            self.pump(self._control, self.agent.loop.now())
-
-    def is_present(self, now: float) -> bool:
-        """Whether it is connected, as far as can be known."""
-        return bool(self.carriers) and not self.has_left and now < self.heard + LOST_AFTER
-
-    def _tell_what_happened(self) -> None:
-        """A kernel may be quicker than its client: bound, or dead, before this one was there."""
-        kernel = self.agent.kernel
-        if kernel.exited is not None:
-            self.notify("exited", **kernel.exited)
-        elif kernel.bound:
-            self.notify("bound", pid=kernel.pid)
-
-    @property
-    def has_unread(self) -> bool:
-        """Whether control messages are still on the way to the client."""
-        control = self._control
-        return control is not None and bool(control.carriers) and control.unacknowledged > 0
-
-    @property
-    def is_behind(self) -> bool:
-        """Whether the client is away, or takes less than the kernel gives."""
-        streams = self.attachment.streams.values()
-        return not self.carriers or any(stream.unacknowledged > WINDOW for stream in streams)
-
-    @property
-    def may_read(self) -> bool:
-        """Whether the kernel should be read for this client: not where there is no room to keep
-        what it says. Whoever keeps up needs none, and goes on."""
-        return not self.agent.limits.full or not self.is_behind
-
-    def close(self) -> None:
-        """End everything that belongs to this client."""
-        for stream in list(self.attachment.streams.values()):
-            self._discard(stream)
-        for carrier in list(self.carriers):
-            carrier.close()
-        self.carriers.clear()
-
-    def _read_requests(self, stream: Stream, now: float) -> None:
-        while True:
-            data = stream.peek()
-            if not data:
-                break
-            stream.consume(len(data), now)
-            for message in self._messages.feed(data):
-                self.agent.handle(self, message)
 
 
 class Agent:
@@ -249,10 +83,7 @@ class Agent:
         self._request = request
         self._umask = umask
         self._attached = attached
-        self._strangers: Set[CarrierConnection] = set()
-        self._tries: List[float] = []  # when wrong tokens came
-        self._listeners: List[socket.socket] = []
-        self._listening: Dict[str, Any] = {}
+        self.door = Door(self)
         self._restart: Optional[Dict[str, Any]] = None  # the "start" that waits for an exit
         self._ending: Optional[str] = None  # why, once it ends
         self._kill_at: Optional[float] = None
@@ -265,14 +96,14 @@ class Agent:
         self._is_paused = False
         self._watch_kernel()
         self._wake_on_signals()
-        self._listen("tcp" if request["streams"] == "tcp" else "unix")
-        self._listen_for_status()
+        self.door.listen("tcp" if request["streams"] == "tcp" else "unix")
+        self.door.listen_for_status(self._tell_status)
         self.loop.watch(0, READ, self._on_stdin)
         self._stdin = b""
         records.write(self._record_path, self._record())
         self.log.line(f"= launched kernel {kernel.plan.spec.name} as process {kernel.pid}")
         answer(
-            listening=self._listening,
+            listening=self.door.listening,
             host=records.host_name(),
             boot_id=records.boot_id(),
             kernel=self._describe(),
@@ -288,111 +119,11 @@ class Agent:
             records.remove(self.sockets)
             records.remove(self.directory)
 
-    # -- listening -------------------------------------------------------------------------------
-
-    def _listen(self, family: str) -> None:
-        """Listen on six sockets, one for each channel, so that each has a forward of its own."""
-        for channel in (*CHANNELS, AGENT):
-            if family == "unix":
-                sock = socket.socket(socket.AF_UNIX)
-                address: Any = os.path.join(self.sockets, channel + ".sock")
-                sock.bind(address)
-            else:
-                sock = socket.socket(socket.AF_INET)
-                sock.bind(("127.0.0.1", 0))
-                address = sock.getsockname()[1]
-            sock.listen(64)
-            sock.setblocking(False)
-            self._listeners.append(sock)
-            self._listening[channel] = address
-            self.loop.watch(sock.fileno(), READ, self._acceptor(sock))
-
-    def _listen_for_status(self) -> None:
-        """Tell whoever connects to `status.sock`, which only the user can, how the kernel is."""
-        listener = socket.socket(socket.AF_UNIX)
-        listener.bind(os.path.join(self.sockets, records.STATUS))
-        listener.listen(16)
-        listener.setblocking(False)
-
-        def tell(events: int) -> None:
-            try:
-                sock, _ = listener.accept()
-                with sock:
-                    sock.setblocking(False)
-                    sock.sendall(json.dumps(self.status()).encode("ascii"))
-            except OSError:
-                pass
-
-        self._listeners.append(listener)
-        self.loop.watch(listener.fileno(), READ, tell)
-
-    def _acceptor(self, listener: socket.socket) -> Callable[[int], None]:
-        def accept(events: int) -> None:
-            try:
-                sock, _ = listener.accept()
-            except OSError:
-                return
-            if len(self._strangers) < MAX_STRANGERS and not is_stranger(sock):
-                self._strangers.add(CarrierConnection(self, sock))
-            else:
-                sock.close()
-
-        return accept
-
-    def greet(self, connection: CarrierConnection, payload: bytes) -> None:
-        """A carrier says who it is. Raises `ProtocolError` where it may not be here."""
-        try:
-            hello = json.loads(payload)
-            version, token = hello["version"], hello["token"]
-            id, generation, oldest = hello["attachment"], hello["generation"], hello["oldest"]
-            known, nonce = hello["known"], hello["nonce"]
-        except (ValueError, TypeError, KeyError, RecursionError):
-            raise ProtocolError("a hello that is none") from None
-        texts = all(isinstance(text, str) for text in (token, id, nonce)) and token.isascii()
-        if not texts or type(generation) is not int or type(oldest) is not int:
-            raise ProtocolError("a hello that is none")
-        now = self.loop.now()
-        self._tries = [at for at in self._tries if now < at + TRIES_WITHIN]
-        if len(self._tries) >= MAX_TRIES:
-            raise ProtocolError("too many wrong tokens came; none is looked at for a minute")
-        if not compare_digest(token, self.token):
-            self._tries.append(now)
-            raise ProtocolError("a hello with a wrong token")
-        if not 0 < len(id) <= MAX_ID:
-            raise ProtocolError("a hello that is none")
-        if version != VERSION:
-            raise ProtocolError(f"version {version!r:.20} of the protocol; this is {VERSION}")
-        if connection.client is not None:
-            raise ProtocolError("a second hello")
-        client = self.clients.get(id)
-        if client is None:
-            if known:
-                raise ProtocolError("an attachment that is no more")
-            if len(self.clients) >= MAX_CLIENTS:
-                raise ProtocolError(f"more than {MAX_CLIENTS} attachments")
-            client = self.clients[id] = Client(self, id)
-            self.log.line(f"= attachment {id[:8]} begins")
-        attachment = client.attachment
-        if generation < attachment.generation:
-            raise ProtocolError("a carrier of an earlier connection")
-        if generation > attachment.generation:
-            attachment.generation = generation
-            self.log.line(f"= attachment {id[:8]} connected, generation {generation}")
-            for old in list(client.carriers):
-                old.close()
-                self.carrier_closed(old)
-        self._strangers.discard(connection)
-        connection.client = client
-        connection.generation = generation
-        connection.carrier.attachment = attachment
-        client.carriers.add(connection)
-        client.silent_since = None
-        client.forget_before(oldest)
-        connection.carrier.send(Frame(WELCOME, payload=proof(self.token, nonce)))
+    # -- carriers --------------------------------------------------------------------------------
 
     def carrier_closed(self, connection: CarrierConnection) -> None:
         """A carrier has gone."""
-        self._strangers.discard(connection)
+        self.door.forget(connection)
         client = connection.client
         connection.carrier.lost()
         if client is None or connection not in client.carriers:
@@ -406,6 +137,14 @@ class Agent:
             }
             self.log.line(f"= attachment {client.attachment.id[:8]} lost its last carrier")
 
+    def _tell_status(self, sock: socket.socket) -> None:
+        with sock:
+            sock.setblocking(False)
+            try:
+                sock.sendall(json.dumps(self.status()).encode("ascii"))
+            except OSError:
+                pass  # whoever asked has gone
+
     # -- the launch session ----------------------------------------------------------------------
 
     def _on_stdin(self, events: int) -> None:
@@ -417,9 +156,9 @@ class Agent:
         *lines, self._stdin = (self._stdin + data).split(b"\n")
         for line in lines:
             if line == b"tcp":
-                self._listen("tcp")
+                self.door.listen("tcp")
                 self._write_record()
-                answer(listening=self._listening)
+                answer(listening=self.door.listening)
             elif line == b"attached":
                 self._detach()
 
@@ -491,7 +230,7 @@ class Agent:
             "agent_start": records.start_time(os.getpid()),
             "directory": self.directory,
             "sockets": self.sockets,
-            "listening": self._listening,
+            "listening": self.door.listening,
             "token": self.token,
             "started_at": self.kernel.started_at,
             "persistent": self.persistent,
@@ -629,11 +368,7 @@ class Agent:
                 self._kernel_bound(now)
             else:
                 deadlines.append(now + LOOK)
-        for stranger in list(self._strangers):
-            if now >= stranger.expires:
-                stranger.refuse("no hello came")
-            else:
-                deadlines.append(stranger.expires)
+        deadlines += self.door.expire(now)
         for client in list(self.clients.values()):
             self._tick_client(client, now, deadlines)
         self._tick_spool()
@@ -781,10 +516,7 @@ class Agent:
 
     def _leave_nothing(self) -> None:
         """The kernel has exited: so go the sockets and the files."""
-        for listener in self._listeners:
-            self._unwatch(listener.fileno())
-            listener.close()
-        self._listeners.clear()
+        self.door.close()
         records.remove(self.sockets)
         # Not of a kernel whose launch was given up, which nobody ever had.
         is_told = self._confirm_by is None and self._attached < 0
