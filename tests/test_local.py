@@ -1,4 +1,4 @@
-"""The local sockets: those that a server accepts on must never block, or all kernels stand still."""
+"""The local sockets: one that a server accepts on and that blocks would stop all kernels."""
 
 from __future__ import annotations
 

@@ -10,9 +10,11 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
-#: Becomes the program after taking stdin as its controlling terminal, which /dev/tty is then.
+#: Becomes the program after taking stdin as its controlling terminal, which /dev/tty is then, and
+#: with the keys that interrupt and quit doing so: tests run in the background may ignore them.
 _TAKE = (
-    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    "import fcntl, os, signal, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    "signal.signal(signal.SIGINT, signal.SIG_DFL); signal.signal(signal.SIGQUIT, signal.SIG_DFL); "
     "os.execvp(sys.argv[1], sys.argv[1:])"
 )
 

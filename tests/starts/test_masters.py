@@ -12,7 +12,7 @@ import pytest
 from jupyter_client.manager import AsyncKernelManager, KernelManager
 
 from tests.lab.kernels import PATIENCE, run_code, started, write_spec
-from tests.starts.conftest import Server
+from tests.starts.conftest import NewServer, Server
 
 pytestmark = pytest.mark.sshd
 
@@ -143,7 +143,10 @@ asyncio.run(main())
 """
 
 
-def test_three_processes_share_one_login(server: Server) -> None:
+@pytest.mark.parametrize("sessions", [10, 1])
+def test_three_processes_share_one_login(new_server: NewServer, sessions: int) -> None:
+    # With fewer sessions than are wanted at once, the rest wait for theirs: none logs in by itself.
+    server = new_server(options=[f"MaxSessions {sessions}"])
     write_spec("many", server)
     argv = [sys.executable, "-W", "error", "-c", START_FOUR]
     processes = [subprocess.Popen(argv, stdout=subprocess.PIPE, env=os.environ) for _ in range(3)]

@@ -44,6 +44,9 @@ boot.main(sources)
 KEPT_NOISE = 64 * 1024
 MOST_HEARD = 4 * 1024 * 1024
 
+#: Seconds before a session that the host had no room for is asked for again.
+REFUSED_PAUSE = 0.1
+
 #: What Python 2 says to the options that start the agent.
 PYTHON_2 = r"Unknown option: -I|-X is reserved for implementation"
 
@@ -106,9 +109,14 @@ class Session:
         self._lines: list[bytes] = []  # that were not looked at yet
         self._rest = b""  # what follows them, without an end
         self._heard = 0
-        self._stderr = b""
+        self._stderr = b""  # of this attempt
 
     async def __aenter__(self) -> Session:
+        await self._begin()
+        return self
+
+    async def _begin(self) -> None:
+        self._stderr = b""
         argv = self._master.session_argv(command_line(self._python, self._pythonhome))
         pipe = asyncio.subprocess.PIPE
         self._process = await asyncio.create_subprocess_exec(
@@ -116,9 +124,11 @@ class Session:
         )
         self._errors = asyncio.create_task(self._read_errors())
         self._write(package() + json.dumps(self._request).encode("ascii") + b"\n")
-        return self
 
     async def __aexit__(self, *exc: object) -> None:
+        await self._end()
+
+    async def _end(self) -> None:
         await end(self._process)
         self._errors.cancel()
         await asyncio.wait([self._errors])
@@ -141,6 +151,11 @@ class Session:
             self._noise = (self._noise + b"\n".join([b"", *self._lines]))[-KEPT_NOISE:]
             data = await self._process.stdout.read(65536)
             if not data:
+                if await self._is_refused():
+                    await asyncio.sleep(REFUSED_PAUSE)
+                    await self._end()
+                    await self._begin()
+                    continue
                 self._noise += b"\n" + self._rest
                 raise await self._no_answer()
             self._heard += len(data)
@@ -179,10 +194,16 @@ class Session:
             raise errors.from_agent(self._host, answer, command=command, python=self._python)
         return answer
 
+    async def _is_refused(self) -> bool:
+        """Whether the job has not begun, for want of room on the host for one more session."""
+        status = await self._process.wait()
+        await self._errors
+        said = self._stderr.decode("utf-8", "replace")
+        return status == 255 and not self._heard and complaints.is_session_refused(said)
+
     async def _no_answer(self) -> errors.SshpykError:
         """Why the job ended without a word."""
         status = await self._process.wait()
-        await self._errors
         stderr = self._stderr.decode("utf-8", "replace")
         noise = self._noise.decode("utf-8", "replace")
         old = re.search(r"SSHPYK2-OLD (\d+\.\d+)", noise)

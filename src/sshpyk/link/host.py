@@ -9,13 +9,13 @@ from dataclasses import replace
 from typing import Any
 
 from .. import errors
-from ..ssh.command import Destination, run
+from ..ssh.command import Destination
 from ..ssh.master import Identity, Master
 from ..wire.liveness import Backoff
 from . import bootstrap
 
-#: Sessions at once on one master, of this process. sshd allows ten (MaxSessions), other processes
-#: have theirs, and an ssh that is refused one logs in once more by itself.
+#: Sessions at once on one master, of this process. sshd allows ten (MaxSessions), and other
+#: processes have theirs.
 MOST_SESSIONS = 3
 
 #: Seconds for a job that answers at once.
@@ -95,14 +95,8 @@ class Host:
     async def answers(self) -> bool:
         """Whether the host says anything through the master that there is; all ask at once."""
         if self._question is None or self._question.done():
-            self._question = asyncio.create_task(self._answers())
+            self._question = asyncio.create_task(self.master.answers(timeout=LOGIN))
         return await asyncio.shield(self._question)
-
-    async def _answers(self) -> bool:
-        argv = self.master.session_argv("exit 0")
-        with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
-            return (await run(argv, timeout=LOGIN)).status != 255
-        return False
 
     async def ask(self, python: str, request: dict[str, Any]) -> dict[str, Any]:
         """Run a job there that answers once."""

@@ -101,7 +101,7 @@ class Destination:
         host = self.host
         if self.node is not None:
             user, at, _ = self.host.rpartition("@")
-            words += ["-J", self.host]
+            words += ["-o", f"ProxyJump={self.host}"]
             host = f"{user}{at}{self.node}"
         words += ["--", host]
         if command is not None:

@@ -24,6 +24,14 @@ _TABLE: tuple[tuple[str, type[errors.HostError]], ...] = (
 )
 
 
+def is_session_refused(stderr: str) -> bool:
+    """Whether the host was reached and has as many sessions on the master as it allows.
+
+    sshd's MaxSessions counts all of them, other processes' and the user's own too (mux.c).
+    """
+    return "session request failed" in stderr
+
+
 def host_error(destination: Destination, stderr: str) -> errors.HostError:
     """The error that ssh's `stderr` tells of, with that text as its details."""
     kind = next((kind for text, kind in _TABLE if re.search(text, stderr)), errors.HostError)

@@ -10,7 +10,6 @@ import tempfile
 
 from .. import errors
 from . import askpass, complaints
-from .command import run
 from .master import Master
 
 #: How long a master stays idle that a person has made: typing a code twice a day is enough.
@@ -31,10 +30,8 @@ async def is_connected(master: Master) -> bool:
     await master.prepare()
     if master.identity() is None:
         return False
-    with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
-        argv = master.session_argv("exit 0")
-        if (await run(argv, timeout=ANSWER_WITHIN)).status != 255:
-            return True
+    if await master.answers(timeout=ANSWER_WITHIN):
+        return True
     await master.retire()
     return False
 

@@ -218,14 +218,21 @@ class Master:
 
     def session_argv(self, command: str) -> list[str]:
         """The command line of a session through the master: `command` for the host's shell."""
-        # A session would ask the master for the configuration's forwards, and fail without them.
+        # A session would ask the master for the configuration's forwards, and fail without them;
+        # and where the master can't or may not have one more, it would log in by itself.
         options = [*self._options, "-o", "ControlMaster=no", "-o", "ClearAllForwardings=yes"]
+        options += ["-o", "ProxyCommand=false"]
         return self.destination.argv(*options, *self._by_control_path, "-T", command=command)
 
     @property
     def _by_control_path(self) -> list[str]:
         escaped = self._control_path.replace("%", "%%")
         return ["-o", f'ControlPath="{escaped}"']
+
+    async def answers(self, *, timeout: float) -> bool:
+        """Whether the host says anything through the master within `timeout` seconds."""
+        result = await self._run(self.session_argv("exit 0"), timeout=timeout)
+        return result.status != 255 or complaints.is_session_refused(result.stderr)
 
     async def forward(self, pairs: list[tuple[str, str]]) -> bool:
         """Add forwards, each from a local socket's path to a remote path or host:port.
