@@ -156,8 +156,10 @@ def interrupt(manager: KernelManager, client: BlockingKernelClient) -> None:
     request = client.execute("print('running', flush=True)\nimport time\ntime.sleep(3600)")
     begun = time.monotonic()
     names: list[str] = []
+    interrupted = False
     for message in outputs(client, request):
-        if message["msg_type"] == "stream":
+        if message["msg_type"] == "stream" and not interrupted:
+            interrupted = True  # once: the line may come in two pieces
             manager.interrupt_kernel()
         elif message["msg_type"] == "error":
             names.append(message["content"]["ename"])
@@ -251,6 +253,10 @@ def demonstrate(place: Place) -> None:
                 interrupt(manager, client)
                 restart(manager, client)
                 count = leave(client)
+        except BaseException:
+            assert isinstance(manager.provisioner, SSHKernelProvisioner)
+            manager.provisioner.persistent = False  # what broke leaves nothing on the host
+            raise
         finally:
             begun = time.monotonic()
             manager.shutdown_kernel()
@@ -285,7 +291,8 @@ def main() -> int:
     with contextlib.ExitStack() as stack:
         if options.host is None:
             step("Starting a throwaway SSH server on this machine")
-            sandbox = stack.enter_context(Sandbox())
+            home = stack.enter_context(tempfile.TemporaryDirectory(prefix="sshpyk-demo-"))
+            sandbox = stack.enter_context(Sandbox(environment={"HOME": home}))
             show(f"it listens on 127.0.0.1 port {sandbox.port}, and only our key gets in")
             place = Place(sandbox.host, str(sandbox.ssh_config), sys.executable, "python3")
             place.break_connection = lambda manager: sandbox.drop()

@@ -166,7 +166,8 @@ def welcome():
     return frame(2, payload=proof)
 def say(text): return frame(5, 0, 0, text.encode() + b"\\n")
 import select
-select.select([listeners[-1], 0], [], [], 10)
+if listeners[-1] not in select.select([listeners[-1], 0], [], [], 10)[0]:
+    sys.exit()  # the client has heard enough
 connection, _ = listeners[-1].accept()
 head = connection.recv(17, socket.MSG_WAITALL)
 hello = json.loads(connection.recv(struct.unpack(">BIQI", head)[3], socket.MSG_WAITALL))
