@@ -74,6 +74,9 @@ def bare(server: Sshd) -> Iterator[BlockingKernelClient]:
             forwards += ["-L", f"127.0.0.1:{mine}:127.0.0.1:{port}"]
             setattr(client, f"{channel}_port", mine)
         subprocess.run([*words, "-O", "forward", *forwards, server.host], check=True)
+        # sshd sends small packets at once only after a session; without one each round trip would
+        # take 40 ms, which nobody who has a shell there sees.
+        subprocess.run([*words, server.host, "true"], check=True, stdin=subprocess.DEVNULL)
         client.start_channels()
         try:
             client.kernel_info(reply=True, timeout=PATIENCE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,15 @@ from tests.lab.sshd import Sshd, available
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give each process of the tests a directory of its own for masters and forwards."""
+    """Give each process of the tests a directory of its own for masters and forwards.
+
+    And the signals of keys: a shell ignores them for what it runs in the background, and so would
+    every program that a test starts.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN:
+        signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     directory = tempfile.mkdtemp(prefix="r-", dir="/tmp")
     os.environ["XDG_RUNTIME_DIR"] = directory
     config.add_cleanup(lambda: shutil.rmtree(directory, ignore_errors=True))

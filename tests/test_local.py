@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from sshpyk.local import LocalSockets
-from sshpyk.wire.control import CHANNELS
+from sshpyk.wire.channels import CHANNELS
 
 
 @pytest.mark.parametrize("transport", ["tcp", "ipc"])

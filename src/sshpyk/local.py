@@ -7,7 +7,7 @@ import os
 import socket
 
 from . import errors
-from .wire.control import CHANNELS
+from .wire.channels import CHANNELS
 
 
 class LocalSockets:

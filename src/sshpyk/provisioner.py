@@ -31,7 +31,7 @@ from .link.thread import io_thread
 from .local import LocalSockets
 from .settings import Settings, check_names
 from .ssh.command import Destination
-from .wire.control import CHANNELS
+from .wire.channels import CHANNELS
 
 #: What jupyter_client gives to a provisioner, beside the settings of a kernel.json.
 GIVEN = frozenset({"kernel_id", "kernel_spec", "parent", "config", "log"})

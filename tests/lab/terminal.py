@@ -10,11 +10,9 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
-#: Becomes the program after taking stdin as its controlling terminal, which /dev/tty is then, and
-#: with the keys that interrupt and quit doing so: tests run in the background may ignore them.
+#: Becomes the program after taking stdin as its controlling terminal, which /dev/tty is then.
 _TAKE = (
-    "import fcntl, os, signal, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
-    "signal.signal(signal.SIGINT, signal.SIG_DFL); signal.signal(signal.SIGQUIT, signal.SIG_DFL); "
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
     "os.execvp(sys.argv[1], sys.argv[1:])"
 )
 

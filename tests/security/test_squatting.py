@@ -14,7 +14,7 @@ from sshpyk import errors
 from sshpyk.agent import boot, launch, peers, records
 from sshpyk.local import LocalSockets
 from sshpyk.private import runtime_directory
-from sshpyk.wire.control import CHANNELS
+from sshpyk.wire.channels import CHANNELS
 from tests.security.conftest import Intruder
 
 PLANT = """

@@ -10,18 +10,20 @@ and start-up files. {"error": KIND, ...} says in a kind and its fields why a job
 Exit codes: 0 done; 1 failed, and said so; 3 this Python is too old (said by the command line that
 reads this file, see `sshpyk.link.bootstrap`).
 
-The oldest Python it runs on is 3.8.
+The oldest Python it runs on is 3.8. Until the kernel's process is there everybody waits, so up to
+then each module that is imported has been timed: `json`, `re`, `signal`, `socket` and `ctypes` take
+10 ms each, or nearly, mostly for `enum`; what is imported in functions here and in `launch`,
+`records`, `kernelspecs` and `kernel` is so for that.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from importlib.machinery import ModuleSpec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
     from types import CodeType, ModuleType
     from typing import Any, Dict, NoReturn, Optional
 
@@ -48,7 +50,9 @@ class Sources:
         if name not in self.sources:
             return None
         is_package = any(other.startswith(name + ".") for other in self.sources)
-        return ModuleSpec(name, self, is_package=is_package)  # type: ignore[arg-type]  # a duck
+        make: Any = type(sys.__spec__)  # without importing importlib.machinery
+        spec: ModuleSpec = make(name, self, is_package=is_package)
+        return spec
 
     def create_module(self, spec: ModuleSpec) -> Optional[ModuleType]:
         """Called by `import`: the usual kind of module."""
@@ -70,7 +74,9 @@ class Sources:
 
 def answer(**fields: Any) -> None:
     """One line to the client. It begins on a line of its own, whatever noise came before."""
-    os.write(1, b"\n" + MAGIC + json.dumps(fields).encode("ascii") + b"\n")
+    from .quickjson import dumps
+
+    os.write(1, b"\n" + MAGIC + dumps(fields).encode("ascii") + b"\n")
 
 
 class Failed(Exception):
@@ -85,7 +91,9 @@ def main(sources: Dict[str, str]) -> NoReturn:
     """Read the request and do the job."""
     sys.meta_path.insert(0, Sources(sources))
     try:
-        request = json.loads(sys.stdin.buffer.readline())
+        from .quickjson import loads
+
+        request = loads(sys.stdin.buffer.readline().decode("ascii"))
         job = __import__(JOBS[request["do"]], fromlist=["run"])
         job.run(request)
         sys.exit(0)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ..wire import control
 from ..wire.carrier import Attachment
-from ..wire.control import AGENT, CHANNELS, MessageReader
+from ..wire.channels import AGENT, CHANNELS
+from ..wire.control import MessageReader
 from ..wire.frames import ProtocolError
 from ..wire.stream import WINDOW, Stream
 from .connections import CarrierConnection, KernelConnection

@@ -7,7 +7,7 @@ import os
 import socket
 from _operator import _compare_digest as compare_digest
 
-from ..wire.control import AGENT, CHANNELS
+from ..wire.channels import AGENT, CHANNELS
 from ..wire.frames import WELCOME, Frame, ProtocolError
 from . import records
 from .client import Client

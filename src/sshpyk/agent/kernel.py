@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import _signal as signal  # type: ignore[import-not-found]  # `signal` without its enums
 import errno
-import json
 import os
-import signal
-import socket
 import sys
 import time
 
-from ..wire.control import CHANNELS
+from ..wire.channels import CHANNELS
 from .boot import Failed
 from .kernelspecs import KernelSpec, expand, fill, find, prefix
-from .peers import is_taken
+from .quickjson import dumps
 from .records import home
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
     from typing import Any, Dict, List, Optional, Tuple, Union
 
     Address = Union[str, Tuple[str, int]]
@@ -116,7 +115,7 @@ class Plan:
                 os.unlink(address)  # of the process before
         flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC
         with open(os.open(self.connection_file, flags, 0o600), "w") as file:
-            json.dump(connection, file)
+            file.write(dumps(connection))
 
     @property
     def argv(self) -> List[str]:
@@ -176,6 +175,8 @@ def free_ports(count: int) -> List[int]:
     always one that begins in the seconds until the kernel binds; even our own looking for the
     kernel is one, which may get the very port that it looks at and then finds itself.
     """
+    import socket
+
     sockets: List[socket.socket] = []
     try:
         while len(sockets) < count:
@@ -317,11 +318,22 @@ def _become(
 
 
 def _die_with_parent() -> None:
-    """Ask Linux to kill this process when the agent ends; elsewhere JPY_PARENT_PID has to do."""
-    if sys.platform == "linux":
-        import ctypes  # in the child only: in the agent it would stay in memory
+    """Ask Linux to kill this process when the agent ends; elsewhere JPY_PARENT_PID has to do.
 
-        ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))  # PR_SET_PDEATHSIG
+    Called in the child only: in the agent ctypes would stay in memory.
+    """
+    if sys.platform != "linux":
+        return
+    wish = 1, int(signal.SIGKILL)  # PR_SET_PDEATHSIG
+    try:
+        from _ctypes import call_function, dlopen, dlsym
+
+        program: Any = None  # this one
+        call_function(dlsym(dlopen(program, 0), "prctl"), wish)
+    except (ImportError, OSError):
+        import ctypes
+
+        ctypes.CDLL(None).prctl(*wish)
 
 
 def _is_there(address: Address) -> bool:
@@ -331,12 +343,16 @@ def _is_there(address: Address) -> bool:
             return False
         if isinstance(address, str):
             return True
+        from .peers import is_taken
+
         # Another user may have been quicker to take the port; the kernel will say so, and end.
         return probe.getsockname() != address and not is_taken(address)
 
 
 def open_socket(address: Address) -> socket.socket:
     """A socket of the family of `address`."""
+    import socket
+
     return socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
 
 

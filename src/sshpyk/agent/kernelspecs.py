@@ -6,18 +6,17 @@ what becomes of `argv` and `env`.
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import sys
 
 from .boot import Failed
+from .quickjson import loads
 from .records import home
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import re
     from typing import Any, Dict, Iterable, List, Optional
-
 
 #: Characters of a kernel.json; usual ones have a few hundred.
 LARGEST = 1 << 20
@@ -95,7 +94,7 @@ def load(directory: str) -> Optional[KernelSpec]:
     """The kernelspec in `directory`, or None where there is no readable one."""
     try:
         with open(os.path.join(directory, "kernel.json"), encoding="utf-8") as file:
-            content = json.loads(file.read(LARGEST))
+            content = loads(file.read(LARGEST))
     except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(content, dict) or not content.get("argv"):
@@ -123,6 +122,9 @@ def find(name: str, env: Dict[str, str]) -> KernelSpec:
 
 def expand(template: str, values: Dict[str, str], fallback: Dict[str, str]) -> str:
     """Replace $NAME and ${NAME} by the host's value, else by the client's, else leave it."""
+    if "$" not in template:
+        return template
+    import re
 
     def value(match: re.Match[str]) -> str:
         name = match.group(1) or match.group(2)
@@ -133,8 +135,15 @@ def expand(template: str, values: Dict[str, str], fallback: Dict[str, str]) -> s
 
 def fill(argv: List[str], values: Dict[str, str]) -> List[str]:
     """Replace {connection_file} and the other names of `values` in each word."""
+    return [_fill(word, values) if "{" in word else word for word in argv]
+
+
+def _fill(word: str, values: Dict[str, str]) -> str:
+    if word[0] + word[-1] == "{}" and word[1:-1] in values:
+        return values[word[1:-1]]
+    import re
 
     def value(match: re.Match[str]) -> str:
         return values.get(match.group(1), match.group())
 
-    return [re.sub(r"\{(\w+)\}", value, word) for word in argv]
+    return re.sub(r"\{(\w+)\}", value, word)

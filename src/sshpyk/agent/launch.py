@@ -9,9 +9,9 @@ that, the client has gone or thought better of it, and everything is taken back.
 
 from __future__ import annotations
 
+import _signal as signal  # type: ignore[import-not-found]  # `signal` without its enums
 import errno
 import os
-import signal
 
 from . import records
 from .boot import Failed, answer

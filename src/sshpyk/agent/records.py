@@ -9,12 +9,12 @@ When a kernel has ended with nobody there to be told, or others may come back fo
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 import time
 
 from .boot import Failed, answer
+from .quickjson import dumps, loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def write(path: str, record: Record) -> None:
     temporary = f"{path}.{os.getpid()}"
     try:
         with open(os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
-            json.dump(record, file)
+            file.write(dumps(record))
         os.replace(temporary, path)
     except OSError:
         if os.path.exists(temporary):
@@ -136,7 +136,7 @@ def read(path: str) -> Optional[Record]:
 def parse(data: bytes) -> Optional[Record]:
     """The JSON object in `data`, or None where it is none."""
     try:
-        record = json.loads(data)
+        record = loads(data.decode("utf-8"))
     except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None

@@ -14,7 +14,7 @@ import socket
 import time
 import traceback
 
-from ..wire.control import AGENT
+from ..wire.channels import AGENT
 from ..wire.frames import ProtocolError
 from . import records
 from .boot import Failed, answer

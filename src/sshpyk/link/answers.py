@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 from .. import errors
-from ..wire.control import AGENT, CHANNELS
+from ..wire.channels import AGENT, CHANNELS
 
 #: Characters of a path, and of other texts that stand in one line.
 LONGEST = 4096

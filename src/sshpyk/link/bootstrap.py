@@ -6,6 +6,7 @@ import asyncio
 import functools
 import importlib.resources
 import json
+import marshal
 import re
 import zlib
 from typing import Any
@@ -20,18 +21,20 @@ from ..ssh.master import Master
 #: bash, zsh, csh, tcsh and fish between single quotes: no quote, backslash, ! or newline in it.
 #: It must also run on Pythons too old for us, to be able to say so.
 FIRST_LINE = (
-    "import sys,zlib;"
+    "import sys,zlib,marshal;"
     "v=sys.version_info;"
     'v<(3,8)and(sys.stdout.write("SSHPYK2-OLD %d.%d"%v[:2]),sys.exit(3));'
     "sys.path[:]=[p for p in sys.path if p];"
     "s=sys.stdin.buffer;"
-    "exec(zlib.decompress(s.read(int(s.readline(9)))))"
+    "sources=marshal.loads(zlib.decompress(s.read(int(s.readline(9)))));"
+    'exec(sources[""])'
 )
 
 #: How a PYTHONHOME, $2, is lent to the Python that runs the agent, $1.
 LENDING = 'exec env "SSHPYK_PYTHONHOME=${PYTHONHOME-}" "PYTHONHOME=$2" "$1" -s -S -X utf8 -c "$3"'
 
-#: What follows: the module `sshpyk.agent.boot` comes to life, and takes care of the others.
+#: What comes first of what follows: the module `sshpyk.agent.boot` comes to life, and takes care of
+#: the others.
 SECOND_LINES = """
 name = "sshpyk.agent.boot"
 boot = sys.modules[name] = type(sys)(name)
@@ -54,14 +57,15 @@ PYTHON_2 = r"Unknown option: -I|-X is reserved for implementation"
 @functools.cache
 def package() -> bytes:
     """The agent's files as the host's Python reads them, with their length in front."""
-    sources = {"sshpyk": ""}
+    sources = {"": SECOND_LINES, "sshpyk": ""}
     for name in ("wire", "agent"):
         folder = importlib.resources.files("sshpyk") / name
         for file in folder.iterdir():
             if file.name.endswith(".py"):
                 module = f"sshpyk.{name}.{file.name[:-3]}".removesuffix(".__init__")
                 sources[module] = file.read_text("utf-8")
-    data = zlib.compress(f"sources = {sources!r}\n{SECOND_LINES}".encode(), 9)
+    # Version 2 of the format is the newest that holds nothing but the texts: every Python reads it.
+    data = zlib.compress(marshal.dumps(sources, 2), 9)
     return b"%d\n" % len(data) + data
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from .. import errors
 from ..ssh.master import Identity
 from ..wire import control
-from ..wire.control import AGENT, CHANNELS
+from ..wire.channels import AGENT, CHANNELS
 from ..wire.frames import ProtocolError
 from ..wire.liveness import PING_AFTER, Backoff, Liveness
 from . import answers, bootstrap, forwards

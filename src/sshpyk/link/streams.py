@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..agent.peers import proof
 from ..wire.carrier import Attachment, Carrier
-from ..wire.control import AGENT, CHANNELS, MessageReader
+from ..wire.channels import AGENT, CHANNELS
+from ..wire.control import MessageReader
 from ..wire.frames import HELLO, PING, Frame, ProtocolError
 from ..wire.liveness import Backoff
 from ..wire.stream import Stream

@@ -17,10 +17,6 @@ if TYPE_CHECKING:
 
     Message = Dict[str, Any]
 
-#: The channel name of the control stream, beside the five of a kernel.
-AGENT = "agent"
-CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
-
 #: Bytes of one message at most: a launch request with a large environment is far below it.
 MAX_MESSAGE = 4 * 1024 * 1024
 

@@ -1,0 +1,7 @@
+"""The names of the channels, each of which has a forward of its own."""
+
+from __future__ import annotations
+
+#: The channel of the control stream, beside the five of a kernel.
+AGENT = "agent"
+CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
