@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import zmq
 
-from sshpyk.agent import zmtp
 from sshpyk.agent.zmtp import HANDSHAKE, SUBSCRIBE, Subscriber
 
 SOCKETS = [zmq.PUB, zmq.XPUB]
@@ -77,12 +76,12 @@ def test_with_the_real_one(
     assert messages[0] in by_bytes
 
 
-def test_a_message_too_large_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(zmtp, "LARGEST", 100)
+def test_a_message_too_large_is_skipped() -> None:
     large, small = b"\x02" + (1000).to_bytes(8, "big") + b"x" * 1000, b"\x00\x02ok"
     data = bytes(64) + large + small
     for size in (1, 7, len(data)):
         subscriber = Subscriber()
+        subscriber.largest = 100
         found = [
             message
             for at in range(0, len(data), size)

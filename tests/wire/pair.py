@@ -181,9 +181,8 @@ class End:
     def _push(self, link: Link) -> None:
         while True:
             if not link.unsent:
-                for part in link.carrier.drain(self.wire.now, ROOM):
-                    self._check(part)
-                    link.unsent += part
+                link.unsent += b"".join(link.carrier.drain(self.wire.now, ROOM))
+                self._check(link.unsent)
             if not link.unsent:
                 break
             del link.unsent[: link.connection.send(bytes(link.unsent))]
@@ -192,13 +191,16 @@ class End:
         if link.closing:
             self.lose(link)
 
-    def _check(self, data: bytes) -> None:
-        type, id, position, length = HEADER.unpack_from(data)
-        self.frames.append(Frame(type, id, position))
-        if type == DATA:
-            acknowledged = self.streams[id].kept.start
-            in_flight = position + length - acknowledged
-            assert in_flight <= stream_module.WINDOW, f"{in_flight} bytes in flight"
+    def _check(self, data: bytearray) -> None:
+        offset = 0
+        while offset < len(data):
+            type, id, position, length = HEADER.unpack_from(data, offset)
+            offset += HEADER.size + length
+            self.frames.append(Frame(type, id, position))
+            if type == DATA:
+                acknowledged = self.streams[id].kept.start
+                in_flight = position + length - acknowledged
+                assert in_flight <= stream_module.WINDOW, f"{in_flight} bytes in flight"
 
 
 class Client(End):

@@ -9,6 +9,7 @@ from ..wire.frames import HELLO, REFUSED, Frame, ProtocolError
 from ..wire.stream import Stream
 from .kernel import open_socket
 from .loop import Connection
+from .zmtp import Subscriber
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 
 #: Bytes given to a carrier before the others have their turn.
 TURN = 1024 * 1024
-
-#: Bytes that a kernel's socket sends before its first message, at most: greeting and READY.
-HANDSHAKE = 256
 
 #: Seconds that a new connection has for its hello.
 HELLO_WITHIN = 10.0
@@ -91,6 +89,10 @@ class KernelConnection(Connection):
     def __init__(self, client: Client, stream: Stream, address: Address) -> None:
         self.client = client
         self.stream = stream
+        self._outputs = client.agent.outputs
+        # With CURVE there is nothing to be heard.
+        is_heard = stream.channel == "iopub" and not client.agent.kernel.plan.curve
+        self._subscriber = Subscriber() if is_heard else None
         sock = open_socket(address)
         try:
             sock.connect(address)
@@ -117,9 +119,16 @@ class KernelConnection(Connection):
         self.stream.write(data)
         self.client.pump(self.stream, self.loop.now())
         self.read(self.client.may_read)
-        if self.stream.channel == "iopub" and self.stream.kept.end > HANDSHAKE:
-            self.client.agent.listen()
+        if self._subscriber is not None and not self._outputs.overhear(self._subscriber, data):
+            self._subscriber = None
+
+    def close(self) -> None:
+        if self._subscriber is not None and not self.is_closed:
+            self._outputs.adopt(self._subscriber, self.detach())
+        super().close()
 
     def on_closed(self) -> None:
+        if self._subscriber is not None:
+            self._outputs.lost(self._subscriber)
         self.stream.close()
         self.client.kernel_closed(self.stream)

@@ -119,9 +119,13 @@ class Connection:
     def close(self) -> None:
         """Close; `on_closed` is not called."""
         if not self.is_closed:
-            self.is_closed = True
-            self.loop.watch(self.socket.fileno(), 0, self._on_ready)
-            self.socket.close()
+            self.detach().close()
+
+    def detach(self) -> socket.socket:
+        """Close without closing the socket, which is the caller's from now on."""
+        self.is_closed = True
+        self.loop.watch(self.socket.fileno(), 0, self._on_ready)
+        return self.socket
 
     def on_data(self, data: bytes) -> None:
         """Bytes came."""

@@ -1,11 +1,15 @@
 """What the kernel does and says, as its iopub tells: busy or idle, and output while away.
 
-The agent subscribes to iopub as any client does. While somebody listens it keeps only the last
-moments, in memory, because what a client that vanishes had not taken yet is then missing. While
-nobody listens the messages go to the file `outputs.jsonl`, a line of JSON each: "at" (time.time()),
-"header" and "parent" (the message's headers) and "content"; without buffers, and bounded: the
-oldest half goes. Lines with a "mark" stand between: "away"; "back", when somebody came; "resumed",
-when it was who had been there, who gets the same from the stream.
+The agent hears what the first client on iopub gets: that costs the kernel nothing, where with a
+subscription of the agent's own it would send everything twice. When that client closes, the agent
+goes on with its connection; where there was none, it subscribes as any client does.
+
+While somebody listens it keeps only the last moments, in memory, because what a client that
+vanishes had not taken yet is then missing. While nobody listens the messages go to the file
+`outputs.jsonl`, a line of JSON each: "at" (time.time()), "header" and "parent" (the message's
+headers) and "content"; without buffers, and bounded: the oldest half goes. Lines with a "mark"
+stand between: "away"; "back", when somebody came; "resumed", when it was who had been there, who
+gets the same from the stream.
 """
 
 from __future__ import annotations
@@ -15,10 +19,11 @@ import time
 
 from .kernel import Log, open_socket
 from .loop import Connection
-from .zmtp import HANDSHAKE, SUBSCRIBE, Subscriber
+from .zmtp import HANDSHAKE, LARGEST, SUBSCRIBE, Subscriber
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
     from typing import Callable, List, Optional, Set, Tuple
 
     from .kernel import Address
@@ -62,26 +67,58 @@ class Outputs:
         self._limit = limit
         self._on_activity = on_activity
         self._log: Optional[Log] = None
-        self._connection: Optional[Iopub] = None
+        self._ear: Optional[Subscriber] = None  # of whose connection is listened to
+        self._connection: Optional[Iopub] = None  # where that is the agent's own
         self._running = b""  # the input that the kernel took last
         self._recent: List[Tuple[float, bytes]] = []
         self._recent_size = 0
         self._listeners: Set[Listener] = set()
         self._settles_at: Optional[float] = None
 
-    def listen_to(self, address: Address) -> None:
-        """The kernel's sockets are there."""
-        self.forget_kernel()
+    def subscribe(self, address: Address) -> None:
+        """Hear the kernel, where that is not so yet, by a connection of the agent's own."""
+        if self._ear is not None or self._connection is not None:
+            return
+        sock = open_socket(address)
         try:
-            self._connection = Iopub(self, self._loop, address)
+            sock.connect(address)
         except OSError:
+            sock.close()
             return  # it has just ended: that will be told
+        self._connection = Iopub(self, self._loop, sock, Subscriber())
+        self._connection.send([HANDSHAKE])
+
+    def overhear(self, subscriber: Subscriber, data: bytes) -> bool:
+        """`data` has come from the kernel's iopub; whether it is of use to go on with these.
+
+        The first connection that brings a message is the one that is listened to.
+        """
+        if self._ear not in (None, subscriber):
+            return False
+        subscriber.largest = LARGEST if self.is_away else RECENT
+        now = self._loop.now()
+        for frames in subscriber.feed(data):
+            self._ear = subscriber
+            self.take(frames, now)
+        return True
+
+    def adopt(self, subscriber: Subscriber, sock: socket.socket) -> None:
+        """A client lets go of its connection: go on with it where it is the one listened to."""
+        if self._ear is subscriber:
+            self._connection = Iopub(self, self._loop, sock, subscriber)
+        else:
+            sock.close()
+
+    def lost(self, subscriber: Subscriber) -> None:
+        """The kernel has closed a connection, as it does when it ends."""
+        if self._ear is subscriber:
+            self.forget_kernel()
 
     def forget_kernel(self) -> None:
         """The kernel has ended."""
         if self._connection is not None:
             self._connection.close()
-            self._connection = None
+        self._connection = self._ear = None
         self._set_busy(None)
 
     def attend(self, listeners: Set[Listener], heard: float, now: float) -> Optional[float]:
@@ -171,27 +208,21 @@ class Outputs:
 
 
 class Iopub(Connection):
-    """The connection to the kernel's iopub. Raises OSError where the kernel is not there."""
+    """A connection of the agent's own to the kernel's iopub."""
 
-    def __init__(self, outputs: Outputs, loop: Loop, address: Address) -> None:
+    def __init__(
+        self, outputs: Outputs, loop: Loop, sock: socket.socket, subscriber: Subscriber
+    ) -> None:
         self._outputs = outputs
-        self._subscriber = Subscriber()
-        sock = open_socket(address)
-        try:
-            sock.connect(address)
-        except OSError:
-            sock.close()
-            raise
+        self._subscriber = subscriber
         super().__init__(loop, sock)
-        self.send([HANDSHAKE])
 
     def on_data(self, data: bytes) -> None:
-        now = self.loop.now()
         was_ready = self._subscriber.is_ready
-        for frames in self._subscriber.feed(data):
-            self._outputs.take(frames, now)
-        if self._subscriber.is_ready and not was_ready:
+        if not self._outputs.overhear(self._subscriber, data):
+            self.close()  # a client was quicker
+        elif self._subscriber.is_ready and not was_ready:
             self.send([SUBSCRIBE])
 
     def on_closed(self) -> None:
-        """It ends, or speaks CURVE."""
+        self._outputs.lost(self._subscriber)

@@ -76,7 +76,6 @@ class Agent:
         path = os.path.join(self.directory, FILE)
         limit = request.get("outputs_limit", 16 * 1024 * 1024)
         self.outputs = Outputs(self.loop, path, limit, self._activity)
-        self._listens = False  # whether `outputs` was told of this kernel
         self._activity_at: Optional[float] = None
         self._look_at = 0.0
         self._parted = {"state": "detached", "since": time.time()}
@@ -400,8 +399,11 @@ class Agent:
             for stream in client.kernels
             if stream.channel == "iopub"
         }
-        if not present or any(client.watches for client in present):
-            self.listen()
+        # Not before there is need: a kernel welcomes the first subscriber only (`iopub_welcome`,
+        # JEP 65), and that is to be the client.
+        is_needed = not present or any(client.watches for client in present)
+        if is_needed and self.kernel.bound and not self.kernel.plan.curve:
+            self.outputs.subscribe(self.kernel.plan.addresses["iopub"])
         heard = max((client.heard for client in self.clients.values()), default=now)
         deadlines.append(self.outputs.attend(listeners, heard, now))
         deadlines += [client.heard + LOST_AFTER for client in present]
@@ -411,17 +413,6 @@ class Agent:
                 if client.watches:
                     client.notify("activity", busy=self.outputs.busy, since=self.outputs.since)
         deadlines.append(self._activity_at)
-
-    def listen(self) -> None:
-        """Hear what the kernel publishes: from when a client does, or nobody is there to.
-
-        Not before: a kernel welcomes the first subscriber only (`iopub_welcome`, JEP 65), and that
-        is to be the client.
-        """
-        kernel = self.kernel
-        if not self._listens and kernel.bound and not kernel.plan.curve:
-            self._listens = True
-            self.outputs.listen_to(kernel.plan.addresses["iopub"])
 
     def _activity(self) -> None:
         """What the kernel does has changed: say so soon, and not each time."""
@@ -450,7 +441,6 @@ class Agent:
 
     def _kernel_bound(self, now: float) -> None:
         self._write_record()
-        self._listens = False
         for client in self.clients.values():
             client.notify("bound", pid=self.kernel.pid)
             for stream in list(client.attachment.streams.values()):

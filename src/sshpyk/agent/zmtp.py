@@ -28,10 +28,14 @@ LARGEST = 32 * 1024 * 1024
 
 
 class Subscriber:
-    """Turns the publisher's bytes into messages, each a list of frames."""
+    """Turns the publisher's bytes into messages, each a list of frames.
+
+    Those of a frame with which a message has more than `largest` bytes are skipped: it is empty.
+    """
 
     def __init__(self) -> None:
         self.is_ready = False  # whether the publisher has sent its READY
+        self.largest = LARGEST
         self._buffer = bytearray()
         self._greeted = False
         self._frames: List[bytes] = []
@@ -59,7 +63,7 @@ class Subscriber:
                 break
             size = int.from_bytes(buffer[start + 1 : start + head], "big")
             end = start + head + size
-            is_large = self._size + size > LARGEST
+            is_large = self._size + size > self.largest
             if end > len(buffer) and not is_large:
                 break
             if is_large:

@@ -11,6 +11,7 @@ from .frames import (
     CLOSE,
     DATA,
     GONE,
+    HEADER,
     HELLO,
     OPEN,
     PING,
@@ -165,9 +166,8 @@ class Carrier:
                 idle += 1
                 continue
             idle = 0
-            data = frame.encode()
-            parts.append(data)
-            size += len(data)
+            parts += frame.parts()
+            size += HEADER.size + len(frame.payload)
         return parts
 
     def receive(self, data: bytes, now: float) -> Iterator[Union[Frame, Stream]]:

@@ -57,8 +57,12 @@ class Frame:
 
     def encode(self) -> bytes:
         """The frame's bytes."""
+        return b"".join(self.parts())
+
+    def parts(self) -> List[bytes]:
+        """The frame's bytes, the payload's not copied."""
         head = HEADER.pack(self.type, self.stream, self.position, len(self.payload))
-        return head + self.payload if self.payload else head
+        return [head, self.payload] if self.payload else [head]
 
     def __repr__(self) -> str:
         # Lengths only: payloads are the user's, and a HELLO holds a secret.

@@ -22,7 +22,7 @@ from .pace import Pace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Deque, List, Optional, Protocol, Tuple
+    from typing import Deque, List, Optional, Protocol, Tuple, Union
 
     from .carrier import Carrier
 
@@ -49,6 +49,10 @@ ACK_EVERY = 256 * 1024
 ACK_DELAY = 0.1
 
 
+#: Bytes from which a write is not joined with others.
+LARGE = 32 * 1024
+
+
 class Memory:
     """Keeps the bytes from `start` to `end` in memory; the plain store of unacknowledged bytes.
 
@@ -58,23 +62,28 @@ class Memory:
     def __init__(self, start: int = 0) -> None:
         self.start = self.end = start
         self._positions: List[int] = []
-        self._pieces: List[bytearray] = []
+        self._pieces: List[Union[bytes, bytearray]] = []
 
     def append(self, data: bytes) -> None:
         """Keep `data` behind what is kept already."""
-        if self._pieces and len(self._pieces[-1]) + len(data) <= CHUNK:
+        last = self._pieces[-1] if self._pieces else None
+        if isinstance(last, bytearray) and len(last) + len(data) <= CHUNK:
             # Many small writes become one piece: a million prints must not be a million objects.
-            self._pieces[-1] += data
+            last += data
         else:
             self._positions.append(self.end)
-            self._pieces.append(bytearray(data))
+            # A large one is kept as it is: copying is what a gigabyte costs.
+            self._pieces.append(data if len(data) >= LARGE else bytearray(data))
         self.end += len(data)
 
     def read(self, position: int, size: int) -> bytes:
         """Up to `size` of the bytes at `position`, at least one; it lies in [start, end)."""
         index = bisect_right(self._positions, position) - 1
         offset = position - self._positions[index]
-        return bytes(memoryview(self._pieces[index])[offset : offset + size])
+        piece = self._pieces[index]
+        if isinstance(piece, bytes):
+            return piece[offset : offset + size]  # all of it is no copy
+        return bytes(memoryview(piece)[offset : offset + size])
 
     def release(self, position: int) -> None:
         """Let go of everything before `position`."""
