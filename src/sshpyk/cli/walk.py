@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -95,13 +94,15 @@ class Walk:
                     try:
                         steps = wait_for(step())
                     except errors.SshpykError as error:
-                        steps = [_failed(what, error)]
+                        steps = [failed(what, error)]
                         stopped = True
                 stopped = stopped or any(s.mark == BAD and s.what in REQUIRED for s in steps)
             yield from self._done(steps, time.monotonic() - begun)
         if self._content is not None and self.launch and not stopped:
             with terminal.busy(f"{self.host}: starting a kernel as a trial …"):
-                steps = self._trial(self._content)
+                from .trial import trial
+
+                steps = trial(self._content)
             yield from self._done(steps, 0.0)
         else:
             why = "not asked for" if not self.launch else "there is nothing to start"
@@ -181,9 +182,9 @@ class Walk:
         try:
             await master.ensure(timeout=CONNECT_TIMEOUT)
         except (errors.HostKeyUnknown, errors.HostKeyChanged) as error:
-            return [_failed("Host Key", error), Step(UNKNOWN, "Authentication", "not looked at")]
+            return [failed("Host Key", error), Step(UNKNOWN, "Authentication", "not looked at")]
         except errors.AuthenticationFailed as error:
-            return [known, _failed("Authentication", error)]
+            return [known, failed("Authentication", error)]
         if was_there:
             return [Step(GOOD, "Authentication", "connected already")]
         return [known, Step(GOOD, "Authentication", "ssh logged in without a person")]
@@ -319,9 +320,9 @@ class Walk:
             steps.append(Step(mark, "Forwarding", text))
         if not steps:
             error = errors.NoForwarding(host=self.host, command=self.destination.for_people())
-            return [_failed("Forwarding", error)]
+            return [failed("Forwarding", error)]
         text = f"{found.round_trip * 1000:.1f} ms round trip, {found.throughput / 1e6:.0f} MB/s"
-        return [*steps, Step(INFO, "Speed", text)]
+        return [*steps, Step(INFO, "Speed", f"of ssh alone: {text}")]
 
     async def _kernels(self) -> list[Step]:
         return self._own_kernel(self.spec) if self.spec is not None else self._any_kernel()
@@ -335,7 +336,7 @@ class Walk:
         name = str(self.config.get("remote_kernel_name") or "")
         kernel = self.seen["found"].get(name) or {"error": "no-kernelspec", "name": name}
         if "error" in kernel:
-            return [*steps, _failed("Kernelspec", errors.from_agent(self.host, kernel))]
+            return [*steps, failed("Kernelspec", errors.from_agent(self.host, kernel))]
         steps.append(Step(GOOD, "Kernelspec", f"{name} ({kernel['directory']})"))
         self._content = spec.content
         program = kernel["argv"][0]
@@ -395,45 +396,6 @@ class Walk:
         text = f"{len(ready)} ready, {rest} environments without; see sshpyk add {name}"
         return [Step(GOOD, "Kernels", text)]
 
-    # -- a trial ---------------------------------------------------------------------------------
-
-    def _trial(self, content: dict[str, Any]) -> list[Step]:
-        """Start the kernel as Jupyter would, hear from it, and shut it down."""
-        from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
-        from jupyter_client.manager import KernelManager
-
-        content = json.loads(json.dumps(content))
-        config = content["metadata"]["kernel_provisioner"]["config"]
-        for name in ("persistent", "persistent_file", "existing", "session"):
-            config.pop(name, None)  # a trial is nobody's kernel
-
-        class OnlyThis(KernelSpecManager):
-            def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
-                return KernelSpec(**content)
-
-        manager = KernelManager(kernel_name="trial", kernel_spec_manager=OnlyThis())
-        client = None
-        begun = time.monotonic()
-        try:
-            manager.start_kernel()
-            client = manager.client()
-            client.start_channels()
-            client.wait_for_ready(timeout=CONNECT_TIMEOUT)
-            step = Step(GOOD, "Trial Launch", "a kernel started and answered")
-        except errors.SshpykError as error:
-            step = _failed("Trial Launch", error)
-        except RuntimeError as error:
-            fix = "See what it says there: sshpyk -vvv doctor …"
-            step = Step(BAD, "Trial Launch", f"the kernel does not answer: {error}", fix)
-        finally:
-            took = time.monotonic() - begun
-            if client is not None:
-                client.stop_channels()
-            if manager.has_kernel:
-                manager.shutdown_kernel()
-            manager.context.destroy(linger=100)
-        return [replace(step, seconds=took)]
-
 
 #: Steps without which the rest can't be looked at.
 REQUIRED = {
@@ -449,7 +411,8 @@ REQUIRED = {
 }
 
 
-def _failed(what: str, error: errors.SshpykError) -> Step:
+def failed(what: str, error: errors.SshpykError, seconds: float = 0.0) -> Step:
+    """The step that an error ended."""
     details = str(error.fields.get("details") or "").strip()
     fix = "\n".join(part for part in (error.advice, details) if part)
-    return Step(BAD, what, error.what, fix)
+    return Step(BAD, what, error.what, fix, seconds)
