@@ -1,6 +1,7 @@
 """Measures a local kernel, sshpyk and a bare `ssh -L` side by side, in turn, in one run.
 
     python -m benchmarks [--runs N] [--json FILE] [--plot FILE] [--only NAME …]
+    python -m benchmarks --host HOST    # a host of yours, beside what ssh alone gives there
 
 Figures of one run are comparable with each other and with nothing else: the machine's speed
 drifts. So each row is a ratio of paired measurements: its median over the runs, and its spread.
@@ -48,6 +49,10 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=ROWS, default=list(ROWS))
     parser.add_argument("--json", type=Path, help="where to write all figures")
     parser.add_argument("--plot", type=Path, help="where to draw time and throughput (PNG, SVG)")
+    parser.add_argument("--host", help="measure a host of yours instead")
+    parser.add_argument("--ssh-config", help="with --host: ssh's configuration")
+    parser.add_argument("--python", default="python3", help="with --host: its Python")
+    parser.add_argument("--kernel", default="python3", help="with --host: a kernelspec there")
     options = parser.parse_args()
     results: dict[str, list[rows.Row]] = {}
     with tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp") as directory:
@@ -55,11 +60,17 @@ def main() -> int:
             os.environ[f"JUPYTER_{name}_DIR"] = os.path.join(directory, name.lower())
         home = Path(directory) / "home"
         home.mkdir()
+        if options.host:
+            from .own_host import show as show_host
+
+            words = (options.ssh_config, options.python, options.kernel)
+            show_host(options.host, *words, options.runs)
+            return 0
         console = Console(stderr=True)
         for name in options.only:
             for run in range(options.runs):
                 console.print(f"{name}: run {run + 1} of {options.runs}")
-                with Sshd(link=True, home=home) as server:
+                with Sshd(home=home) as server:
                     results.setdefault(name, []).append(ROWS[name](server))
         if options.plot:
             from .plot import draw

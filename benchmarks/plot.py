@@ -13,6 +13,7 @@ from matplotlib import pyplot as plt
 from tests.lab.sshd import Sshd
 
 from . import measures
+from .links import through_link
 from .places import bare, local, ours
 
 ROUND_TRIPS = (0, 10, 25, 50, 100)  # milliseconds
@@ -23,11 +24,10 @@ def draw(path: Path, home: Path) -> None:
     """Measure once at each latency, and draw both figures into `path` (PNG or SVG)."""
     starts, throughputs, floors = [], [], []
     for milliseconds in ROUND_TRIPS:
-        with Sshd(link=True, home=home) as server:
-            assert server.link is not None
+        with Sshd(home=home) as server, through_link(server) as link:
             with ours(server):
                 pass  # warm
-            server.link.set_delay(milliseconds / 2e3)
+            link.set_delay(milliseconds / 2e3)
             with ours(server) as kernel:
                 starts.append(kernel.seconds)
                 throughputs.append(measures.throughput(kernel.client, MEGABYTES) / 1e6)

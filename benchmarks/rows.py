@@ -1,7 +1,6 @@
 """The rows of the table: what is measured, against what, and the target.
 
-Each function makes one paired measurement and returns a row. `server` is a fresh sshd behind a
-link without delay.
+Each function makes one paired measurement and returns a row. `server` is a fresh sshd.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from dataclasses import dataclass, field
 from tests.lab.sshd import Sshd
 
 from . import measures, processes
+from .links import through_link
 from .places import Started, bare, local, ours
 
 #: Seconds one way: 50 ms round trip.
@@ -57,13 +57,13 @@ def start(server: Sshd) -> Row:
 
 
 def start_far(server: Sshd) -> Row:
-    assert server.link is not None
-    _warm(server)
-    with ours(server) as kernel:
-        near = kernel.seconds
-    server.link.set_delay(FAR)
-    with ours(server) as kernel:
-        far = kernel.seconds
+    with through_link(server) as link:
+        _warm(server)
+        with ours(server) as kernel:
+            near = kernel.seconds
+        link.set_delay(FAR)
+        with ours(server) as kernel:
+            far = kernel.seconds
     trips = (far - near) / ROUND_TRIP
     return Row(
         "the same at 50 ms",
@@ -76,16 +76,16 @@ def start_far(server: Sshd) -> Row:
 
 
 def cold_far(server: Sshd) -> Row:
-    assert server.link is not None
     with local() as kernel:
         there = kernel.seconds
-    server.link.set_delay(FAR)
-    begun = time.perf_counter()
-    words = ["ssh", "-F", str(server.ssh_config), "-S", "none", server.host, "true"]
-    subprocess.run(words, check=True, stdin=subprocess.DEVNULL)
-    login = time.perf_counter() - begun
-    with ours(server) as kernel:
-        here = kernel.seconds
+    with through_link(server) as link:
+        link.set_delay(FAR)
+        begun = time.perf_counter()
+        words = ["ssh", "-F", str(server.ssh_config), "-S", "none", server.host, "true"]
+        subprocess.run(words, check=True, stdin=subprocess.DEVNULL)
+        login = time.perf_counter() - begun
+        with ours(server) as kernel:
+            here = kernel.seconds
     trips = (here - login - there) / ROUND_TRIP
     return Row(
         "cold, 50 ms",
@@ -114,12 +114,12 @@ def round_trip(server: Sshd) -> Row:
 
 
 def round_trip_far(server: Sshd) -> Row:
-    assert server.link is not None
-    server.link.set_delay(FAR)
-    with ours(server) as kernel:
-        here = measures.round_trip(kernel.client, 50)
-    with bare(server) as client:
-        floor = measures.round_trip(client, 50)
+    with through_link(server) as link:
+        link.set_delay(FAR)
+        with ours(server) as kernel:
+            here = measures.round_trip(kernel.client, 50)
+        with bare(server) as client:
+            floor = measures.round_trip(client, 50)
     ratio = here / floor
     return Row(
         "the same at 50 ms",
@@ -152,17 +152,16 @@ def throughput(server: Sshd) -> Row:
 
 
 def throughput_far(server: Sshd) -> Row:
-    assert server.link is not None
-    server.link.set_delay(FAR)
-    return _throughput(server, "200 MB of iopub, 50 ms", 2.5)
+    with through_link(server) as link:
+        link.set_delay(FAR)
+        return _throughput(server, "200 MB of iopub, 50 ms", 2.5)
 
 
 def interrupt(server: Sshd) -> Row:
-    assert server.link is not None
-    with ours(server) as kernel:
-        server.link.set_rate(20_000_000)
+    with through_link(server) as link, ours(server) as kernel:
+        link.set_rate(20_000_000)
         seconds = measures.interrupt_while_sending(kernel, 500)
-        server.link.set_rate(0)
+        link.set_rate(0)
     return Row(
         "interrupt while 500 MB are on the way at 20 MB/s",
         "≤ 0.3 s",
@@ -196,17 +195,16 @@ def restart(server: Sshd) -> Row:
 
 
 def idle(server: Sshd) -> Row:
-    assert server.link is not None
     seconds = 60.0
-    with ours(server) as kernel:
+    with through_link(server) as link, ours(server) as kernel:
         kernel.client.stop_channels()
         agent = processes.agent_of(kernel)
         before = processes.cpu_seconds(agent), time.process_time()
-        up, down = server.link.bytes_up, server.link.bytes_down
+        carried = link.bytes()
         time.sleep(seconds)  # what is measured is what happens when nothing happens
         theirs = (processes.cpu_seconds(agent) - before[0]) / seconds
         mine = (time.process_time() - before[1]) / seconds
-        carried = server.link.bytes_up - up + server.link.bytes_down - down
+        carried = link.bytes() - carried
     share = max(theirs, mine) * 100
     return Row(
         "one idle kernel, 60 s",
