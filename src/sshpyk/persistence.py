@@ -19,7 +19,7 @@ from jupyter_core.paths import jupyter_runtime_dir, secure_write
 
 from . import errors
 from .link import answers
-from .link.link import AgentAddress
+from .link.address import AgentAddress
 from .ssh.command import Destination
 
 PATTERN = "sshpyk-kernel-{}.json"

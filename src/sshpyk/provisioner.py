@@ -24,8 +24,9 @@ from traitlets import TraitError
 
 from . import errors, persistence
 from .link import pacing
+from .link.address import AgentAddress
 from .link.host import host
-from .link.link import AgentAddress, Link
+from .link.link import Link
 from .link.log import KernelLog
 from .link.thread import io_thread
 from .local import LocalSockets

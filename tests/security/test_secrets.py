@@ -15,7 +15,7 @@ import pytest
 from jupyter_client.manager import KernelManager
 
 from sshpyk import errors, persistence
-from sshpyk.link.link import AgentAddress
+from sshpyk.link.address import AgentAddress
 from sshpyk.provisioner import SSHKernelProvisioner
 from sshpyk.wire.frames import HELLO, Frame
 from tests.lab.kernels import PATIENCE, STATE, client_of, run_code, write_spec

@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 async def save(place: Place, id: str, path: str) -> None:
     """Write the persistence file of a kernel from what its host knows. Raises `SshpykError`."""
-    from ..link.link import AgentAddress
+    from ..link.address import AgentAddress
     from ..link.thread import io_thread
 
     answer = await io_thread().run(place.ask({"do": "attach", "id": id}))

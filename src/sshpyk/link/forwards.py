@@ -1,4 +1,4 @@
-"""The directory of a link's forwards, and taking back those of processes that were killed.
+"""The forwards of a link, and taking back those of processes that were killed.
 
 A master outlives the processes that use it, and with it their forwards. So each directory says, in
 the file `owner`, whose it is and how its forwards are cancelled, and whoever connects looks.
@@ -12,10 +12,15 @@ import json
 import os
 import shutil
 import tempfile
+from typing import TYPE_CHECKING
 
 from ..agent.records import start_time
 from ..private import runtime_directory
 from ..ssh.command import run
+from ..wire.channels import AGENT, CHANNELS
+
+if TYPE_CHECKING:
+    from ..ssh.master import Identity, Master
 
 PREFIX = "link-"
 OWNER = "owner"
@@ -24,12 +29,45 @@ OWNER = "owner"
 TIMEOUT = 10.0
 
 
-def make_directory() -> str:
-    """A new directory, this process's own."""
-    return tempfile.mkdtemp(dir=runtime_directory(), prefix=PREFIX)
+class Forwards:
+    """The forwards of one link: a socket a channel in `directory`; empty where there are none."""
+
+    def __init__(self) -> None:
+        self.directory = ""
+        self._pairs: list[tuple[str, str]] = []
+        self._master: Master | None = None
+        self._identity: Identity | None = None
+
+    async def make(self, master: Master, listening: dict[str, str | int]) -> bool:
+        """Have `master` forward to where the agent is `listening`; whether it did."""
+        self.directory = tempfile.mkdtemp(dir=runtime_directory(), prefix=PREFIX)
+        self._pairs = [
+            (os.path.join(self.directory, channel), _target(listening[channel]))
+            for channel in (*CHANNELS, AGENT)
+        ]
+        self._master, self._identity = master, master.identity()
+        _note(self.directory, master.cancel_argv(self._pairs))
+        return await master.forward(self._pairs)
+
+    async def drop(self) -> None:
+        """Take them back, unless the master is another by now."""
+        directory, self.directory = self.directory, ""
+        if not directory:
+            return
+        try:
+            if self._master is not None and self._identity == self._master.identity():
+                await self._master.cancel(self._pairs)
+        finally:
+            # Even when whoever waits for it is cancelled.
+            shutil.rmtree(directory, ignore_errors=True)
 
 
-def note(directory: str, cancel: list[str]) -> None:
+def _target(address: str | int) -> str:
+    """The remote side of a forward: a socket's path, or a loopback port."""
+    return address if isinstance(address, str) else f"127.0.0.1:{address}"
+
+
+def _note(directory: str, cancel: list[str]) -> None:
     """Say whose it is, and the command that cancels what is in it."""
     owner = {
         "node": os.uname().nodename,  # a home may be shared between machines

@@ -9,22 +9,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
-import os
-import shutil
 import signal as signals
 import socket
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .. import errors
 from ..ssh.master import Identity
 from ..wire import control
-from ..wire.channels import AGENT, CHANNELS
 from ..wire.frames import ProtocolError
 from ..wire.liveness import PING_AFTER, Backoff, Liveness
 from . import answers, bootstrap, forwards
+from .address import AgentAddress
 from .host import LOGIN, Host
 from .log import KernelLog
 from .streams import Streams
@@ -70,34 +67,6 @@ NEXT: dict[State, tuple[State, ...]] = {
 }
 
 
-@dataclass
-class AgentAddress:
-    """Where an agent is and what lets us in: what another process needs to attach.
-
-    `python` is the host's Python with which the agent was launched, `listening` maps channels to
-    the paths or ports of its sockets, `node` and `boot_id` tell the very machine and its boot.
-    """
-
-    id: str
-    token: str = field(repr=False)
-    python: str
-    listening: dict[str, str | int] = field(default_factory=dict)
-    node: str = ""
-    boot_id: str = ""
-
-    @classmethod
-    def of_record(cls, record: dict[str, Any], python: str) -> AgentAddress:
-        """The address in a record of the host's (`sshpyk.agent.records`)."""
-        return cls(
-            id=record["id"],
-            token=record["token"],
-            python=python,
-            listening=record["listening"],
-            node=record["host"],
-            boot_id=record["boot_id"],
-        )
-
-
 class Link:
     """The client's end of everything. All methods belong to the I/O thread.
 
@@ -125,8 +94,7 @@ class Link:
         self._number = 0
         self._liveness = Liveness(self.streams.now())
         self._backoff = Backoff()
-        self._directory = ""
-        self._pairs: list[tuple[str, str]] = []
+        self._forwards = forwards.Forwards()
         self._master: Identity | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._hurry = asyncio.Event()
@@ -324,15 +292,9 @@ class Link:
         TimeoutError where nothing is heard.
         """
         await self._drop_forwards()
-        self._directory = forwards.make_directory()
-        self._pairs = [
-            (os.path.join(self._directory, channel), _target(self.agent.listening[channel]))
-            for channel in (*CHANNELS, AGENT)
-        ]
-        forwards.note(self._directory, self.host.master.cancel_argv(self._pairs))
-        if not await self.host.master.forward(self._pairs):
+        if not await self._forwards.make(self.host.master, self.agent.listening):
             return False
-        if not await self.streams.connect(self._directory, WELCOME_WITHIN):
+        if not await self.streams.connect(self._forwards.directory, WELCOME_WITHIN):
             return False
         self._backoff.reset()
         self._now_up()
@@ -351,16 +313,7 @@ class Link:
 
     async def _drop_forwards(self) -> None:
         self.streams.cut()
-        directory, pairs = self._directory, self._pairs
-        self._directory, self._pairs = "", []
-        if not directory:
-            return
-        try:
-            if self._master is not None and self._master == self.host.master.identity():
-                await self.host.master.cancel(pairs)
-        finally:
-            # Even when whoever waits for it is cancelled.
-            shutil.rmtree(directory, ignore_errors=True)
+        await self._forwards.drop()
 
     # -- staying connected -----------------------------------------------------------------------
 
@@ -647,11 +600,6 @@ class Link:
         destination = self.host.destination
         name = str(self.kernel.get("name"))
         return errors.kernel_died(destination.host, name, destination.for_people(), self.exited)
-
-
-def _target(address: str | int) -> str:
-    """The remote side of a forward: a socket's path, or a loopback port."""
-    return address if isinstance(address, str) else f"127.0.0.1:{address}"
 
 
 def boot_time() -> float:

@@ -1,0 +1,34 @@
+"""Where an agent is: what a link, a persistence file and a record have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class AgentAddress:
+    """Where an agent is and what lets us in: what another process needs to attach.
+
+    `python` is the host's Python with which the agent was launched, `listening` maps channels to
+    the paths or ports of its sockets, `node` and `boot_id` tell the very machine and its boot.
+    """
+
+    id: str
+    token: str = field(repr=False)
+    python: str
+    listening: dict[str, str | int] = field(default_factory=dict)
+    node: str = ""
+    boot_id: str = ""
+
+    @classmethod
+    def of_record(cls, record: dict[str, Any], python: str) -> AgentAddress:
+        """The address in a record of the host's (`sshpyk.agent.records`)."""
+        return cls(
+            id=record["id"],
+            token=record["token"],
+            python=python,
+            listening=record["listening"],
+            node=record["host"],
+            boot_id=record["boot_id"],
+        )
