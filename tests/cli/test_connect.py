@@ -91,7 +91,7 @@ def test_a_password_is_asked_on_the_terminal(host: PasswordHost, sshpyk: Call) -
         terminal.expect("try again")
         terminal.expect("password:")
         terminal.type(host.password)
-        terminal.expect("login: connected\r\n")
+        terminal.expect("login: connected\n")
         assert terminal.end() == 0
         assert host.password not in terminal.text
 
@@ -176,7 +176,7 @@ def test_the_masters_of_ones_own_configuration_are_respected(
     with Terminal([*SSHPYK, "connect", *words]) as terminal:
         terminal.expect("password:")
         terminal.type(host.password)
-        terminal.expect("login: connected\r\n")
+        terminal.expect("login: connected\n")
         assert terminal.end() == 0
     assert len(list(short_tmp.glob("own-*"))) == 1
     assert sshpyk("connect", *words).out == "login: connected already\n"
@@ -193,7 +193,7 @@ def test_keyboard_interactive() -> None:
         with Terminal(words) as terminal:
             terminal.expect("Password:")
             terminal.type(host.password)
-            terminal.expect("login: connected\r\n")
+            terminal.expect("login: connected\n")
             assert terminal.end() == 0
     finally:
         host.close()

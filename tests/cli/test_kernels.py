@@ -18,9 +18,9 @@ from jupyter_client.manager import AsyncKernelManager, KernelManager
 
 from sshpyk import missed
 from tests.cli.conftest import Call
-from tests.kernelapp.terminal import CTRL_C, Terminal
 from tests.lab.kernels import PATIENCE, left_behind, run_code, started, write_spec
 from tests.lab.sshd import Sshd
+from tests.lab.terminal import CTRL_C, Terminal
 
 pytestmark = pytest.mark.sshd
 
@@ -182,12 +182,12 @@ def test_following_the_log(sshd: Sshd, sshpyk: Call, tmp_path: Path) -> None:
     with left("remote", COUNT.format(path=str(enough))) as id:
         argv = [sys.executable, "-m", "sshpyk.cli", "logs", "--outputs", "--follow", id]
         with Terminal(argv) as terminal:
-            numbers = [int(terminal.expect(r"line (\d+)\n").group(1)) for _ in range(20)]
+            numbers = [int(terminal.match(r"line (\d+)\n").group(1)) for _ in range(20)]
             assert numbers == list(range(numbers[0], numbers[0] + 20))
             enough.touch()
             terminal.expect("the end")
             assert sshpyk("stop", id).status == 0
-            assert terminal.wait() == 0
+            assert terminal.end() == 0
 
 
 # -- output while away -------------------------------------------------------------------------
@@ -250,25 +250,25 @@ def test_attach_shows_what_was_missed_then_the_console(
         eventually(lambda: "line 30" in sshpyk("logs", "--outputs", id).out)
         env = {"JUPYTER_CONSOLE_TEST": "1", "TERM": "dumb"}
         with Terminal([sys.executable, "-m", "sshpyk.cli", "attach", id[:8]], env) as terminal:
-            first = int(terminal.expect(r"line (\d+)\n").group(1))
-            terminal.expect(f"line {first + 1}\n")
-            terminal.expect("line 30\n")
+            first = int(terminal.match(r"line (\d+)\n").group(1))
+            terminal.match(f"line {first + 1}\n")
+            terminal.match("line 30\n")
             terminal.expect("kernel is busy")
-            later = int(terminal.expect(r"line (\d+)\n").group(1))  # the job goes on
-            terminal.expect(f"line {later + 1}\n")
+            later = int(terminal.match(r"line (\d+)\n").group(1))  # the job goes on
+            terminal.match(f"line {later + 1}\n")
             (tmp_path / "enough").touch()
             terminal.expect("the end")
             terminal.expect("Jupyter console")
-            terminal.expect(r"In \[\d+\]:")
-            terminal.press(b"print('number', number > 30)\r")
+            terminal.match(r"In \[\d+\]:")
+            terminal.press("print('number', number > 30)\r")
             terminal.expect("number True")
-            terminal.press(b"import time; print('be' 'gun'); time.sleep(100)\r")
+            terminal.press("import time; print('be' 'gun'); time.sleep(100)\r")
             terminal.expect("begun")
             terminal.press(CTRL_C)
             terminal.expect("KeyboardInterrupt")
-            terminal.press(b"exit(keep_kernel=True)\r")
+            terminal.press("exit(keep_kernel=True)\r")
             terminal.expect("The kernel goes on")
-            assert terminal.wait() == 0
+            assert terminal.end() == 0
         assert rows(sshpyk)[0]["state"] == "detached"
 
 
@@ -279,7 +279,7 @@ def test_attach_without_a_console(sshd: Sshd, sshpyk: Call) -> None:
         with Terminal(argv) as terminal:
             terminal.expect("jupyter console --existing")
             terminal.hang_up()
-            terminal.wait()
+            terminal.end()
         assert rows(sshpyk)[0]["state"] == "detached"
 
 

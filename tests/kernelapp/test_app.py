@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -18,9 +17,9 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
 from sshpyk.agent.records import start_time
-from tests.kernelapp.terminal import CTRL_BACKSLASH, CTRL_C, CTRL_D, Terminal
 from tests.lab.kernels import PATIENCE, client_of, left_behind, run_code, write_spec
 from tests.lab.sshd import Sshd
+from tests.lab.terminal import CTRL_BACKSLASH, CTRL_C, CTRL_D, Terminal
 
 pytestmark = pytest.mark.sshd
 
@@ -50,12 +49,12 @@ def client_by_file(path: str) -> Iterator[BlockingKernelClient]:
 
 
 def connection_file(terminal: Terminal) -> str:
-    return terminal.expect(r"jupyter console --existing (\S+)\n").group(1)
+    return terminal.match(r"jupyter console --existing (\S+)\n").group(1)
 
 
 def come_back(terminal: Terminal) -> str:
     """The persistence file of the command that the program prints."""
-    return terminal.expect(r"sshpyk-kernel --persistent --existing (\S+)\s").group(1)
+    return terminal.match(r"sshpyk-kernel --persistent --existing (\S+)\s").group(1)
 
 
 def kernels(home: Path) -> list[str]:
@@ -66,11 +65,11 @@ def kernels(home: Path) -> list[str]:
 def is_there(path: str) -> bool:
     """Whether the kernel of a persistence file can be come back to; it is ended then."""
     with app("--existing", path) as terminal:
-        status = terminal.expect(r"runs on|is gone").group()
+        status = terminal.match(r"runs on|is gone").group()
         if status == "runs on":
             terminal.send(signal.SIGUSR2)
             terminal.expect("has ended")
-        terminal.wait()
+        terminal.end()
     return status == "runs on"
 
 
@@ -84,12 +83,13 @@ def test_it_serves_a_kernel_and_says_how_to_connect(sshd: Sshd, remote_home: Pat
             assert run_code(client, "print(6 * 7)") == "42\n"
         terminal.expect("connected")
         terminal.send(signal.SIGTERM)
-        assert terminal.wait() == 0
+        assert terminal.end() == 0
     assert not os.path.exists(file)
     assert kernels(remote_home) == []
 
 
-#: How it is ended: the key or signal, with --persistent or not, and whether the kernel goes on.
+#: How it is ended (a signal, keys, or None: the window is closed), with --persistent or not, and
+#: whether the kernel goes on.
 ENDS = [
     (signal.SIGTERM, False, False),
     (signal.SIGTERM, True, True),
@@ -98,11 +98,11 @@ ENDS = [
     (signal.SIGUSR2, True, False),
     (signal.SIGQUIT, False, True),
     (CTRL_BACKSLASH, False, True),
-    (CTRL_D + b"\n", True, False),
-    (CTRL_D + b"y\n", False, False),
-    (CTRL_D + b"l\n", False, True),
-    ("hang up", False, False),
-    ("hang up", True, True),
+    (CTRL_D + "\n", True, False),
+    (CTRL_D + "y\n", False, False),
+    (CTRL_D + "l\n", False, True),
+    (None, False, False),
+    (None, True, True),
 ]
 
 
@@ -111,7 +111,7 @@ def test_every_way_to_end(
     sshd: Sshd,
     remote_home: Path,
     tmp_path: Path,
-    end: signal.Signals | bytes | str,
+    end: signal.Signals | str | None,
     persistent: bool,
     goes_on: bool,
 ) -> None:
@@ -119,17 +119,17 @@ def test_every_way_to_end(
     file = str(tmp_path / "kept.json")
     options = ["--persistent-file", file] + (["--persistent"] if persistent else [])
     with app(*options) as terminal:
-        terminal.expect("Ctrl.D shows a menu")
+        terminal.expect("D shows a menu")
         if isinstance(end, signal.Signals):
             terminal.send(end)
-        elif isinstance(end, bytes):
+        elif end is not None:
             terminal.press(end[:1])
             if end[1:]:
                 terminal.expect("nothing:")
                 terminal.press(end[1:])
         else:
             terminal.hang_up()
-        assert terminal.wait() == 0
+        assert terminal.end() == 0
     assert os.path.exists(file) is goes_on
     assert len(kernels(remote_home)) == goes_on
     if goes_on:
@@ -141,32 +141,32 @@ def test_interrupts_and_restarts(sshd: Sshd) -> None:
     write_spec("remote", sshd)
     with app() as terminal:
         file = connection_file(terminal)
-        terminal.expect("Ctrl.D shows a menu")
+        terminal.expect("D shows a menu")
         with client_by_file(file) as client:
-            for key in (CTRL_C, signal.SIGINT, b"i\n"):
+            for key in (CTRL_C, signal.SIGINT, "i\n"):
                 request = client.execute("import time; print('now'); time.sleep(100)")
                 while client.get_iopub_msg(timeout=PATIENCE)["msg_type"] != "stream":
                     pass
                 act(terminal, key)
                 assert reply_to(client, request)["ename"] == "KeyboardInterrupt"
             run_code(client, "kept = 1")
-            for key in (b"r\n", signal.SIGUSR1):
-                terminal.screen = ""
+            for key in ("r\n", signal.SIGUSR1):
+                terminal.forget()
                 act(terminal, key)
-                terminal.expect("[Rr]estarting")
+                terminal.match("[Rr]estarting")
                 client.wait_for_ready(timeout=PATIENCE)
                 assert run_code(client, "print('kept' in globals()); kept = 1") == "False\n"
-        for nothing in (b"n\n", CTRL_D):
+        for nothing in ("n\n", CTRL_D):
             terminal.press(CTRL_D)
             terminal.expect("nothing:")
             terminal.press(nothing)
         terminal.press(CTRL_D)
         terminal.expect("nothing:")
-        terminal.press(b"\n")
-        assert terminal.wait() == 0
+        terminal.press("\n")
+        assert terminal.end() == 0
 
 
-def act(terminal: Terminal, what: bytes | signal.Signals) -> None:
+def act(terminal: Terminal, what: str | signal.Signals) -> None:
     """Send a signal, press a key, or choose from the menu."""
     if isinstance(what, signal.Signals):
         terminal.send(what)
@@ -194,7 +194,7 @@ def test_it_ends_when_the_kernel_does(
         with client_by_file(connection_file(terminal)) as client:
             client.execute(code)
         terminal.expect("The kernel has ended")
-        assert terminal.wait() == status
+        assert terminal.end() == status
     assert kernels(remote_home) == []
 
 
@@ -202,7 +202,7 @@ def test_leave_option_starts_and_leaves(sshd: Sshd) -> None:
     write_spec("remote", sshd)
     with app("--leave") as terminal:
         file = come_back(terminal)
-        assert terminal.wait() == 0
+        assert terminal.end() == 0
     assert is_there(file)
     assert not os.path.exists(file)
     said = subprocess.run(
@@ -216,7 +216,7 @@ def test_coming_back_restarts_as_it_was_launched(sshd: Sshd) -> None:
     write_spec("remote", sshd, env={"HERE": "as launched"})
     with app("--leave") as terminal:
         file = come_back(terminal)
-        assert terminal.wait() == 0
+        assert terminal.end() == 0
     with app("--existing", file) as terminal:
         with client_by_file(connection_file(terminal)) as client:
             terminal.send(signal.SIGUSR1)
@@ -224,7 +224,7 @@ def test_coming_back_restarts_as_it_was_launched(sshd: Sshd) -> None:
             client.wait_for_ready(timeout=PATIENCE)
             assert run_code(client, "import os; print(os.environ['HERE'])") == "as launched\n"
         terminal.send(signal.SIGTERM)
-        assert terminal.wait() == 0
+        assert terminal.end() == 0
     assert not os.path.exists(file)
 
 
@@ -253,7 +253,7 @@ def test_a_start_can_be_called_off(linked_sshd: Sshd) -> None:
         terminal.expect("starting the kernel")
         terminal.press(CTRL_C)
         terminal.expect("Called off")
-        assert terminal.wait() == 130
+        assert terminal.end() == 130
     linked_sshd.link.heal()
 
 
@@ -265,18 +265,18 @@ def test_the_status_line_says_what_the_link_does(linked_sshd: Sshd) -> None:
         terminal.expect("connected")
         link.refuse()
         link.cut()
-        terminal.expect(r"reconnecting since \d\d:\d\d:\d\d")
+        terminal.match(r"reconnecting since \d\d:\d\d:\d\d")
         link.accept()
         terminal.expect("connected")
         terminal.send(signal.SIGTERM)
-        assert terminal.wait() == 0
+        assert terminal.end() == 0
 
 
 def test_debug_says_more_and_no_secret(sshd: Sshd) -> None:
     write_spec("remote", sshd)
     with app("--debug", "--leave") as terminal:
-        assert terminal.wait() == 0
-        said = terminal.screen
+        assert terminal.end() == 0
+        said = terminal.text
         file = come_back(terminal)
     assert "> leave" in said
     saved = json.loads(Path(file).read_text())
@@ -383,13 +383,13 @@ def test_others_run_it(sshd: Sshd, remote_home: Path, tmp_path: Path) -> None:
 def test_jupyter_console_connects_as_it_is_told(sshd: Sshd) -> None:
     write_spec("remote", sshd)
     with app() as terminal:
-        command = terminal.expect(r"To connect: jupyter (console --existing \S+)\n").group(1)
+        command = terminal.match(r"To connect: jupyter (console --existing \S+)\n").group(1)
         jupyter = str(Path(sys.executable).with_name("jupyter"))
         with Terminal([jupyter, *command.split(), "--simple-prompt"]) as console:
-            console.expect(re.escape("In [1]:"))
-            console.press(b"import os; 'SSH_CONNECTION' in os.environ\n")
+            console.expect("In [1]:")
+            console.press("import os; 'SSH_CONNECTION' in os.environ\n")
             console.expect("True")
-            console.press(b"quit(keep_kernel=True)\n")
-            console.wait()
+            console.press("quit(keep_kernel=True)\n")
+            console.end()
         terminal.send(signal.SIGTERM)
-        assert terminal.wait() == 0
+        assert terminal.end() == 0

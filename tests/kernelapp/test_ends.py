@@ -18,9 +18,9 @@ from jupyter_client.blocking.client import BlockingKernelClient
 
 from sshpyk.agent.records import start_time
 from sshpyk.private import runtime_directory
-from tests.kernelapp.terminal import CTRL_BACKSLASH, Terminal
 from tests.lab.kernels import PATIENCE, STATE, write_spec
 from tests.lab.sshd import Sshd
+from tests.lab.terminal import CTRL_BACKSLASH, Terminal
 
 pytestmark = pytest.mark.sshd
 
@@ -67,7 +67,7 @@ def ps() -> list[tuple[str, str]]:
 
 def shut_down(run: Run) -> None:
     run.terminal.send(signal.SIGUSR2)
-    assert run.terminal.wait() == 0
+    assert run.terminal.end() == 0
 
 
 def exit_by_itself(run: Run) -> None:
@@ -77,27 +77,27 @@ def exit_by_itself(run: Run) -> None:
     client.wait_for_ready(timeout=PATIENCE)
     client.execute("exit()")
     run.terminal.expect("The kernel has ended")
-    assert run.terminal.wait() == 0
+    assert run.terminal.end() == 0
     client.stop_channels()
     client.context.destroy(linger=100)
 
 
 def leave_then_stop(run: Run) -> None:
     run.terminal.press(CTRL_BACKSLASH)
-    assert run.terminal.wait() == 0
+    assert run.terminal.end() == 0
     assert [state for state, _ in ps()] == ["detached"]
     assert "stopped" in sshpyk("stop", run.record["id"])
 
 
 def kill_client_then_lease(run: Run) -> None:
     run.terminal.send(signal.SIGKILL)
-    run.terminal.wait()
+    run.terminal.end()
     # The lease of two seconds runs out.
 
 
 def kill_client_then_stop_lost(run: Run) -> None:
     run.terminal.send(signal.SIGKILL)
-    run.terminal.wait()
+    run.terminal.end()
     wait_until(lambda: [state for state, _ in ps()] == ["lost"])
     assert "stopped" in sshpyk("stop", "--lost")
 
@@ -105,13 +105,13 @@ def kill_client_then_stop_lost(run: Run) -> None:
 def kill_agent(run: Run) -> None:
     os.kill(run.agent, signal.SIGKILL)
     run.terminal.expect("The kernel has ended")
-    assert run.terminal.wait() == 1
+    assert run.terminal.end() == 1
 
 
 def kill_kernel(run: Run) -> None:
     os.kill(run.kernel, signal.SIGKILL)
     run.terminal.expect("The kernel has ended")
-    assert run.terminal.wait() == 1
+    assert run.terminal.end() == 1
 
 
 def reboot(run: Run) -> None:
@@ -125,7 +125,7 @@ def reboot(run: Run) -> None:
 def remove_all(run: Run) -> None:
     """Left, and then somebody cleans up /tmp and the home."""
     run.terminal.press(CTRL_BACKSLASH)
-    assert run.terminal.wait() == 0
+    assert run.terminal.end() == 0
     shutil.rmtree(run.record["sockets"])
     shutil.rmtree(run.home / STATE / run.record["id"])
 
@@ -160,7 +160,7 @@ def test_what_is_left(
     options = ["--persistent"] if persistent else []
     argv = [sys.executable, "-m", "sshpyk.kernelapp", "--kernel", "remote", *options]
     with Terminal(argv) as terminal:
-        file = terminal.expect(r"jupyter console --existing (\S+)\n").group(1)
+        file = terminal.match(r"jupyter console --existing (\S+)\n").group(1)
         terminal.expect("shows a menu")
         (path,) = (short_tmp / STATE).glob("*/record.json")
         run = Run(terminal, short_tmp, json.loads(path.read_text()), file)
@@ -189,7 +189,7 @@ def test_what_is_left(
             terminal.expect("shows a menu")
             wait_until(lambda: len(links() - before) == 1)
             terminal.send(signal.SIGUSR2)
-            assert terminal.wait() == 0
+            assert terminal.end() == 0
     else:
         assert not os.path.exists(file)
     assert links() - before == set()
