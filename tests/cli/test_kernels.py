@@ -15,10 +15,12 @@ from typing import Any
 
 import pytest
 from jupyter_client.manager import AsyncKernelManager, KernelManager
+from traitlets.config import Config
 
 from sshpyk import missed
+from sshpyk.persistence import default_path
 from tests.cli.conftest import Call
-from tests.lab.kernels import PATIENCE, left_behind, run_code, started, write_spec
+from tests.lab.kernels import PATIENCE, STATE, left_behind, run_code, started, write_spec
 from tests.lab.sshd import Sshd
 from tests.lab.terminal import CTRL_C, Terminal
 
@@ -240,6 +242,31 @@ def test_an_outage_misses_nothing_and_keeps_nothing(
             pass
         id = manager.provisioner.link.agent.id  # type: ignore[union-attr]
         assert sshpyk("logs", "--outputs", id).out == ""
+
+
+def test_output_is_kept_until_somebody_listens(
+    sshd: Sshd, remote_home: Path, tmp_path: Path
+) -> None:
+    """Who is attached and has no client on iopub yet, as a console that has yet to begin."""
+    write_spec("remote", sshd)
+    enough = tmp_path / "enough"
+    with left("remote", COUNT.format(path=str(enough))) as id:
+        config = Config()
+        config.SSHKernelProvisioner.existing = default_path(id)
+        manager = KernelManager(kernel_name="remote", config=config)
+        manager.start_kernel()
+        outputs = remote_home / STATE / id / "outputs.jsonl"
+        size = outputs.stat().st_size
+        # Longer than it would take for listening to count: two seconds of lines, and more.
+        eventually(lambda: outputs.stat().st_size > size + 100 * 600)
+        assert '"mark": "back"' not in outputs.read_text()
+        client = manager.client()
+        client.start_channels()
+        eventually(lambda: '"mark": "back"' in outputs.read_text())
+        client.stop_channels()
+        enough.touch()
+        manager.shutdown_kernel()
+        manager.context.destroy(linger=100)
 
 
 def test_attach_shows_what_was_missed_then_the_console(

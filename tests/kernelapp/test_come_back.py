@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from sshpyk.agent.kernel import free_ports
 from tests.jupyter.server import Server
 from tests.lab.kernels import PATIENCE, run_code, started, write_spec
 from tests.lab.sshd import Sshd
@@ -106,9 +107,8 @@ def test_a_plain_kernel_can_not_join_a_session_and_says_so(sshd: Sshd, tmp_path:
         run_code(client, "pass")
         mine = tmp_path / "connection.json"
         info: dict[str, Any] = {**manager.get_connection_info(), "key": "another"}
-        for name, value in info.items():
-            if name.endswith("_port"):
-                info[name] = int(value) + 7
+        ports = [name for name in info if name.endswith("_port")]
+        info.update(zip(ports, free_ports(len(ports)), strict=True))
         mine.write_text(json.dumps(info))
         argv = [sys.executable, "-m", "sshpyk.kernelapp", "--kernel=remote"]
         argv += [f"--connection-file={mine}"]

@@ -397,7 +397,7 @@ class Agent:
             (client.attachment.id, stream.id)
             for client in present
             for stream in client.kernels
-            if stream.channel == "iopub"
+            if stream.channel == "iopub" and stream.position  # a spare one has said nothing
         }
         # Not before there is need: a kernel welcomes the first subscriber only (`iopub_welcome`,
         # JEP 65), and that is to be the client.

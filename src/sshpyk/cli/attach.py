@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import importlib.util
 import os
 import signal
@@ -94,8 +95,10 @@ async def _console(place: Place, id: str, path: str, terminal: Terminal) -> int:
 
         loop.add_signal_handler(signal.SIGINT, interrupt)
         loop.add_signal_handler(signal.SIGQUIT, has_left.set)
+        size = await io_thread().run(_show_missed(place, id, terminal))
+        is_over = functools.partial(link.streams.has, "iopub")
         shown = asyncio.ensure_future(
-            io_thread().run(_show_missed(place, id, terminal, lambda: link.streams.has("iopub")))
+            io_thread().run(_show_what_comes(place, id, terminal, size, is_over))
         )
         try:
             if await _is_free(link, has_left, terminal):
@@ -156,16 +159,20 @@ async def _is_free(link: Link, has_left: asyncio.Event, terminal: Terminal) -> b
         watching.cancel()
 
 
-async def _show_missed(
-    place: Place, id: str, terminal: Terminal, is_over: Callable[[], bool]
-) -> None:
-    """Print what was missed, and what comes, until the console has its own ear at the kernel."""
+async def _show_missed(place: Place, id: str, terminal: Terminal) -> int:
+    """Print what was missed; how many bytes of the kernel's outputs were read for it."""
     data = await logs.outputs(place, id)
-    size = len(data)
     for text in missed.texts(missed.since_left(missed.parse(data))):
         terminal.raw(text)
     sys.stdout.flush()
-    del data
+    return len(data)
+
+
+async def _show_what_comes(
+    place: Place, id: str, terminal: Terminal, size: int, is_over: Callable[[], bool]
+) -> None:
+    """Print what comes after the first `size` bytes of the kernel's outputs, until the console has
+    its own ear at the kernel."""
     rest = b""
     with contextlib.suppress(asyncio.CancelledError):
         async for _, piece in logs.read(place, id, [logs.OUTPUTS], follow=True):
