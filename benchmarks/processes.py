@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 from jupyter_client.manager import AsyncKernelManager
+from jupyter_core.paths import jupyter_runtime_dir
 
 from sshpyk.provisioner import SSHKernelProvisioner
 
@@ -51,8 +52,14 @@ def own_memory() -> int:
 def start_all(name: str, count: int, *, keep: bool = False) -> list[AsyncKernelManager]:
     """Start so many kernels at once and have a reply from each; end them, unless `keep`."""
 
-    async def one() -> AsyncKernelManager:
+    async def one(number: int) -> AsyncKernelManager:
         manager = AsyncKernelManager(kernel_name=name)
+        if name == "python3":
+            # Over tcp some of so many local kernels fail: two find the same port free.
+            manager.transport = "ipc"
+            file = os.path.join(jupyter_runtime_dir(), f"kernel-{number}.json")
+            os.makedirs(os.path.dirname(file), exist_ok=True)
+            manager.connection_file = file
         await manager.start_kernel()
         client = manager.client()
         client.start_channels()
@@ -61,7 +68,7 @@ def start_all(name: str, count: int, *, keep: bool = False) -> list[AsyncKernelM
         return manager
 
     async def everything() -> list[AsyncKernelManager]:
-        managers = await asyncio.gather(*(one() for _ in range(count)))
+        managers = await asyncio.gather(*map(one, range(count)))
         if not keep:
             await asyncio.gather(*(manager.shutdown_kernel(now=True) for manager in managers))
         return managers

@@ -25,7 +25,7 @@ from sshpyk.wire.frames import CHUNK, HEADER, ProtocolError
 from tests.security import fuzz
 
 #: Seconds that atheris has for each target; CI may give it minutes.
-ATHERIS = float(os.environ.get("SSHPYK_FUZZ_SECONDS", "10"))
+ATHERIS = float(os.environ.get("SSHPYK_FUZZ_SECONDS", "30"))
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),

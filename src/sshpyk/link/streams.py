@@ -11,7 +11,7 @@ import os
 import secrets
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ..agent.peers import proof
 from ..wire.carrier import Attachment, Carrier
@@ -336,11 +336,3 @@ class Streams:
     def has(self, channel: str) -> bool:
         """Whether a Jupyter client is connected to this channel."""
         return any(stream.channel == channel for stream in self._locals)
-
-    def describe(self) -> dict[str, Any]:
-        """What there is, for logs and tests."""
-        return {
-            "streams": len(self.attachment.streams),
-            "locals": len(self._locals),
-            "carriers": len(self._carriers),
-        }
