@@ -235,8 +235,9 @@ class Streams:
         except OSError as error:
             self.log.debug("! no carrier for %s: %s", stream.channel, error)
             return None
-        if generation != self.attachment.generation:
-            protocol.abort()
+        is_there = self.attachment.streams.get(stream.id) is stream
+        if generation != self.attachment.generation or not is_there:
+            protocol.abort()  # cut, or let go of by its client, meanwhile
             return None
         self._carriers.add(protocol)
         hello = {
