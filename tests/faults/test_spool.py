@@ -145,9 +145,9 @@ def test_a_full_disk_is_told_and_holds_the_kernel_up(
             watched.finish(request)
             assert watched.check() >= 80
             told = [r.getMessage() for r in caplog.records if "paused" in r.getMessage()]
-            assert len(told) == 1
-            assert "No space left on device" in told[0]
-            assert str(small_disk) in told[0]
+            assert told  # again, where the kernel fills it anew before all of it has come
+            assert all("No space left on device" in text for text in told)
+            assert all(str(small_disk) in text for text in told)
             wait_for(lambda: any("goes on" in r.getMessage() for r in caplog.records))
         assert os.listdir(small_disk / "sshpyk" / "kernels") == []
 

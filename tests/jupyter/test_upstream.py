@@ -118,6 +118,9 @@ def outcomes(report: Path) -> Iterator[tuple[str, str]]:
         yield f"{case.get('classname')}.{case.get('name')}", states[0] if states else "passed"
 
 
+# TestParallel forks a pool beside threads, of which Python 3.12 warns; on a busy machine the child
+# hangs now and then, and then the whole try has to be made again.
+@pytest.mark.flaky(reruns=4)
 @pytest.mark.timeout(PATIENCE + 150)
 def test_jupyter_clients_own_tests_pass(upstream: Path, tmp_path: Path) -> None:
     # A host of its own: what a try that was ended for its time leaves there is not the next one's.
