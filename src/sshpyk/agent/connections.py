@@ -7,7 +7,7 @@ import socket
 from ..wire.carrier import Carrier
 from ..wire.frames import HELLO, REFUSED, Frame, ProtocolError
 from ..wire.stream import Stream
-from .kernel import open_socket
+from .kernel import connect
 from .loop import Connection
 from .zmtp import Subscriber
 
@@ -93,13 +93,7 @@ class KernelConnection(Connection):
         # With CURVE there is nothing to be heard.
         is_heard = stream.channel == "iopub" and not client.agent.kernel.plan.curve
         self._subscriber = Subscriber() if is_heard else None
-        sock = open_socket(address)
-        try:
-            sock.connect(address)
-        except OSError:
-            sock.close()
-            raise
-        super().__init__(client.agent.loop, sock)
+        super().__init__(client.agent.loop, connect(address))
 
     def flush(self, now: float) -> None:
         """Give the kernel what has arrived for it."""

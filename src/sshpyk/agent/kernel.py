@@ -356,6 +356,17 @@ def open_socket(address: Address) -> socket.socket:
     return socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
 
 
+def connect(address: Address) -> socket.socket:
+    """A socket that is connected to `address`. Raises OSError where nobody listens."""
+    sock = open_socket(address)
+    try:
+        sock.connect(address)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
 def oom_kills() -> Optional[int]:
     """How many processes Linux has killed for want of memory since it booted; None elsewhere."""
     try:

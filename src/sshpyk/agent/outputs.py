@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import time
 
-from .kernel import Log, open_socket
+from .kernel import Log, connect
 from .loop import Connection
 from .zmtp import HANDSHAKE, LARGEST, SUBSCRIBE, Subscriber
 
@@ -79,11 +79,9 @@ class Outputs:
         """Hear the kernel, where that is not so yet, by a connection of the agent's own."""
         if self._ear is not None or self._connection is not None:
             return
-        sock = open_socket(address)
         try:
-            sock.connect(address)
+            sock = connect(address)
         except OSError:
-            sock.close()
             return  # it has just ended: that will be told
         self._connection = Iopub(self, self._loop, sock, Subscriber())
         self._connection.send([HANDSHAKE])
