@@ -12,6 +12,10 @@ from jupyter_client.blocking.client import BlockingKernelClient
 
 from tests.lab.kernels import PATIENCE
 
+#: Round trips in a row of one client, and of each before they are counted.
+TURN = 10
+SETTLE = 50
+
 SEND = """
 from IPython.display import publish_display_data
 block = "x" * 1_000_000
@@ -29,14 +33,21 @@ except KeyboardInterrupt:
 """
 
 
-def round_trip(client: BlockingKernelClient, count: int) -> float:
-    """The median of `count` kernel_info round trips."""
-    times = []
-    for _ in range(count):
-        begun = time.perf_counter()
-        client.kernel_info(reply=True, timeout=PATIENCE)
-        times.append(time.perf_counter() - begun)
-    return statistics.median(times)
+def round_trips(clients: list[BlockingKernelClient], count: int) -> list[float]:
+    """The median of `count` kernel_info round trips of each client.
+
+    They take turns of ten, because the machine drifts by more than what they differ; and begin
+    when their kernels are at rest, for one that has just started still has things to do.
+    """
+    times: list[list[float]] = [[] for _ in clients]
+    for turn in range(-SETTLE, count, TURN):
+        for client, taken in zip(clients, times, strict=True):
+            for _ in range(TURN):
+                begun = time.perf_counter()
+                client.kernel_info(reply=True, timeout=PATIENCE)
+                if turn >= 0:
+                    taken.append(time.perf_counter() - begun)
+    return [statistics.median(taken) for taken in times]
 
 
 def throughput(client: BlockingKernelClient, megabytes: int) -> float:

@@ -98,10 +98,8 @@ def cold_far(server: Sshd) -> Row:
 
 
 def round_trip(server: Sshd) -> Row:
-    with ours(server) as kernel:
-        here = measures.round_trip(kernel.client, 500)
-    with bare(server) as client:
-        floor = measures.round_trip(client, 500)
+    with ours(server) as kernel, bare(server) as client:
+        here, floor = measures.round_trips([kernel.client, client], 500)
     more = (here - floor) * 1e3
     return Row(
         "kernel_info round trip",
@@ -116,10 +114,8 @@ def round_trip(server: Sshd) -> Row:
 def round_trip_far(server: Sshd) -> Row:
     with through_link(server) as link:
         link.set_delay(FAR)
-        with ours(server) as kernel:
-            here = measures.round_trip(kernel.client, 50)
-        with bare(server) as client:
-            floor = measures.round_trip(client, 50)
+        with ours(server) as kernel, bare(server) as client:
+            here, floor = measures.round_trips([kernel.client, client], 100)
     ratio = here / floor
     return Row(
         "the same at 50 ms",
