@@ -47,7 +47,7 @@ def show(name: str, ssh_config: str | None, python: str, kernel: str, runs: int)
         ours = Started("own")
         try:
             starts.append(ours.seconds)
-            trips.append(measures.round_trip(ours.client, 50))
+            trips.append(measures.round_trips([ours.client], 50)[0])
             rates.append(measures.throughput(ours.client, MEGABYTES))
         finally:
             ours.end()

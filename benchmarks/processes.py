@@ -49,8 +49,8 @@ def own_memory() -> int:
     return memory(os.getpid())
 
 
-def start_all(name: str, count: int, *, keep: bool = False) -> list[AsyncKernelManager]:
-    """Start so many kernels at once and have a reply from each; end them, unless `keep`."""
+def start_all(name: str, count: int) -> list[AsyncKernelManager]:
+    """Start so many kernels at once and have a reply from each."""
 
     async def one(number: int) -> AsyncKernelManager:
         manager = AsyncKernelManager(kernel_name=name)
@@ -68,10 +68,7 @@ def start_all(name: str, count: int, *, keep: bool = False) -> list[AsyncKernelM
         return manager
 
     async def everything() -> list[AsyncKernelManager]:
-        managers = await asyncio.gather(*map(one, range(count)))
-        if not keep:
-            await asyncio.gather(*(manager.shutdown_kernel(now=True) for manager in managers))
-        return managers
+        return await asyncio.gather(*map(one, range(count)))
 
     return asyncio.run(everything())
 

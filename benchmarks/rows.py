@@ -217,10 +217,11 @@ def many(server: Sshd) -> Row:
     with ours(server):
         before = processes.own_memory()
         begun = time.perf_counter()
-        processes.start_all("python3", count)
+        kernels = processes.start_all("python3", count)
         there = time.perf_counter() - begun
+        processes.end_all(kernels)
         begun = time.perf_counter()
-        kernels = processes.start_all("ours", count, keep=True)
+        kernels = processes.start_all("ours", count)
         here = time.perf_counter() - begun
         client = (processes.own_memory() - before) / count
         agents = [processes.agent_of_manager(manager) for manager in kernels]

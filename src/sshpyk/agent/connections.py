@@ -56,15 +56,10 @@ class CarrierConnection(Connection):
 
     def pump(self, now: float) -> None:
         """Send what there is to send, as far as the socket takes it."""
-        sent = 0
-        while not self.is_blocked and not self.is_closed and sent < TURN:
+        if not self.is_blocked and not self.is_closed:
             parts = self.carrier.drain(now, TURN)
-            if not parts:
-                break
-            sent += sum(map(len, parts))
-            self.send(parts)
-        if self.client is not None:
-            self.client.discard_done()
+            if parts:
+                self.send(parts)
 
     def on_writable(self) -> None:
         self.pump(self.loop.now())
@@ -112,7 +107,9 @@ class KernelConnection(Connection):
     def on_data(self, data: bytes) -> None:
         self.stream.write(data)
         self.client.pump(self.stream, self.loop.now())
-        self.read(self.client.may_read)
+        if not self.client.may_read:
+            self.read(False)
+            self.loop.hurry()
         if self._subscriber is not None and not self._outputs.overhear(self._subscriber, data):
             self._subscriber = None
 

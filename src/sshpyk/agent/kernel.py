@@ -200,6 +200,7 @@ class Kernel:
         self.bound = False
         self.exited: Optional[Dict[str, Any]] = None
         self.started_at = time.time()
+        self.begun = time.monotonic()
         plan.write_connection_file()
         self.log = Log(os.path.join(plan.directory, "kernel.log"))
         self._tails: Dict[int, bytes] = {}

@@ -9,13 +9,17 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, List, Optional
+    from typing import Callable, List, Optional, Union
 
 READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE
 
 #: Seconds that are waited at most at once: the system's own limit is some weeks.
 DAY = 24 * 3600.0
+
+#: Seconds from a callback to the `tick` that looks at what it may have changed: what depends on
+#: the time can wait as long, and where there is much to do one look is enough for many callbacks.
+SOON = 0.02
 
 _AGAIN = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR)
 
@@ -28,6 +32,7 @@ class Loop:
     ) -> None:
         self._selector = selectors.DefaultSelector()
         self._tick = tick
+        self._tick_at = float("-inf")
         self._on_defect = on_defect
         self.running = True
 
@@ -49,20 +54,24 @@ class Loop:
         elif events != known.events:
             self._selector.modify(fd, events, callback)
 
+    def hurry(self) -> None:
+        """Have `tick` called before anything else."""
+        self._tick_at = float("-inf")
+
     def run(self) -> None:
-        """Run until `running` is False. `tick` gets the time and returns its next deadline.
+        """Run until `running` is False. `tick` gets the time and returns its next deadline; it is
+        called then, or soon after a callback.
 
         A defect in a callback must not take the kernel along: `on_defect` is called while it is
         being handled, and the loop goes on without that descriptor.
         """
         while self.running:
-            try:
-                deadline = self._tick(self.now())
-            except Exception:
-                self._on_defect()
-                deadline = self.now() + 1.0
-            timeout = None if deadline is None else max(0.0, min(DAY, deadline - self.now()))
-            for key, events in self._selector.select(timeout) if self.running else ():
+            now = self.now()
+            if now >= self._tick_at:
+                self._look(now)
+                continue
+            ready = self._selector.select(min(DAY, self._tick_at - now))
+            for key, events in ready:
                 if key.fd not in self._selector.get_map():
                     continue  # closed by one before it
                 try:
@@ -70,6 +79,18 @@ class Loop:
                 except Exception:
                     self._on_defect()
                     self.watch(key.fd, 0, key.data)
+            if ready:
+                self._tick_at = min(self._tick_at, self.now() + SOON)
+
+    def _look(self, now: float) -> None:
+        self._tick_at = float("inf")  # it may be that `tick` itself is in a hurry
+        try:
+            deadline = self._tick(now)
+        except Exception:
+            self._on_defect()
+            deadline = now + 1.0
+        if deadline is not None:
+            self._tick_at = min(self._tick_at, deadline)
 
 
 class Connection:
@@ -82,9 +103,10 @@ class Connection:
         self.loop = loop
         self.socket = sock
         self.is_closed = False
-        self._unsent: List[memoryview] = []
+        self._unsent: List[Union[bytes, memoryview]] = []
         self._wants_room = False
         self._reading = True
+        self._watched = 0
         self._watch()
 
     @property
@@ -100,7 +122,7 @@ class Connection:
 
     def send(self, parts: List[bytes]) -> None:
         """Send all of `parts`, now or as soon as the socket takes it."""
-        self._unsent.extend(memoryview(part) for part in parts if part)
+        self._unsent += parts
         self._flush()
 
     def offer(self, data: bytes) -> int:
@@ -141,7 +163,9 @@ class Connection:
     def _watch(self) -> None:
         if not self.is_closed:
             events = (READ if self._reading else 0) | (WRITE if self.is_blocked else 0)
-            self.loop.watch(self.socket.fileno(), events, self._on_ready)
+            if events != self._watched:
+                self._watched = events
+                self.loop.watch(self.socket.fileno(), events, self._on_ready)
 
     def _flush(self) -> None:
         waited = bool(self._unsent)
@@ -156,7 +180,7 @@ class Connection:
             while self._unsent and sent >= len(self._unsent[0]):
                 sent -= len(self._unsent.pop(0))
             if sent:
-                self._unsent[0] = self._unsent[0][sent:]
+                self._unsent[0] = memoryview(self._unsent[0])[sent:]
         if waited:
             self._watch()
 
