@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sshpyk.agent.quickjson import dumps, loads
-from sshpyk.link.bootstrap import FIRST_LINE, package
+from sshpyk.link import package
+from sshpyk.link.bootstrap import FIRST_LINE
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -78,7 +79,7 @@ def test_a_launch_imports_nothing_slow_before_the_kernel_is_there(tmp_path: Path
     request = {"do": "launch", "id": "x" * 8, "kernel": kernel}
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-X", "utf8", "-c", FORK + FIRST_LINE],
-        input=package() + json.dumps(request).encode() + b"\n",
+        input=package.first() + json.dumps(request).encode() + b"\n",
         env={"HOME": str(tmp_path), "PATH": os.environ["PATH"]},
         capture_output=True,
     )

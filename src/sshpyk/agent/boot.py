@@ -1,7 +1,8 @@
 """The first code of ours that the host's Python runs.
 
 It gets: on stdin, behind this file's own text, one line of JSON, the request. An object whose
-"do" names the job ("launch", "probe", ...; see `JOBS`).
+"do" names the job ("launch", "probe", ...; see `JOBS`). Behind that of a launch come files that it
+needs later (`read_rest`).
 
 It answers: on stdout, lines of `MAGIC` and JSON. Whatever else stands there is the noise of shells
 and start-up files. {"error": KIND, ...} says in a kind and its fields why a job failed;
@@ -25,7 +26,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import CodeType, ModuleType
-    from typing import Any, Dict, NoReturn, Optional
+    from typing import Any, Dict, NoReturn, Optional, Union
+
+    Files = Dict[str, Union[str, bytes]]
 
 MAGIC = b"SSHPYK2 "
 
@@ -40,9 +43,9 @@ JOBS = {
 
 
 class Sources:
-    """Finds and loads modules in a dictionary of their sources."""
+    """Finds and loads modules in a dictionary of their sources, or their bytecode."""
 
-    def __init__(self, sources: Dict[str, str]) -> None:
+    def __init__(self, sources: Files) -> None:
         self.sources = sources
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Optional[ModuleSpec]:
@@ -65,11 +68,18 @@ class Sources:
 
     def get_code(self, name: str) -> CodeType:
         """The module's code."""
-        return compile(self.sources[name], f"<{name}>", "exec", dont_inherit=True)
+        source = self.sources[name]
+        if isinstance(source, str):
+            return compile(source, f"<{name}>", "exec", dont_inherit=True)
+        import marshal
 
-    def get_source(self, name: str) -> str:
-        """The module's source, so that tracebacks show lines."""
-        return self.sources[name]
+        code: CodeType = marshal.loads(source)
+        return code
+
+    def get_source(self, name: str) -> Optional[str]:
+        """The module's source where it is there, so that tracebacks show lines."""
+        source = self.sources[name]
+        return source if isinstance(source, str) else None
 
 
 def answer(**fields: Any) -> None:
@@ -87,9 +97,42 @@ class Failed(Exception):
         self.fields = dict(fields, error=kind)
 
 
-def main(sources: Dict[str, str]) -> NoReturn:
+_files: Files = {}
+
+
+def bytecode() -> str:
+    """What names the bytecode that this Python reads; empty where it is its secret."""
+    try:
+        from _frozen_importlib_external import MAGIC_NUMBER
+    except ImportError:
+        return ""
+    return f"{sys.implementation.cache_tag} {MAGIC_NUMBER.hex()}"
+
+
+def read_rest() -> None:
+    """Take in the files that follow the request: a line that names their bytecode, which is empty
+    where they are sources; one with their size; and they.
+
+    Raises ValueError or EOFError where the client has gone.
+    """
+    import marshal
+    import zlib
+
+    stdin = sys.stdin.buffer
+    is_sent = stdin.readline().decode("ascii").strip()
+    data = stdin.read(int(stdin.readline()))
+    if is_sent not in ("", bytecode()):
+        # This Python is another than it was at the last launch.
+        answer(wants="sources")
+        read_rest()
+    else:
+        _files.update(marshal.loads(zlib.decompress(data)))
+
+
+def main(sources: Files) -> NoReturn:
     """Read the request and do the job."""
-    sys.meta_path.insert(0, Sources(sources))
+    _files.update(sources)
+    sys.meta_path.insert(0, Sources(_files))
     try:
         from .quickjson import loads
 

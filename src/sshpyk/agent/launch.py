@@ -14,7 +14,7 @@ import errno
 import os
 
 from . import records
-from .boot import Failed, answer
+from .boot import Failed, answer, read_rest
 from .kernel import Kernel, Plan
 
 TYPE_CHECKING = False
@@ -66,7 +66,8 @@ def start(request: Dict[str, Any]) -> None:
     try:
         sockets = make_sockets_directory()
         kernel = Kernel(Plan(request["kernel"], directory, sockets), umask)
-        # The kernel starts up from here on, while the rest of the agent is read.
+        # The kernel starts up from here on, while the rest of the agent arrives and is read.
+        read_rest()
         from .serve import Agent
 
         kernel.confirm()

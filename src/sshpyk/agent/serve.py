@@ -16,7 +16,7 @@ import time
 from ..wire.channels import AGENT
 from ..wire.frames import ProtocolError
 from . import records
-from .boot import Failed, answer
+from .boot import Failed, answer, bytecode
 from .client import LOST_AFTER
 from .door import Door
 from .kernel import Kernel, Log, Plan
@@ -107,6 +107,7 @@ class Agent:
             listening=self.door.listening,
             host=records.host_name(),
             boot_id=records.boot_id(),
+            bytecode=bytecode(),
             kernel=self._describe(),
         )
 

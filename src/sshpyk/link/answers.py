@@ -40,6 +40,8 @@ def launched(host: str, answer: dict[str, Any]) -> dict[str, Any]:
     """The answer of the job "launch"."""
     listening(host, answer.get("listening"))
     _node(host, answer)
+    if not isinstance(answer.get("bytecode"), str):
+        raise _strange(host, "it does not say what its Python reads")
     kernel(host, answer.get("kernel"))
     return answer
 

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-import importlib.resources
 import json
-import marshal
 import re
-import zlib
 from typing import Any
 
 from .. import errors
@@ -16,6 +12,7 @@ from ..agent.boot import MAGIC
 from ..ssh import complaints
 from ..ssh.command import end
 from ..ssh.master import Master
+from . import package
 
 #: The one line that the host's Python is told on its command line. It must mean the same to sh,
 #: bash, zsh, csh, tcsh and fish between single quotes: no quote, backslash, ! or newline in it.
@@ -33,15 +30,6 @@ FIRST_LINE = (
 #: How a PYTHONHOME, $2, is lent to the Python that runs the agent, $1.
 LENDING = 'exec env "SSHPYK_PYTHONHOME=${PYTHONHOME-}" "PYTHONHOME=$2" "$1" -s -S -X utf8 -c "$3"'
 
-#: What comes first of what follows: the module `sshpyk.agent.boot` comes to life, and takes care of
-#: the others.
-SECOND_LINES = """
-name = "sshpyk.agent.boot"
-boot = sys.modules[name] = type(sys)(name)
-exec(compile(sources[name], name, "exec"), boot.__dict__)
-boot.main(sources)
-"""
-
 #: Bytes of shell noise that are kept for an error message, and those of noise and answers after
 #: which no more are hoped for.
 KEPT_NOISE = 64 * 1024
@@ -52,21 +40,6 @@ REFUSED_PAUSE = 0.1
 
 #: What Python 2 says to the options that start the agent.
 PYTHON_2 = r"Unknown option: -I|-X is reserved for implementation"
-
-
-@functools.cache
-def package() -> bytes:
-    """The agent's files as the host's Python reads them, with their length in front."""
-    sources = {"": SECOND_LINES, "sshpyk": ""}
-    for name in ("wire", "agent"):
-        folder = importlib.resources.files("sshpyk") / name
-        for file in folder.iterdir():
-            if file.name.endswith(".py"):
-                module = f"sshpyk.{name}.{file.name[:-3]}".removesuffix(".__init__")
-                sources[module] = file.read_text("utf-8")
-    # Version 2 of the format is the newest that holds nothing but the texts: every Python reads it.
-    data = zlib.compress(marshal.dumps(sources, 2), 9)
-    return b"%d\n" % len(data) + data
 
 
 def quote(text: str) -> str:
@@ -97,16 +70,23 @@ def command_line(python: str, pythonhome: str | None = None) -> str:
 class Session:
     """A job that runs on the host, while it says something: use as `async with`.
 
+    `bytecode` is what the host's Python was seen to read (`sshpyk.link.package`).
     Raises from `answer` what kept the job from answering, as one of `sshpyk.errors`.
     """
 
     def __init__(
-        self, master: Master, python: str, request: dict[str, Any], pythonhome: str | None = None
+        self,
+        master: Master,
+        python: str,
+        request: dict[str, Any],
+        pythonhome: str | None = None,
+        bytecode: str = "",
     ) -> None:
         self._master = master
         self._python = python
         self._request = request
         self._pythonhome = pythonhome
+        self._bytecode = bytecode
         self._process: asyncio.subprocess.Process
         self._errors: asyncio.Task[None]
         self._noise = b""
@@ -121,13 +101,20 @@ class Session:
 
     async def _begin(self) -> None:
         self._stderr = b""
+        data = await asyncio.to_thread(self._input)  # the first time it takes a while
         argv = self._master.session_argv(command_line(self._python, self._pythonhome))
         pipe = asyncio.subprocess.PIPE
         self._process = await asyncio.create_subprocess_exec(
             *argv, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
         )
         self._errors = asyncio.create_task(self._read_errors())
-        self._write(package() + json.dumps(self._request).encode("ascii") + b"\n")
+        self._write(data)
+
+    def _input(self) -> bytes:
+        request = json.dumps(self._request).encode("ascii") + b"\n"
+        if self._request["do"] == "launch":
+            return package.first() + request + package.rest(self._bytecode)
+        return package.whole() + request
 
     async def __aexit__(self, *exc: object) -> None:
         await self._end()
@@ -151,6 +138,10 @@ class Session:
                 answer = _read(line)
                 if answer is not None:
                     del self._lines[: number + 1]
+                    if answer.get("wants") == "sources" and self._bytecode:
+                        self._bytecode = ""  # it is another Python than it was
+                        self._write(await asyncio.to_thread(package.rest, ""))
+                        break
                     return self._checked(answer)
             self._noise = (self._noise + b"\n".join([b"", *self._lines]))[-KEPT_NOISE:]
             data = await self._process.stdout.read(65536)

@@ -212,7 +212,10 @@ class Link:
         request = dict(request, id=agent.id, token=agent.token, streams=family)
         pythonhome = request["kernel"]["launcher_pythonhome"]
         master = self.host.master
-        async with bootstrap.Session(master, agent.python, request, pythonhome) as session:
+        bytecode = self.host.bytecode.get(agent.python, "")
+        async with bootstrap.Session(
+            master, agent.python, request, pythonhome, bytecode
+        ) as session:
             self._session = session
             answer = await session.answer()
             self._session = None
@@ -223,6 +226,7 @@ class Link:
                 return
             name = self.host.destination.host
             agent.listening = answers.listening(name, answers.launched(name, answer)["listening"])
+            self.host.bytecode[agent.python] = answer["bytecode"]
             agent.node, agent.boot_id = answer["host"], answer["boot_id"]
             self.kernel = answer["kernel"]
             self._stage = "connecting to its agent there"
