@@ -27,10 +27,10 @@ from .protocols import CarrierProtocol, LocalProtocol
 if TYPE_CHECKING:
     from ..wire.control import Message
 
-#: A stream gets one more carrier for each so many bytes that it has brought, up to so many. ssh
-#: gives each channel a window of 2 MiB, so on a long link one carrier brings 2 MiB a round trip.
-ANOTHER_AFTER = 4 * 1024 * 1024
-MOST_CARRIERS = 4
+#: A stream that has brought so many bytes gets so many carriers. ssh gives each channel a window of
+#: 2 MiB, so on a long link one carrier brings 2 MiB a round trip.
+MUCH = 1024 * 1024
+MOST_CARRIERS = 6
 
 
 class Owner(Protocol):
@@ -222,7 +222,7 @@ class Streams:
 
     def _wants_carrier(self, stream: Stream) -> bool:
         has = len(stream.carriers)
-        return has <= min(stream.position // ANOTHER_AFTER, MOST_CARRIERS - 1)
+        return has < (MOST_CARRIERS if stream.position >= MUCH else 1)
 
     async def _dial(self, stream: Stream) -> CarrierProtocol | None:
         """Give a stream a carrier; None where nothing takes the connection."""
