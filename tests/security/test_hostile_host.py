@@ -145,6 +145,8 @@ import hashlib, shutil, struct, tempfile
 size = int(sys.stdin.buffer.readline())
 sys.stdin.buffer.read(size)
 request = json.loads(sys.stdin.buffer.readline())
+sys.stdin.buffer.readline()
+sys.stdin.buffer.read(int(sys.stdin.buffer.readline()))
 directory = tempfile.mkdtemp(prefix="false-", dir="/tmp")
 import atexit; atexit.register(shutil.rmtree, directory)
 listening, listeners = {}, []
@@ -154,7 +156,7 @@ for channel in ("shell", "iopub", "stdin", "control", "hb", "agent"):
     listener.bind(listening[channel]); listener.listen(); listeners.append(listener)
 kernel = dict(pid=1, bound=False, exited=None, name="x", display_name="x", language="x",
               interrupt_mode="signal", cwd="/", home="/", curve=False)
-answer = dict(listening=listening, host="node", boot_id="boot", kernel=kernel)
+answer = dict(listening=listening, host="node", boot_id="boot", bytecode="", kernel=kernel)
 CHANGE
 os.write(1, b"\\nSSHPYK2 " + json.dumps(answer).encode() + b"\\n")
 def frame(type, stream=0, position=0, payload=b"", length=None):
@@ -240,6 +242,7 @@ ANSWERS: dict[str, str] = {
     "its machine is a command": "answer['host'] = '$(touch x)'",
     "its machine is a number": "answer['host'] = 5",
     "no boot": "answer['boot_id'] = None",
+    "no bytecode": "answer['bytecode'] = 3",
     "no kernel": "answer['kernel'] = None",
     "a kernel without a pid": "del kernel['pid']",
     "a kernel in no directory": "kernel['cwd'] = 5",

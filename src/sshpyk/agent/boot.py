@@ -84,7 +84,7 @@ class Sources:
 
 def answer(**fields: Any) -> None:
     """One line to the client. It begins on a line of its own, whatever noise came before."""
-    from .quickjson import dumps
+    from ..wire.quickjson import dumps
 
     os.write(1, b"\n" + MAGIC + dumps(fields).encode("ascii") + b"\n")
 
@@ -134,7 +134,7 @@ def main(sources: Files) -> NoReturn:
     _files.update(sources)
     sys.meta_path.insert(0, Sources(_files))
     try:
-        from .quickjson import loads
+        from ..wire.quickjson import loads
 
         request = loads(sys.stdin.buffer.readline().decode("ascii"))
         job = __import__(JOBS[request["do"]], fromlist=["run"])

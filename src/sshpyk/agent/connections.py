@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-
 from ..wire.carrier import Carrier
 from ..wire.frames import HELLO, REFUSED, Frame, ProtocolError
 from ..wire.stream import Stream
@@ -18,6 +16,7 @@ if TYPE_CHECKING:
     from .client import Client
     from .kernel import Address
     from .serve import Agent
+    from .sockets import Socket
 
 #: Bytes given to a carrier before the others have their turn.
 TURN = 1024 * 1024
@@ -29,7 +28,7 @@ HELLO_WITHIN = 10.0
 class CarrierConnection(Connection):
     """A connection from the client; nobody's until its hello has shown the token."""
 
-    def __init__(self, agent: Agent, sock: socket.socket) -> None:
+    def __init__(self, agent: Agent, sock: Socket) -> None:
         self.agent = agent
         self.carrier = Carrier()
         self.client: Optional[Client] = None

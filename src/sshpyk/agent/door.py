@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
-import socket
 from _operator import _compare_digest as compare_digest
+from _socket import AF_INET, AF_UNIX
 
 from ..wire.channels import AGENT, CHANNELS
 from ..wire.frames import WELCOME, Frame, ProtocolError
+from ..wire.quickjson import loads
 from . import records
 from .client import Client
 from .connections import CarrierConnection
 from .loop import READ
 from .peers import is_stranger, proof
+from .sockets import Socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Door:
     def __init__(self, agent: Agent) -> None:
         self.agent = agent
         self.listening: Dict[str, Any] = {}
-        self._listeners: List[socket.socket] = []
+        self._listeners: List[Socket] = []
         self._strangers: Set[CarrierConnection] = set()
         self._tries: List[float] = []  # when wrong tokens came
 
@@ -58,21 +59,19 @@ class Door:
         for channel in (*CHANNELS, AGENT):
             if family == "unix":
                 address: Any = os.path.join(self.agent.sockets, channel + ".sock")
-                sock = self._listen(socket.AF_UNIX, address, self._accept)
+                sock = self._listen(AF_UNIX, address, self._accept)
             else:
-                sock = self._listen(socket.AF_INET, ("127.0.0.1", 0), self._accept)
+                sock = self._listen(AF_INET, ("127.0.0.1", 0), self._accept)
                 address = sock.getsockname()[1]
             self.listening[channel] = address
 
-    def listen_for_status(self, tell: Callable[[socket.socket], None]) -> None:
+    def listen_for_status(self, tell: Callable[[Socket], None]) -> None:
         """Call `tell` with who connects to `status.sock`, which only the user can."""
         path = os.path.join(self.agent.sockets, records.STATUS)
-        self._listen(socket.AF_UNIX, path, tell)
+        self._listen(AF_UNIX, path, tell)
 
-    def _listen(
-        self, family: int, address: Any, serve: Callable[[socket.socket], None]
-    ) -> socket.socket:
-        listener = socket.socket(family)
+    def _listen(self, family: int, address: Any, serve: Callable[[Socket], None]) -> Socket:
+        listener = Socket(family)
         listener.bind(address)
         listener.listen(64)
         listener.setblocking(False)
@@ -88,7 +87,7 @@ class Door:
         self.agent.loop.watch(listener.fileno(), READ, accept)
         return listener
 
-    def _accept(self, sock: socket.socket) -> None:
+    def _accept(self, sock: Socket) -> None:
         if len(self._strangers) < MAX_STRANGERS and not is_stranger(sock):
             self._strangers.add(CarrierConnection(self.agent, sock))
         else:
@@ -109,7 +108,7 @@ class Door:
         """A carrier says who it is. Raises `ProtocolError` where it may not be here."""
         agent = self.agent
         try:
-            hello = json.loads(payload)
+            hello = loads(payload.decode("utf-8"))
             version, token = hello["version"], hello["token"]
             id, generation, oldest = hello["attachment"], hello["generation"], hello["oldest"]
             known, nonce = hello["known"], hello["nonce"]

@@ -9,15 +9,16 @@ import sys
 import time
 
 from ..wire.channels import CHANNELS
+from ..wire.quickjson import dumps
 from .boot import Failed
 from .kernelspecs import KernelSpec, expand, fill, find, prefix
-from .quickjson import dumps
 from .records import home
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
     from typing import Any, Dict, List, Optional, Tuple, Union
+
+    from .sockets import Socket
 
     Address = Union[str, Tuple[str, int]]
 
@@ -175,12 +176,12 @@ def free_ports(count: int) -> List[int]:
     always one that begins in the seconds until the kernel binds; even our own looking for the
     kernel is one, which may get the very port that it looks at and then finds itself.
     """
-    import socket
+    from .sockets import Socket
 
-    sockets: List[socket.socket] = []
+    sockets: List[Socket] = []
     try:
         while len(sockets) < count:
-            one = socket.socket()
+            one = Socket()
             sockets.append(one)
             try:
                 one.bind(("127.0.0.1", 10000 + int.from_bytes(os.urandom(4), "big") % 22000))
@@ -350,14 +351,16 @@ def _is_there(address: Address) -> bool:
         return probe.getsockname() != address and not is_taken(address)
 
 
-def open_socket(address: Address) -> socket.socket:
+def open_socket(address: Address) -> Socket:
     """A socket of the family of `address`."""
-    import socket
+    from _socket import AF_INET, AF_UNIX
 
-    return socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
+    from .sockets import Socket
+
+    return Socket(AF_UNIX if isinstance(address, str) else AF_INET)
 
 
-def connect(address: Address) -> socket.socket:
+def connect(address: Address) -> Socket:
     """A socket that is connected to `address`. Raises OSError where nobody listens."""
     sock = open_socket(address)
     try:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import sys
 
+from ..wire.quickjson import loads
 from .boot import Failed
-from .quickjson import loads
 from .records import home
 
 TYPE_CHECKING = False

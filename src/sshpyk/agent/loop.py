@@ -1,18 +1,21 @@
-"""A small event loop over `selectors`: sockets and one clock, nothing else."""
+"""A small event loop over `select`: sockets and one clock, nothing else."""
 
 from __future__ import annotations
 
 import errno
-import selectors
-import socket
+import select
 import time
+from _socket import AF_UNIX, IPPROTO_TCP, TCP_NODELAY
+from math import ceil
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, List, Optional, Union
+    from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
-READ = selectors.EVENT_READ
-WRITE = selectors.EVENT_WRITE
+    from .sockets import Socket
+
+READ = select.POLLIN  # the same for poll and epoll
+WRITE = select.POLLOUT
 
 #: Seconds that are waited at most at once: the system's own limit is some weeks.
 DAY = 24 * 3600.0
@@ -24,13 +27,22 @@ SOON = 0.02
 _AGAIN = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR)
 
 
+def poller() -> Tuple[Any, float]:
+    """What waits for descriptors, the system's best, and what it calls a millisecond."""
+    if hasattr(select, "epoll"):
+        return select.epoll(), 0.001
+    return select.poll(), 1
+
+
 class Loop:
     """Calls back when a descriptor is ready, and `tick` when its deadline has come."""
 
     def __init__(
         self, tick: Callable[[float], Optional[float]], on_defect: Callable[[], None]
     ) -> None:
-        self._selector = selectors.DefaultSelector()
+        self._poll, self._unit = poller()
+        self._events: Dict[int, int] = {}
+        self._callbacks: Dict[int, Callable[[int], None]] = {}
         self._tick = tick
         self._tick_at = float("-inf")
         self._on_defect = on_defect
@@ -43,16 +55,15 @@ class Loop:
 
     def watch(self, fd: int, events: int, callback: Callable[[int], None]) -> None:
         """Call `callback(events)` whenever `fd` is ready for `events`; 0 is never."""
-        try:
-            known = self._selector.get_key(fd)
-        except KeyError:
-            if events:
-                self._selector.register(fd, events, callback)
-            return
-        if not events:
-            self._selector.unregister(fd)
-        elif events != known.events:
-            self._selector.modify(fd, events, callback)
+        if events:
+            self._callbacks[fd] = callback
+            if fd not in self._events:
+                self._poll.register(fd, events)
+            elif events != self._events[fd]:
+                self._poll.modify(fd, events)
+            self._events[fd] = events
+        elif self._events.pop(fd, None) is not None:
+            self._poll.unregister(fd)
 
     def hurry(self) -> None:
         """Have `tick` called before anything else."""
@@ -70,15 +81,19 @@ class Loop:
             if now >= self._tick_at:
                 self._look(now)
                 continue
-            ready = self._selector.select(min(DAY, self._tick_at - now))
-            for key, events in ready:
-                if key.fd not in self._selector.get_map():
+            # Rounded up: what comes a moment too early would come once more.
+            ready = self._poll.poll(ceil(min(DAY, self._tick_at - now) * 1000) * self._unit)
+            for fd, events in ready:
+                wanted = self._events.get(fd)
+                if wanted is None:
                     continue  # closed by one before it
+                callback = self._callbacks[fd]
                 try:
-                    key.data(events)
+                    # An error or a hang-up is for whoever reads or writes next to find.
+                    callback(events & (READ | WRITE) or wanted)
                 except Exception:
                     self._on_defect()
-                    self.watch(key.fd, 0, key.data)
+                    self.watch(fd, 0, callback)
             if ready:
                 self._tick_at = min(self._tick_at, self.now() + SOON)
 
@@ -96,10 +111,10 @@ class Loop:
 class Connection:
     """A socket that never blocks, with what could not be sent yet."""
 
-    def __init__(self, loop: Loop, sock: socket.socket) -> None:
+    def __init__(self, loop: Loop, sock: Socket) -> None:
         sock.setblocking(False)
-        if sock.family != socket.AF_UNIX:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if sock.family != AF_UNIX:
+            sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
         self.loop = loop
         self.socket = sock
         self.is_closed = False
@@ -143,7 +158,7 @@ class Connection:
         if not self.is_closed:
             self.detach().close()
 
-    def detach(self) -> socket.socket:
+    def detach(self) -> Socket:
         """Close without closing the socket, which is the caller's from now on."""
         self.is_closed = True
         self.loop.watch(self.socket.fileno(), 0, self._on_ready)

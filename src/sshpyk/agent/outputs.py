@@ -14,20 +14,20 @@ gets the same from the stream.
 
 from __future__ import annotations
 
-import json
 import time
 
+from ..wire.quickjson import dumps
 from .kernel import Log, connect
 from .loop import Connection
 from .zmtp import HANDSHAKE, LARGEST, SUBSCRIBE, Subscriber
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
     from typing import Callable, List, Optional, Set, Tuple
 
     from .kernel import Address
     from .loop import Loop
+    from .sockets import Socket
 
     Listener = Tuple[str, int]  # an attachment, and its stream
 
@@ -100,7 +100,7 @@ class Outputs:
             self.take(frames, now)
         return True
 
-    def adopt(self, subscriber: Subscriber, sock: socket.socket) -> None:
+    def adopt(self, subscriber: Subscriber, sock: Socket) -> None:
         """A client lets go of its connection: go on with it where it is the one listened to."""
         if self._ear is subscriber:
             self._connection = Iopub(self, self._loop, sock, subscriber)
@@ -194,7 +194,7 @@ class Outputs:
         self._mark(mark)
 
     def _mark(self, mark: str) -> None:
-        self._write(json.dumps({"at": time.time(), "mark": mark}).encode("ascii") + b"\n")
+        self._write(dumps({"at": time.time(), "mark": mark}).encode("ascii") + b"\n")
 
     def _write(self, line: bytes) -> None:
         if self._log is None:
@@ -208,9 +208,7 @@ class Outputs:
 class Iopub(Connection):
     """A connection of the agent's own to the kernel's iopub."""
 
-    def __init__(
-        self, outputs: Outputs, loop: Loop, sock: socket.socket, subscriber: Subscriber
-    ) -> None:
+    def __init__(self, outputs: Outputs, loop: Loop, sock: Socket, subscriber: Subscriber) -> None:
         self._outputs = outputs
         self._subscriber = subscriber
         super().__init__(loop, sock)

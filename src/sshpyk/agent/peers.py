@@ -10,14 +10,16 @@ So the agent proves that it knows the token, before the client says anything but
 
 from __future__ import annotations
 
+import _socket
 import os
-import socket
 import struct
 
 try:
     from _blake2 import blake2b  # without hashlib, which brings OpenSSL into every agent's memory
 except ImportError:
     from hashlib import blake2b
+
+from .sockets import Socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,12 +44,12 @@ def proof(token: str, nonce: str) -> bytes:
     return blake2b(nonce.encode("utf-8", "replace"), digest_size=32, key=key).digest()
 
 
-def is_stranger(sock: socket.socket) -> bool:
+def is_stranger(sock: Any) -> bool:
     """Whether another user, who is not root, has the other end of `sock`, or nobody any more.
 
     False where the system does not tell: what is on another machine, systems other than Linux.
     """
-    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+    if sock.family not in (_socket.AF_INET, _socket.AF_INET6):
         return False
     try:
         here, there = sock.getsockname(), sock.getpeername()
@@ -58,7 +60,7 @@ def is_stranger(sock: socket.socket) -> bool:
 
 def is_taken(address: Tuple[str, int]) -> bool:
     """Whether another user listens at `address` of IPv4 loopback; False if that is unknown."""
-    return _owner(socket.AF_INET, address, ("0.0.0.0", 0)) not in (None, -1, 0, os.getuid())
+    return _owner(_socket.AF_INET, address, ("0.0.0.0", 0)) not in (None, -1, 0, os.getuid())
 
 
 def _owner(family: int, there: Tuple[Any, ...], here: Tuple[Any, ...]) -> Optional[int]:
@@ -73,18 +75,18 @@ def _owner(family: int, there: Tuple[Any, ...], here: Tuple[Any, ...]) -> Option
 
 
 def _ask(family: int, there: Tuple[Any, ...], here: Tuple[Any, ...]) -> Optional[int]:
-    if family == socket.AF_INET6 and there[0].startswith("::ffff:"):
-        family = socket.AF_INET  # the kernel looks for it among those
+    if family == _socket.AF_INET6 and there[0].startswith("::ffff:"):
+        family = _socket.AF_INET  # the kernel looks for it among those
         here, there = (here[0][7:], here[1]), (there[0][7:], there[1])
     if not (there[0].startswith("127.") or there[0] == here[0]):
         return None  # it is not on this machine
-    addresses = [socket.inet_pton(family, end[0]).ljust(16, b"\0") for end in (there, here)]
+    addresses = [_socket.inet_pton(family, end[0]).ljust(16, b"\0") for end in (there, here)]
     ports = [struct.pack("!H", end[1]) for end in (there, here)]
     no_cookie = 0xFFFFFFFF
     wanted = _WANTED.pack(
-        family, socket.IPPROTO_TCP, 0, 0xFFFFFFFF, *ports, *addresses, 0, no_cookie, no_cookie
+        family, _socket.IPPROTO_TCP, 0, 0xFFFFFFFF, *ports, *addresses, 0, no_cookie, no_cookie
     )
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _SOCK_DIAG) as netlink:
+    with Socket(_socket.AF_NETLINK, _socket.SOCK_RAW, _SOCK_DIAG) as netlink:
         netlink.settimeout(1.0)  # it answers within the call that asks
         head = _HEADER.pack(_HEADER.size + len(wanted), _BY_FAMILY, _REQUEST, 0, 0)
         netlink.sendto(head + wanted, (0, 0))

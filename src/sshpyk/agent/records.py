@@ -13,8 +13,8 @@ import os
 import stat
 import time
 
+from ..wire.quickjson import dumps, loads
 from .boot import Failed, answer
-from .quickjson import dumps, loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,14 +7,13 @@ out with no client in sight, or when the kernel has exited and nobody is attache
 
 from __future__ import annotations
 
-import json
+import _signal as signal  # type: ignore[import-not-found]  # `signal` without its enums
 import os
-import signal
-import socket
 import time
 
 from ..wire.channels import AGENT
 from ..wire.frames import ProtocolError
+from ..wire.quickjson import dumps
 from . import records
 from .boot import Failed, answer, bytecode
 from .client import LOST_AFTER
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 
     from .client import Client
     from .connections import CarrierConnection
+    from .sockets import Socket
 
 #: Seconds between looks for the kernel's sockets while it starts up, at least, and as a share of
 #: the time that it has taken so far: on a busy host the looks must not make it slower still.
@@ -140,11 +140,11 @@ class Agent:
             }
             self.log.line(f"= attachment {client.attachment.id[:8]} lost its last carrier")
 
-    def _tell_status(self, sock: socket.socket) -> None:
+    def _tell_status(self, sock: Socket) -> None:
         with sock:
             sock.setblocking(False)
             try:
-                sock.sendall(json.dumps(self.status()).encode("ascii"))
+                sock.sendall(dumps(self.status()).encode("ascii"))
             except OSError:
                 pass  # whoever asked has gone
 

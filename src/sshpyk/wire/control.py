@@ -7,9 +7,8 @@ Each is a line of JSON on the control stream, an object with a "type" and the fi
 
 from __future__ import annotations
 
-import json
-
 from .frames import ProtocolError
+from .quickjson import dumps, loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ SHAPES: Dict[str, Dict[str, Tuple[Type[object], ...]]] = {
 
 def encode(type: str, **fields: Any) -> bytes:
     """The line that is this message."""
-    return json.dumps(dict(fields, type=type), separators=(",", ":")).encode("ascii") + b"\n"
+    return dumps(dict(fields, type=type)).encode("ascii") + b"\n"
 
 
 class MessageReader:
@@ -85,7 +84,7 @@ def _refuse(constant: str) -> None:
 
 def _check(line: bytes) -> Message:
     try:
-        message = json.loads(line, parse_constant=_refuse)
+        message = loads(line.decode("utf-8"), _refuse)
     except (ValueError, RecursionError) as error:
         raise ProtocolError(f"a control message that is no JSON: {error}") from None
     type = message.get("type") if isinstance(message, dict) else None

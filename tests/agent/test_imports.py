@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sshpyk.agent.quickjson import dumps, loads
 from sshpyk.link import package
 from sshpyk.link.bootstrap import FIRST_LINE
+from sshpyk.wire.quickjson import dumps, loads
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
