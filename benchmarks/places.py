@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -13,6 +13,7 @@ from pathlib import Path
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
+from sshpyk.agent.kernel import free_ports
 from tests.lab.kernels import PATIENCE, write_spec
 from tests.lab.sshd import Sshd
 
@@ -60,29 +61,52 @@ def ours(server: Sshd) -> Iterator[Started]:
 
 
 @contextlib.contextmanager
-def bare(server: Sshd) -> Iterator[BlockingKernelClient]:
-    """A client of a local kernel through forwards of an ssh of its own: the floor."""
-    with tempfile.TemporaryDirectory(prefix="b-", dir="/tmp") as directory, local() as kernel:
-        control = str(Path(directory) / "c")
-        words = ["ssh", "-F", str(server.ssh_config), "-S", control]
+def bare(server: Sshd, *, relays: bool = False) -> Iterator[BlockingKernelClient]:
+    """A client of a local kernel through forwards of an ssh of its own: the floor.
+
+    With `relays`, one more process at each end copies what comes: the floor of whoever has any.
+    """
+    with contextlib.ExitStack() as stack:
+        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="b-", dir="/tmp"))
+        kernel = stack.enter_context(local())
+        words = ["ssh", "-F", str(server.ssh_config), "-S", str(Path(directory) / "c")]
         subprocess.run([*words, "-M", "-f", "-N", server.host], check=True, timeout=PATIENCE)
+        leave = [*words, "-O", "exit", server.host]
+        stack.callback(subprocess.run, leave, check=True, stderr=subprocess.DEVNULL)
         client = kernel.manager.client()
-        forwards: list[str] = []
-        for number, channel in enumerate(CHANNELS):
-            port = getattr(kernel.manager, f"{channel}_port")
-            mine = 20000 + (os.getpid() * 7 + number) % 20000
-            forwards += ["-L", f"127.0.0.1:{mine}:127.0.0.1:{port}"]
-            setattr(client, f"{channel}_port", mine)
+        targets = [getattr(kernel.manager, f"{channel}_port") for channel in CHANNELS]
+        mine = free_ports(len(CHANNELS))
+        for channel, port in zip(CHANNELS, mine, strict=True):
+            setattr(client, f"{channel}_port", port)
+        if relays:
+            here, there = free_ports(len(CHANNELS)), free_ports(len(CHANNELS))
+            stack.enter_context(relay(mine, here))
+            stack.enter_context(relay(there, targets))
+            mine, targets = here, there
+        forwards = [
+            word
+            for port, target in zip(mine, targets, strict=True)
+            for word in ("-L", f"127.0.0.1:{port}:127.0.0.1:{target}")
+        ]
         subprocess.run([*words, "-O", "forward", *forwards, server.host], check=True)
         # sshd sends small packets at once only after a session; without one each round trip would
         # take 40 ms, which nobody who has a shell there sees.
         subprocess.run([*words, server.host, "true"], check=True, stdin=subprocess.DEVNULL)
         client.start_channels()
+        stack.callback(client.stop_channels)
+        client.kernel_info(reply=True, timeout=PATIENCE)
+        yield client
+
+
+@contextlib.contextmanager
+def relay(ports: list[int], targets: list[int]) -> Iterator[None]:
+    """A process that copies from each of `ports` to its target, and back."""
+    pairs = [f"{port}:{target}" for port, target in zip(ports, targets, strict=True)]
+    words = [sys.executable, "-I", str(Path(__file__).parent / "relay.py"), *pairs]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
         try:
-            client.kernel_info(reply=True, timeout=PATIENCE)
-            yield client
+            yield
         finally:
-            client.stop_channels()
-            subprocess.run(
-                [*words, "-O", "exit", server.host], check=True, stderr=subprocess.DEVNULL
-            )
+            process.terminate()
