@@ -14,7 +14,7 @@ from tests.lab.sshd import Sshd
 RUN = """
 import sys
 from tests.lab.link import Link
-with Link(int(sys.argv[1])) as link:
+with Link(int(sys.argv[1]), chunk=1024 * 1024) as link:  # a network takes no CPU time
     print(link.port, flush=True)
     for line in sys.stdin:
         name, value = line.split()

@@ -1,4 +1,4 @@
-"""JSON without `json` is the same JSON, faults included."""
+"""What the agent imports: each launch waits for it, and each agent keeps it in memory."""
 
 from __future__ import annotations
 
@@ -6,48 +6,15 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from sshpyk.link import package
 from sshpyk.link.bootstrap import FIRST_LINE
-from sshpyk.wire.quickjson import dumps, loads
 
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-)
-
-
-@given(VALUES)
-def test_values(value: object) -> None:
-    text = dumps(value)
-    assert text == json.dumps(value)
-    assert loads(text) == value
-    assert loads(json.dumps(value, ensure_ascii=False, indent=1) + "\n") == value
-
-
-@given(st.text() | st.text('[]{}",:0123456789.eE+-truefalsn \n\\u'))
-def test_texts(text: str) -> None:
-    assert outcome(loads, text) == outcome(json.loads, text)
-
-
-def outcome(parse: Callable[[str], object], text: str) -> str:
-    """What comes of a text, be it an error."""
-    try:
-        return repr(parse(text))
-    except (ValueError, RecursionError) as error:
-        return repr(error)
-
-
-def test_what_json_cannot_say() -> None:
-    with pytest.raises(TypeError, match="not JSON serializable"):
-        dumps(object())
-
+#: Each of these would add 5 to 10 ms to each start, most for the `enum` that they bring.
+SLOW = {"ctypes", "enum", "json", "re", "selectors", "signal", "socket", "subprocess", "traceback"}
 
 #: Stands in for os.fork: the process goes on as the agent, up to where the kernel's is made.
 FORK = """
@@ -64,8 +31,6 @@ os.fork = fork
 
 
 def test_a_launch_imports_nothing_slow_before_the_kernel_is_there(tmp_path: Path) -> None:
-    """Each of these would add 5 to 10 ms to each start."""
-    slow = {"ctypes", "enum", "json", "re", "selectors", "signal", "socket", "subprocess"}
     spec = tmp_path / ".local/share/jupyter/kernels/here"
     spec.mkdir(parents=True)
     argv = ["python3", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
@@ -85,4 +50,29 @@ def test_a_launch_imports_nothing_slow_before_the_kernel_is_there(tmp_path: Path
     )
     imported = set(done.stderr.decode().split())
     assert "sshpyk.agent.kernel" in imported, done.stdout
-    assert imported & slow == set()
+    assert imported & SLOW == set()
+
+
+#: In place of the job: what the agent is made of, to be imported with nothing of the user's.
+ALL = """
+boot.read_rest()
+import sshpyk.agent.serve
+print(" ".join(sorted(sys.modules)))
+"""
+
+
+@pytest.mark.parametrize("bytecode", ["", package.BYTECODE], ids=["sources", "bytecode"])
+def test_the_agent_imports_nothing_slow_at_all(bytecode: str) -> None:
+    program = FIRST_LINE.replace(
+        'exec(sources[""])', 'exec(sources[""].replace("boot.main(sources)", START + ALL))'
+    )
+    start = "boot._files.update(sources); sys.meta_path.insert(0, boot.Sources(boot._files))"
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", f"START = {start!r}; ALL = {ALL!r}; {program}"],
+        input=package.first() + package.rest(bytecode),
+        capture_output=True,
+        check=True,
+    )
+    imported = set(done.stdout.decode().split())
+    assert "sshpyk.agent.outputs" in imported
+    assert imported & SLOW == set()

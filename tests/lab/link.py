@@ -15,7 +15,6 @@ T = TypeVar("T")
 # What was read, and when it is due; nothing is the end.
 _Queue = asyncio.Queue[tuple[float, bytes]]
 
-_CHUNK = 64 * 1024  # bytes
 _HELD = 256  # chunks under way in one direction: 160 MB/s at 100 ms
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER that makes close() send a reset
 
@@ -24,15 +23,19 @@ class Link:
     """Carries TCP connections from a port of its own, `port`, to `target_port`, both on 127.0.0.1.
 
     `delay` is in seconds, one way; `rate` in bytes per second and direction, shared by all
-    connections, 0 for no limit. The link works in a thread of its own from construction to `close`.
+    connections, 0 for no limit; `chunk` the bytes read at most at once. The link works in a thread
+    of its own from construction to `close`.
 
     Any thread may call the methods. What they do is in effect when they return.
     """
 
-    def __init__(self, target_port: int, *, delay: float = 0.0, rate: float = 0.0) -> None:
+    def __init__(
+        self, target_port: int, *, delay: float = 0.0, rate: float = 0.0, chunk: int = 64 * 1024
+    ) -> None:
         self.target_port = target_port
         self.delay = delay
         self.rate = rate
+        self._chunk = chunk
         self.connections = 0  # taken so far; those that were refused don't count
         self._refusing = False
         self._live: set[asyncio.Task[None]] = set()
@@ -179,7 +182,7 @@ class Link:
         data = b"begin"
         while data:
             # Small pieces on a narrow link, that it be evenly slow.
-            size = min(_CHUNK, max(1024, int(self.rate / 50))) if self.rate else _CHUNK
+            size = min(self._chunk, max(1024, int(self.rate / 50))) if self.rate else self._chunk
             data = await self._loop.sock_recv(source, size)
             await queue.put((self._loop.time() + self.delay, data))
 

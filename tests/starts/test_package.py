@@ -1,0 +1,48 @@
+"""The agent's files come in two parts, the second compiled where that is of use."""
+
+from __future__ import annotations
+
+import pytest
+
+from sshpyk.link import package
+from tests.lab.kernels import run_code, started, write_spec
+from tests.starts.conftest import Server
+
+pytestmark = pytest.mark.sshd
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The bytecode that each second part was for, in turn."""
+    parts = []
+    make = package.rest
+
+    def rest(bytecode: str) -> bytes:
+        parts.append(bytecode)
+        return make(bytecode)
+
+    monkeypatch.setattr(package, "rest", rest)
+    return parts
+
+
+def test_a_host_with_our_python_gets_bytecode_from_the_second_launch_on(
+    server: Server, sent: list[str]
+) -> None:
+    write_spec("compiled", server)
+    for _ in range(2):
+        with started("compiled") as (_, client):
+            assert run_code(client, "print(6 * 7)") == "42\n"
+    assert sent == ["", package.BYTECODE]
+
+
+def test_a_host_that_has_another_python_than_before_asks_for_sources(
+    server: Server, sent: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_spec("changed", server)
+    with started("changed") as (manager, _):
+        link = manager.provisioner.link  # type: ignore[union-attr]
+        monkeypatch.setattr(package, "BYTECODE", "cpython-30 0000")
+        link.host.bytecode[link.agent.python] = "cpython-30 0000"
+    with started("changed") as (_, client):
+        assert run_code(client, "print(6 * 7)") == "42\n"
+    assert sent == ["", "cpython-30 0000", ""]
