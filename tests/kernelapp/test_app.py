@@ -235,10 +235,12 @@ def test_coming_back_restarts_as_it_was_launched(sshd: Sshd) -> None:
         ([], "--kernel NAME"),
         (["--kernel", "python3"], "no SSH kernel"),
         (["--kernel", "remote", "--SSHKernelApp.poll_interval=soon"], "soon"),
+        (["--kernel", "astray"], "sshd has no /no/such/python that could be run."),
     ],
 )
 def test_mistakes_are_told(sshd: Sshd, options: list[str], said: str) -> None:
     write_spec("remote", sshd)
+    write_spec("astray", sshd, remote_python="/no/such/python")
     ended = subprocess.run([*APP, *options], capture_output=True, text=True, timeout=PATIENCE)
     assert ended.returncode != 0
     assert said in ended.stderr

@@ -155,7 +155,7 @@ def run(argv: list[str] | None) -> int:
     app = SSHKernelApp()
     try:
         app.initialize(unquote(sys.argv[1:] if argv is None else argv))
-        if not app.log.isEnabledFor(logging.DEBUG):
+        if app.log_level > logging.DEBUG:  # the logger's own level is always DEBUG
             app.log.addFilter(hide_tracebacks)
         return asyncio.run(Life(app).run())
     except (errors.SshpykError, ConfigError) as error:
