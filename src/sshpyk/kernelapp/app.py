@@ -155,7 +155,8 @@ def run(argv: list[str] | None) -> int:
     app = SSHKernelApp()
     try:
         app.initialize(unquote(sys.argv[1:] if argv is None else argv))
-        if app.log_level > logging.DEBUG:  # the logger's own level is always DEBUG
+        # Not by the logger's own level, which is always DEBUG.
+        if app.log_level not in (logging.NOTSET, logging.DEBUG):
             app.log.addFilter(hide_tracebacks)
         return asyncio.run(Life(app).run())
     except (errors.SshpykError, ConfigError) as error:
