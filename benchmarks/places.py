@@ -75,11 +75,12 @@ def bare(server: Sshd, *, relays: bool = False) -> Iterator[BlockingKernelClient
         stack.callback(subprocess.run, leave, check=True, stderr=subprocess.DEVNULL)
         client = kernel.manager.client()
         targets = [getattr(kernel.manager, f"{channel}_port") for channel in CHANNELS]
-        mine = free_ports(len(CHANNELS))
+        ports = free_ports(3 * len(CHANNELS))
+        mine = ports[::3]
         for channel, port in zip(CHANNELS, mine, strict=True):
             setattr(client, f"{channel}_port", port)
         if relays:
-            here, there = free_ports(len(CHANNELS)), free_ports(len(CHANNELS))
+            here, there = ports[1::3], ports[2::3]
             stack.enter_context(relay(mine, here))
             stack.enter_context(relay(there, targets))
             mine, targets = here, there

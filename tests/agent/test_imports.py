@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import pytest
 
 from sshpyk.link import package
 from sshpyk.link.bootstrap import FIRST_LINE
+from tests.agent.launching import launch_request
 
 #: Each of these would add 5 to 10 ms to each start, most for the `enum` that they bring.
 SLOW = {"ctypes", "enum", "json", "re", "selectors", "signal", "socket", "subprocess", "traceback"}
@@ -31,20 +31,10 @@ os.fork = fork
 
 
 def test_a_launch_imports_nothing_slow_before_the_kernel_is_there(tmp_path: Path) -> None:
-    spec = tmp_path / ".local/share/jupyter/kernels/here"
-    spec.mkdir(parents=True)
-    argv = ["python3", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    (spec / "kernel.json").write_text(json.dumps({"argv": argv, "env": {"A": "b"}}))
-    kernel = {
-        **dict.fromkeys(("kernel_name", "key", "signature_scheme"), "here"),
-        **{key: {} for key in ("env", "literal_env", "local_env")},
-        **{key: [] for key in ("cwd", "setup", "extra_arguments")},
-        "login_shell": False,
-    }
-    request = {"do": "launch", "id": "x" * 8, "kernel": kernel}
+    request = launch_request(tmp_path, "python3", "-m", "ipykernel_launcher")
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-X", "utf8", "-c", FORK + FIRST_LINE],
-        input=package.first() + json.dumps(request).encode() + b"\n",
+        input=package.first() + request,
         env={"HOME": str(tmp_path), "PATH": os.environ["PATH"]},
         capture_output=True,
     )

@@ -113,7 +113,7 @@ def read_rest() -> None:
     """Take in the files that follow the request: a line that names their bytecode, which is empty
     where they are sources; one with their size; and they.
 
-    Raises ValueError or EOFError where the client has gone.
+    Raises ValueError, EOFError or zlib.error where the client has gone.
     """
     import marshal
     import zlib

@@ -22,6 +22,16 @@ if TYPE_CHECKING:
     from typing import Any, Dict
 
 
+#: Seconds beyond the time of a launch in which the rest of the files arrives. A connection that
+#: falls silent just then must not leave a kernel.
+REST_WITHIN = 5
+
+
+def give_up(*_: object) -> None:
+    """What SIGALRM does."""
+    raise TimeoutError("the rest of the files did not come")
+
+
 def run(request: Dict[str, Any]) -> None:
     """Fork the agent, and wait in the foreground, where ssh waits for us, until it lets go.
 
@@ -67,7 +77,10 @@ def start(request: Dict[str, Any]) -> None:
         sockets = make_sockets_directory()
         kernel = Kernel(Plan(request["kernel"], directory, sockets), umask)
         # The kernel starts up from here on, while the rest of the agent arrives and is read.
+        signal.signal(signal.SIGALRM, give_up)
+        signal.alarm(int(request.get("launch_timeout") or 0) + REST_WITHIN)
         read_rest()
+        signal.alarm(0)
         from .serve import Agent
 
         kernel.confirm()
