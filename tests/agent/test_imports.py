@@ -51,15 +51,15 @@ print(" ".join(sorted(sys.modules)))
 """
 
 
-@pytest.mark.parametrize("bytecode", ["", package.BYTECODE], ids=["sources", "bytecode"])
-def test_the_agent_imports_nothing_slow_at_all(bytecode: str) -> None:
+@pytest.mark.parametrize("compiled", [False, True], ids=["sources", "bytecode"])
+def test_the_agent_imports_nothing_slow_at_all(compiled: bool) -> None:
     program = FIRST_LINE.replace(
         'exec(sources[""])', 'exec(sources[""].replace("boot.main(sources)", START + ALL))'
     )
     start = "boot._files.update(sources); sys.meta_path.insert(0, boot.Sources(boot._files))"
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", f"START = {start!r}; ALL = {ALL!r}; {program}"],
-        input=package.first() + package.rest(bytecode),
+        input=package.first() + package.rest(compiled=compiled),
         capture_output=True,
         check=True,
     )

@@ -41,8 +41,7 @@ class Loop:
         self, tick: Callable[[float], Optional[float]], on_defect: Callable[[], None]
     ) -> None:
         self._poll, self._unit = poller()
-        self._events: Dict[int, int] = {}
-        self._callbacks: Dict[int, Callable[[int], None]] = {}
+        self._watched: Dict[int, Tuple[int, Callable[[int], None]]] = {}
         self._tick = tick
         self._tick_at = float("-inf")
         self._on_defect = on_defect
@@ -55,15 +54,17 @@ class Loop:
 
     def watch(self, fd: int, events: int, callback: Callable[[int], None]) -> None:
         """Call `callback(events)` whenever `fd` is ready for `events`; 0 is never."""
-        if events:
-            self._callbacks[fd] = callback
-            if fd not in self._events:
-                self._poll.register(fd, events)
-            elif events != self._events[fd]:
-                self._poll.modify(fd, events)
-            self._events[fd] = events
-        elif self._events.pop(fd, None) is not None:
-            self._poll.unregister(fd)
+        known = self._watched.get(fd)
+        if not events:
+            if known is not None:
+                del self._watched[fd]
+                self._poll.unregister(fd)
+            return
+        if known is None:
+            self._poll.register(fd, events)
+        elif events != known[0]:
+            self._poll.modify(fd, events)
+        self._watched[fd] = events, callback
 
     def hurry(self) -> None:
         """Have `tick` called before anything else."""
@@ -84,10 +85,9 @@ class Loop:
             # Rounded up: what comes a moment too early would come once more.
             ready = self._poll.poll(ceil(min(DAY, self._tick_at - now) * 1000) * self._unit)
             for fd, events in ready:
-                wanted = self._events.get(fd)
-                if wanted is None:
+                if fd not in self._watched:
                     continue  # closed by one before it
-                callback = self._callbacks[fd]
+                wanted, callback = self._watched[fd]
                 try:
                     # An error or a hang-up is for whoever reads or writes next to find.
                     callback(events & (READ | WRITE) or wanted)

@@ -70,7 +70,7 @@ def command_line(python: str, pythonhome: str | None = None) -> str:
 class Session:
     """A job that runs on the host, while it says something: use as `async with`.
 
-    `bytecode` is what the host's Python was seen to read (`sshpyk.link.package`).
+    `compiled` says that the host's Python was seen to read our bytecode (`sshpyk.link.package`).
     Raises from `answer` what kept the job from answering, as one of `sshpyk.errors`.
     """
 
@@ -80,13 +80,14 @@ class Session:
         python: str,
         request: dict[str, Any],
         pythonhome: str | None = None,
-        bytecode: str = "",
+        *,
+        compiled: bool = False,
     ) -> None:
         self._master = master
         self._python = python
         self._request = request
         self._pythonhome = pythonhome
-        self._bytecode = bytecode
+        self._compiled = compiled
         self._process: asyncio.subprocess.Process
         self._errors: asyncio.Task[None]
         self._noise = b""
@@ -113,7 +114,7 @@ class Session:
     def _input(self) -> bytes:
         request = json.dumps(self._request).encode("ascii") + b"\n"
         if self._request["do"] == "launch":
-            return package.first() + request + package.rest(self._bytecode)
+            return package.first() + request + package.rest(compiled=self._compiled)
         return package.whole() + request
 
     async def __aexit__(self, *exc: object) -> None:
@@ -138,9 +139,9 @@ class Session:
                 answer = _read(line)
                 if answer is not None:
                     del self._lines[: number + 1]
-                    if answer.get("wants") == "sources" and self._bytecode:
-                        self._bytecode = ""  # it is another Python than it was
-                        self._write(await asyncio.to_thread(package.rest, ""))
+                    if answer.get("wants") == "sources" and self._compiled:
+                        self._compiled = False  # it is another Python than it was
+                        self._write(await asyncio.to_thread(package.rest, compiled=False))
                         break
                     return self._checked(answer)
             self._noise = (self._noise + b"\n".join([b"", *self._lines]))[-KEPT_NOISE:]

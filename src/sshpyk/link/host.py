@@ -41,7 +41,7 @@ class Host:
         self.master = Master(destination)
         self.sessions = asyncio.Semaphore(MOST_SESSIONS)
         self.family = "unix"  # "tcp" once the server has refused to forward unix sockets
-        self.bytecode: dict[str, str] = {}  # what its Pythons read, by path
+        self.reads_bytecode: dict[str, bool] = {}  # whether its Pythons read ours, by path
         self.heard_at = 0.0  # on the loop's clock, by any of the links
         self._attempt: asyncio.Task[Identity] | None = None
         self._question: asyncio.Task[bool] | None = None

@@ -20,7 +20,7 @@ from ..ssh.master import Identity
 from ..wire import control
 from ..wire.frames import ProtocolError
 from ..wire.liveness import PING_AFTER, Backoff, Liveness
-from . import answers, bootstrap, forwards
+from . import answers, bootstrap, forwards, package
 from .address import AgentAddress
 from .host import LOGIN, Host
 from .log import KernelLog
@@ -212,9 +212,9 @@ class Link:
         request = dict(request, id=agent.id, token=agent.token, streams=family)
         pythonhome = request["kernel"]["launcher_pythonhome"]
         master = self.host.master
-        bytecode = self.host.bytecode.get(agent.python, "")
+        compiled = self.host.reads_bytecode.get(agent.python, False)
         async with bootstrap.Session(
-            master, agent.python, request, pythonhome, bytecode
+            master, agent.python, request, pythonhome, compiled=compiled
         ) as session:
             self._session = session
             answer = await session.answer()
@@ -226,7 +226,7 @@ class Link:
                 return
             name = self.host.destination.host
             agent.listening = answers.listening(name, answers.launched(name, answer)["listening"])
-            self.host.bytecode[agent.python] = answer["bytecode"]
+            self.host.reads_bytecode[agent.python] = answer["bytecode"] == package.BYTECODE
             agent.node, agent.boot_id = answer["host"], answer["boot_id"]
             self.kernel = answer["kernel"]
             self._stage = "connecting to its agent there"

@@ -54,8 +54,8 @@ def first() -> bytes:
 
 
 @functools.cache
-def rest(bytecode: str) -> bytes:
-    """The second part, for a host's Python that reads `bytecode`; empty where that is unknown."""
+def rest(*, compiled: bool) -> bytes:
+    """The second part; `compiled` for a host's Python that reads `BYTECODE`."""
     skipped = {
         _name(folder, stem)
         for part in (_FIRST, _OTHERS)
@@ -63,9 +63,9 @@ def rest(bytecode: str) -> bytes:
         for stem in stems
     }
     sources = {name: text for name, text in _sources().items() if name not in skipped}
-    if bytecode != BYTECODE:
+    if not compiled:
         return b"\n" + _packed(sources)
-    return bytecode.encode("ascii") + b"\n" + _packed({name: _code(name) for name in sources})
+    return BYTECODE.encode("ascii") + b"\n" + _packed({name: _code(name) for name in sources})
 
 
 @functools.cache
