@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .sockets import Socket
 
 #: Bytes given to a carrier before the others have their turn.
-TURN = 1024 * 1024
+TURN = 256 * 1024
 
 #: Seconds that a new connection has for its hello.
 HELLO_WITHIN = 10.0
