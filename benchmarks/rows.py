@@ -99,9 +99,14 @@ def cold_far(server: Sshd) -> Row:
     )
 
 
-def round_trip(server: Sshd) -> Row:
+def _round_trips(server: Sshd, count: int) -> list[float]:
+    """The medians of ours, of a bare forward, and of one with relays, in seconds."""
     with ours(server) as kernel, bare(server) as client, bare(server, relays=True) as relayed:
-        here, floor, copied = measures.round_trips([kernel.client, client, relayed], 500)
+        return measures.round_trips([kernel.client, client, relayed], count)
+
+
+def round_trip(server: Sshd) -> Row:
+    here, floor, copied = _round_trips(server, 500)
     more, least = (here - floor) * 1e3, (copied - floor) * 1e3
     return Row(
         "kernel_info round trip",
@@ -116,8 +121,7 @@ def round_trip(server: Sshd) -> Row:
 def round_trip_far(server: Sshd) -> Row:
     with through_link(server) as link:
         link.set_delay(FAR)
-        with ours(server) as kernel, bare(server) as client, bare(server, relays=True) as relayed:
-            here, floor, copied = measures.round_trips([kernel.client, client, relayed], 100)
+        here, floor, copied = _round_trips(server, 100)
     ratio, least = here / floor, copied / floor
     return Row(
         "the same at 50 ms",

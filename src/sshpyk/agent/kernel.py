@@ -176,12 +176,10 @@ def free_ports(count: int) -> List[int]:
     always one that begins in the seconds until the kernel binds; even our own looking for the
     kernel is one, which may get the very port that it looks at and then finds itself.
     """
-    from .sockets import Socket
-
     sockets: List[Socket] = []
     try:
         while len(sockets) < count:
-            one = Socket()
+            one = open_socket(("127.0.0.1", 0))
             sockets.append(one)
             try:
                 one.bind(("127.0.0.1", 10000 + int.from_bytes(os.urandom(4), "big") % 22000))

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from typing import Any, Dict
 
 
-#: Seconds beyond the time of a launch in which the rest of the files arrives. A connection that
-#: falls silent just then must not leave a kernel.
-REST_WITHIN = 5
+#: Seconds beyond the time of a launch in which the rest of the files has arrived, and the client
+#: has said that it has succeeded. A connection that falls silent before must not leave a kernel.
+CONFIRM_WITHIN = 5
 
 
 def give_up(*_: object) -> None:
@@ -78,7 +78,7 @@ def start(request: Dict[str, Any]) -> None:
         kernel = Kernel(Plan(request["kernel"], directory, sockets), umask)
         # The kernel starts up from here on, while the rest of the agent arrives and is read.
         signal.signal(signal.SIGALRM, give_up)
-        signal.alarm(int(request.get("launch_timeout") or 0) + REST_WITHIN)
+        signal.alarm(int(request.get("launch_timeout") or 0) + CONFIRM_WITHIN)
         read_rest()
         signal.alarm(0)
         from .serve import Agent

@@ -91,7 +91,7 @@ class Loop:
                 try:
                     # An error or a hang-up is for whoever reads or writes next to find.
                     callback(events & (READ | WRITE) or wanted)
-                except Exception:
+                except Exception:  # a defect, which must not take the kernel along
                     self._on_defect()
                     self.watch(fd, 0, callback)
             if ready:
@@ -101,7 +101,7 @@ class Loop:
         self._tick_at = float("inf")  # it may be that `tick` itself is in a hurry
         try:
             deadline = self._tick(now)
-        except Exception:
+        except Exception:  # the same
             self._on_defect()
             deadline = now + 1.0
         if deadline is not None:
@@ -121,7 +121,6 @@ class Connection:
         self._unsent: List[Union[bytes, memoryview]] = []
         self._wants_room = False
         self._reading = True
-        self._watched = 0
         self._watch()
 
     @property
@@ -178,9 +177,7 @@ class Connection:
     def _watch(self) -> None:
         if not self.is_closed:
             events = (READ if self._reading else 0) | (WRITE if self.is_blocked else 0)
-            if events != self._watched:
-                self._watched = events
-                self.loop.watch(self.socket.fileno(), events, self._on_ready)
+            self.loop.watch(self.socket.fileno(), events, self._on_ready)
 
     def _flush(self) -> None:
         waited = bool(self._unsent)

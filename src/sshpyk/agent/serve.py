@@ -15,10 +15,11 @@ from ..wire.channels import AGENT
 from ..wire.frames import ProtocolError
 from ..wire.quickjson import dumps
 from . import records
-from .boot import Failed, answer, bytecode
+from .boot import Failed, answer, bytecode, describe_defect
 from .client import LOST_AFTER
 from .door import Door
 from .kernel import Kernel, Log, Plan
+from .launch import CONFIRM_WITHIN
 from .loop import READ, Loop
 from .outputs import FILE, Outputs
 from .spool import Limits
@@ -38,9 +39,6 @@ LOOK, LOOK_SHARE = 0.01, 0.02
 #: Seconds from SIGTERM to SIGKILL when the agent ends its kernel.
 GRACE = 2.0
 
-#: Seconds beyond the time of a launch in which the client says that it has succeeded.
-CONFIRM_WITHIN = 5.0
-
 #: Seconds that the last messages have to reach the client before the agent goes.
 FAREWELL = 3.0
 
@@ -49,13 +47,6 @@ LOOK_FOR_PLACE = 10.0
 
 #: Seconds between two words to a client of what the kernel does.
 ACTIVITY_PAUSE = 0.1
-
-
-def describe_defect() -> str:
-    """The traceback of the exception that is being handled."""
-    import traceback  # which takes 8 ms, for what hardly ever happens
-
-    return traceback.format_exc()
 
 
 class Agent:

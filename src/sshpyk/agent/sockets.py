@@ -22,5 +22,5 @@ class Socket(socket):
 
     def accept(self) -> Tuple[Socket, Any]:
         """A connection that came in, and from where."""
-        descriptor, address = self._accept()  # type: ignore[attr-defined]
+        descriptor, address = self._accept()  # type: ignore[attr-defined]  # not in typeshed
         return Socket(fileno=descriptor), address

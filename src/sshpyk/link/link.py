@@ -226,7 +226,8 @@ class Link:
                 return
             name = self.host.destination.host
             agent.listening = answers.listening(name, answers.launched(name, answer)["listening"])
-            self.host.reads_bytecode[agent.python] = answer["bytecode"] == package.BYTECODE
+            reads = answer["bytecode"]
+            self.host.reads_bytecode[agent.python] = reads == package.BYTECODE != ""
             agent.node, agent.boot_id = answer["host"], answer["boot_id"]
             self.kernel = answer["kernel"]
             self._stage = "connecting to its agent there"

@@ -37,7 +37,7 @@ def loads(text: str, parse_constant: Callable[[str], Any] = float) -> Any:
         value, end = make_scanner(context)(bare, 0)
         if end == len(bare):
             return value
-    except Exception:
+    except Exception:  # whatever it is, `json` finds it too, or does better
         pass
     import json
 
@@ -52,7 +52,7 @@ def dumps(value: Any) -> str:
         words: Any = (None, None, encode_basestring_ascii, None, ": ", ", ", False, False, True)
         encode = make_encoder(*words)
         return "".join(encode(value, 0))
-    except Exception:
+    except Exception:  # the same
         import json
 
         return json.dumps(value)
