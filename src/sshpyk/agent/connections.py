@@ -59,6 +59,8 @@ class CarrierConnection(Connection):
             parts = self.carrier.drain(now, TURN)
             if parts:
                 self.send(parts)
+            if sum(map(len, parts)) >= TURN:
+                self.wait_for_room()  # there may be more
 
     def on_writable(self) -> None:
         self.pump(self.loop.now())

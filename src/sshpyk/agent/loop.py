@@ -139,6 +139,11 @@ class Connection:
         self._unsent += parts
         self._flush()
 
+    def wait_for_room(self) -> None:
+        """Have `on_writable` called when the socket takes more, and the others had their turn."""
+        self._wants_room = True
+        self._watch()
+
     def offer(self, data: bytes) -> int:
         """Send what the socket takes of `data` at once; how much. `on_writable` tells of room."""
         try:
