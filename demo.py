@@ -27,10 +27,10 @@ from jupyter_client.manager import KernelManager
 from rich.console import Console
 from traitlets.config import Config
 
+from sshpyk.demo.sandbox import Sandbox
 from sshpyk.errors import SshpykError
+from sshpyk.jupyter.provisioner import SSHKernelProvisioner
 from sshpyk.link.thread import io_thread
-from sshpyk.provisioner import SSHKernelProvisioner
-from sshpyk.sandbox import Sandbox
 
 PATIENCE = 60.0  # seconds for anything that should take one
 console = Console(highlight=False)
@@ -317,8 +317,8 @@ def main() -> int:
 
 def quit_master(place: Place, ssh_config: str | None) -> None:
     """End the ssh connection that the demo made."""
-    from sshpyk.link.host import host
     from sshpyk.ssh.command import Destination
+    from sshpyk.transport.openssh import host
 
     async def quit() -> bool:
         destination = Destination(str(place.settings["ssh_host_alias"]), None, ssh_config)

@@ -8,11 +8,11 @@ import time
 from rich.console import Console
 from rich.table import Table
 
-from sshpyk import kernelspec
 from sshpyk.cli.measure import Measured, measure
-from sshpyk.link.host import Host, host
+from sshpyk.jupyter import kernelspec
 from sshpyk.link.thread import io_thread
 from sshpyk.ssh.command import Destination, run
+from sshpyk.transport.openssh import Host, host
 from tests.lab.kernels import PATIENCE
 
 from . import measures

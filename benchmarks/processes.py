@@ -9,7 +9,7 @@ from typing import Any
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_core.paths import jupyter_runtime_dir
 
-from sshpyk.provisioner import SSHKernelProvisioner
+from sshpyk.jupyter.provisioner import SSHKernelProvisioner
 
 from .places import Started
 

@@ -261,14 +261,14 @@ def imports(server: Sshd) -> Row:
         return float(done.stdout)
 
     base = "import jupyter_client.manager, jupyter_client.provisioning"
-    both = f"{base}; import sshpyk.provisioner"
+    both = f"{base}; import sshpyk.jupyter.provisioner"
     with tempfile.TemporaryDirectory() as cache:
         # With bytecode, as it is once installed: a checkout may have none.
         env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": cache}
         seconds(both)
         more = (min(seconds(both) for _ in range(5)) - min(seconds(base) for _ in range(5))) * 1e3
     return Row(
-        "import sshpyk.provisioner",
+        "import sshpyk.jupyter.provisioner",
         "≤ 80 ms beyond jupyter_client",
         more,
         more <= 80,

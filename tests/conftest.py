@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sshpyk.sandbox import Sandbox
+from sshpyk.demo.sandbox import Sandbox
 from tests.lab.sshd import Sshd, available
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sshpyk.sandbox import Sandbox
+from sshpyk.demo.sandbox import Sandbox
 from tests.lab.kernels import left_behind, run_code, started, write_spec
 from tests.lab.sshd import Sshd
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from sshpyk.agent.connections import TURN, CarrierConnection
-from sshpyk.agent.sockets import Socket
+from sshpyk.common.sockets import Socket
 from sshpyk.wire.frames import HEADER, FrameReader
 from sshpyk.wire.stream import Stream
 from tests.agent.test_loop import Driver, Echo

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sshpyk.link import package
-from sshpyk.link.bootstrap import FIRST_LINE
+from sshpyk.transport import package
+from sshpyk.transport.jobs import FIRST_LINE
 from tests.agent.launching import launch_request
 
 #: Each of these would add 5 to 10 ms to each start, most for the `enum` that they bring.

@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sshpyk.link import package
-from sshpyk.link.bootstrap import FIRST_LINE
+from sshpyk.transport import package
+from sshpyk.transport.jobs import FIRST_LINE
 from tests.agent.launching import launch_request
 from tests.lab.kernels import left_behind
 

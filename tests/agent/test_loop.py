@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from sshpyk.agent.loop import READ, SOON, WRITE, Connection, Loop
-from sshpyk.agent.sockets import Socket
+from sshpyk.common.sockets import Socket
 
 
 @pytest.fixture(params=["epoll", "poll"], autouse=True)

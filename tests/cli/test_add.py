@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from sshpyk.cli.candidates import choose, unique
+from sshpyk.demo.sandbox import Sandbox
 from sshpyk.errors import SettingsError
-from sshpyk.sandbox import Sandbox
 from tests.cli.conftest import Call, config_of, kernels, names, written
 from tests.cli.hosts import AWKWARD, LOGO, RichHost
 from tests.lab.kernels import run_code, started

@@ -67,7 +67,7 @@ def own_master(monkeypatch: pytest.MonkeyPatch, short_tmp: Path) -> None:
     """Masters of this test's own, which end when its sshd does."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(short_tmp))
     (short_tmp / "sshpyk").mkdir(0o700)
-    monkeypatch.setattr("sshpyk.link.host._hosts", {})  # as in a new process
+    monkeypatch.setattr("sshpyk.transport.openssh._hosts", {})  # as in a new process
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sshpyk.sandbox import Sandbox
+from sshpyk.demo.sandbox import Sandbox
 from tests.cli.conftest import Call
 from tests.lab.kernels import left_behind, write_spec
 from tests.lab.sshd import Sshd
@@ -23,7 +23,7 @@ def own_master(monkeypatch: pytest.MonkeyPatch, short_tmp: Path) -> None:
     """Masters of this test's own."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(short_tmp))
     (short_tmp / "sshpyk").mkdir(0o700)
-    monkeypatch.setattr("sshpyk.link.host._hosts", {})
+    monkeypatch.setattr("sshpyk.transport.openssh._hosts", {})
 
 
 def steps(walk: Any) -> dict[str, dict[str, Any]]:

@@ -68,7 +68,7 @@ SETTINGS = [
 def test_settings_become_keys(
     sshpyk: Call, words: tuple[str, ...], settings: dict[str, Any]
 ) -> None:
-    from sshpyk.settings import Settings
+    from sshpyk.jupyter.settings import Settings
 
     if not set(settings) <= set(Settings.class_traits()):
         pytest.skip("not a setting yet")

@@ -17,8 +17,8 @@ import pytest
 from jupyter_client.manager import AsyncKernelManager, KernelManager
 from traitlets.config import Config
 
-from sshpyk import missed
-from sshpyk.persistence import default_path
+from sshpyk.cli import missed
+from sshpyk.jupyter.persistence import default_path
 from tests.cli.conftest import Call
 from tests.lab.kernels import PATIENCE, STATE, left_behind, run_code, started, write_spec
 from tests.lab.sshd import Sshd

@@ -16,7 +16,7 @@ import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
-from sshpyk.agent.records import start_time
+from sshpyk.common.processes import start_time
 from tests.lab.kernels import PATIENCE, client_of, left_behind, run_code, write_spec
 from tests.lab.sshd import Sshd
 from tests.lab.terminal import CTRL_BACKSLASH, CTRL_C, CTRL_D, Terminal

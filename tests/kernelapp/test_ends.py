@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 
-from sshpyk.agent.records import start_time
+from sshpyk.common.processes import start_time
 from sshpyk.private import runtime_directory
 from tests.lab.kernels import PATIENCE, STATE, write_spec
 from tests.lab.sshd import Sshd

@@ -13,7 +13,7 @@ from typing import Any
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
-from sshpyk.sandbox import Sandbox
+from sshpyk.demo.sandbox import Sandbox
 from tests.lab.sshd import Sshd
 
 #: Seconds for anything that should take one or two; the machine may be busy.

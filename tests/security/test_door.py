@@ -19,8 +19,9 @@ import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
-from sshpyk.agent import connections, peers
+from sshpyk.agent import connections
 from sshpyk.agent import door as agent_door
+from sshpyk.common import peers
 from sshpyk.link.log import KernelLog
 from sshpyk.link.streams import Streams
 from sshpyk.wire.frames import HEADER, HELLO, REFUSED, WELCOME, Frame, FrameReader, ProtocolError

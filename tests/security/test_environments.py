@@ -124,10 +124,11 @@ def test_a_read_only_home_is_named_and_can_be_left_out(
 HIDEPID = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
-from sshpyk.agent import peers, records
+from sshpyk.agent import records
+from sshpyk.common import peers, processes
 assert not os.path.exists("/proc/1"), "hidepid does not hide"
-me = {"host": records.host_name(), "boot_id": records.boot_id(), "agent_pid": os.getpid(),
-      "agent_start": records.start_time(os.getpid())}
+me = {"host": processes.host_name(), "boot_id": processes.boot_id(), "agent_pid": os.getpid(),
+      "agent_start": processes.start_time(os.getpid())}
 assert me["agent_start"]
 assert records.is_alive(me) is True
 assert records.is_alive(dict(me, agent_pid=1)) is False

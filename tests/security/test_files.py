@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from jupyter_client.manager import KernelManager
 
-from sshpyk import errors, persistence
+from sshpyk import errors
 from sshpyk.agent import boot, kernelspecs, records
-from sshpyk.link import bootstrap
-from sshpyk.settings import Settings
+from sshpyk.jupyter import persistence
+from sshpyk.jupyter.settings import Settings
+from sshpyk.transport import jobs
 from tests.security.conftest import Intruder
 
 
@@ -142,7 +143,7 @@ def test_a_configuration_that_is_not_there_is_named(ssh: Path) -> None:
 @pytest.mark.parametrize("python", ["py!thon", "python\\", "a\x07b", "it\\'s", "back\\\\slash"])
 def test_paths_that_shells_read_differently_are_refused(python: str) -> None:
     with pytest.raises(errors.SettingsError):
-        bootstrap.command_line(python)
+        jobs.command_line(python)
 
 
 def test_every_setting_of_sshpyk_1_25_is_known() -> None:

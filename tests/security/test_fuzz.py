@@ -16,10 +16,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from sshpyk import errors, persistence
+from sshpyk import errors
 from sshpyk.agent import kernelspecs
 from sshpyk.agent.boot import MAGIC
-from sshpyk.link import answers, bootstrap
+from sshpyk.jupyter import persistence
+from sshpyk.link import answers
+from sshpyk.transport import jobs
 from sshpyk.wire.control import MAX_MESSAGE, MessageReader
 from sshpyk.wire.frames import CHUNK, HEADER, ProtocolError
 from tests.security import fuzz
@@ -149,7 +151,7 @@ def test_kernelspecs_of_any_json(value: object) -> None:
 @quick
 def test_lines_of_a_session(line: bytes) -> None:
     for text in (line, MAGIC + line):
-        answer = bootstrap._read(text)
+        answer = jobs._read(text)
         assert answer is None or isinstance(answer, dict)
 
 

@@ -13,7 +13,7 @@ import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
-from sshpyk.provisioner import SSHKernelProvisioner
+from sshpyk.jupyter.provisioner import SSHKernelProvisioner
 from tests.lab.kernels import STATE, client_of, run_code, write_spec
 from tests.lab.sshd import Sshd
 from tests.security.conftest import Intruder

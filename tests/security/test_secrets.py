@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 from jupyter_client.manager import KernelManager
 
-from sshpyk import errors, persistence
+from sshpyk import errors
+from sshpyk.jupyter import persistence
+from sshpyk.jupyter.provisioner import SSHKernelProvisioner
 from sshpyk.link.address import AgentAddress
-from sshpyk.provisioner import SSHKernelProvisioner
 from sshpyk.wire.frames import HELLO, Frame
 from tests.lab.kernels import PATIENCE, STATE, client_of, run_code, write_spec
 from tests.lab.sshd import Sshd

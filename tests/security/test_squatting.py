@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from sshpyk import errors
-from sshpyk.agent import boot, launch, peers, records
-from sshpyk.local import LocalSockets
+from sshpyk.agent import boot, launch, records
+from sshpyk.common import peers, processes
+from sshpyk.jupyter.local import LocalSockets
 from sshpyk.private import runtime_directory
 from sshpyk.wire.channels import CHANNELS
 from tests.security.conftest import Intruder
@@ -155,7 +156,7 @@ def test_an_ipc_socket_is_never_open_to_others(
     shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not even between its making and the call that closes it, with the kindest umask."""
-    monkeypatch.setattr("sshpyk.local.os.chmod", lambda path, mode: None)
+    monkeypatch.setattr("sshpyk.jupyter.local.os.chmod", lambda path, mode: None)
     old = os.umask(0)
     try:
         local = LocalSockets("ipc", str(shared / "kernel"), dict.fromkeys(CHANNELS, 0))
@@ -199,7 +200,7 @@ def test_a_record_can_not_have_anything_else_removed(
     (shared / "sshpyk-link").symlink_to(precious)
     for number, path in enumerate((precious, shared / "sshpyk-link")):
         directory = records.make_directory(f"dead-{number}")
-        record = {"host": records.host_name(), "boot_id": "another", "sockets": str(path)}
+        record = {"host": processes.host_name(), "boot_id": "another", "sockets": str(path)}
         records.write(os.path.join(directory, records.RECORD), record)
     records.sweep()
     assert (precious / "thesis").exists()

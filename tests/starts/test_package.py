@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sshpyk.link import package
+from sshpyk.transport import package
 from tests.lab.kernels import run_code, started, write_spec
 from tests.starts.conftest import Server
 

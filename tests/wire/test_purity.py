@@ -37,7 +37,7 @@ def test_the_wire_core_knows_only_itself(path: Path) -> None:
         assert not (isinstance(node, ast.ImportFrom) and node.level > 1)
 
 
-@pytest.mark.parametrize("package", ["wire", "agent"])
+@pytest.mark.parametrize("package", ["wire", "common", "agent"])
 def test_runs_on_python_3_8(package: str) -> None:
     options = ("-t=3.8-", "--no-tips", "--violations", "--no-parse-comments")
     result = subprocess.run(

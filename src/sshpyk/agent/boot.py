@@ -9,7 +9,7 @@ and start-up files. {"error": KIND, ...} says in a kind and its fields why a job
 `sshpyk.errors` has the sentences.
 
 Exit codes: 0 done; 1 failed, and said so; 3 this Python is too old (said by the command line that
-reads this file, see `sshpyk.link.bootstrap`).
+reads this file, see `sshpyk.transport.jobs`).
 
 The oldest Python it runs on is 3.8. Until the kernel's process is there everybody waits, so up to
 then each module that is imported has been timed: `json`, `re`, `signal`, `socket` and `ctypes` take

@@ -5,18 +5,18 @@ from __future__ import annotations
 from ..wire.carrier import Carrier
 from ..wire.frames import HELLO, REFUSED, Frame, ProtocolError
 from ..wire.stream import Stream
+from ..wire.zmtp import Subscriber
 from .kernel import connect
 from .loop import Connection
-from .zmtp import Subscriber
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Optional
 
+    from ..common.sockets import Socket
     from .client import Client
     from .kernel import Address
     from .serve import Agent
-    from .sockets import Socket
 
 #: Bytes given to a carrier before the others have their turn.
 TURN = 256 * 1024

@@ -6,6 +6,8 @@ import os
 from _operator import _compare_digest as compare_digest
 from _socket import AF_INET, AF_UNIX
 
+from ..common.peers import is_stranger, proof
+from ..common.sockets import Socket
 from ..wire.channels import AGENT, CHANNELS
 from ..wire.frames import WELCOME, Frame, ProtocolError
 from ..wire.quickjson import loads
@@ -13,8 +15,6 @@ from . import records
 from .client import Client
 from .connections import CarrierConnection
 from .loop import READ
-from .peers import is_stranger, proof
-from .sockets import Socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ import signal
 import socket
 import time
 
+from ..common import processes
 from . import records
 from .boot import Failed, answer
 from .outputs import FILE as OUTPUTS
@@ -47,11 +48,11 @@ def kernels(request: Dict[str, Any]) -> None:
     after = usage()
     for record in found:
         record.pop("token", None)
-        here = record.get("host") == records.host_name()
+        here = record.get("host") == processes.host_name()
         record["status"] = status(record) if here else None
         pid = record["kernel"]["pid"]
         record["use"] = use(before.get(pid), after.get(pid)) if here else None
-    answer(host=records.host_name(), now=time.time(), kernels=found, ended=records.all_ended())
+    answer(host=processes.host_name(), now=time.time(), kernels=found, ended=records.all_ended())
 
 
 def attach(request: Dict[str, Any]) -> None:
@@ -132,7 +133,7 @@ def find(id: str, here: bool = False) -> Record:
     if record is None or records.is_alive(record) is False:
         ended = records.read_ended(id)
         raise Failed("no-kernel", id=id, why=str(ended["why"]) if ended else "it is not known")
-    if here and record["host"] != records.host_name():
+    if here and record["host"] != processes.host_name():
         raise Failed("other-node", id=id, node=record["host"])
     return record
 

@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, List, Optional, Tuple, Union
 
-    from .sockets import Socket
+    from ..common.sockets import Socket
 
     Address = Union[str, Tuple[str, int]]
 
@@ -343,7 +343,7 @@ def _is_there(address: Address) -> bool:
             return False
         if isinstance(address, str):
             return True
-        from .peers import is_taken
+        from ..common.peers import is_taken
 
         # Another user may have been quicker to take the port; the kernel will say so, and end.
         return probe.getsockname() != address and not is_taken(address)
@@ -353,7 +353,7 @@ def open_socket(address: Address) -> Socket:
     """A socket of the family of `address`."""
     from _socket import AF_INET, AF_UNIX
 
-    from .sockets import Socket
+    from ..common.sockets import Socket
 
     return Socket(AF_UNIX if isinstance(address, str) else AF_INET)
 

@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
-    from .sockets import Socket
+    from ..common.sockets import Socket
 
 READ = select.POLLIN  # the same for poll and epoll
 WRITE = select.POLLOUT

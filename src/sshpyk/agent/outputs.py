@@ -17,17 +17,17 @@ from __future__ import annotations
 import time
 
 from ..wire.quickjson import dumps
+from ..wire.zmtp import HANDSHAKE, LARGEST, SUBSCRIBE, Subscriber
 from .kernel import Log, connect
 from .loop import Connection
-from .zmtp import HANDSHAKE, LARGEST, SUBSCRIBE, Subscriber
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable, List, Optional, Set, Tuple
 
+    from ..common.sockets import Socket
     from .kernel import Address
     from .loop import Loop
-    from .sockets import Socket
 
     Listener = Tuple[str, int]  # an attachment, and its stream
 

@@ -13,6 +13,7 @@ import os
 import stat
 import time
 
+from ..common.processes import boot_id, host_name, start_time
 from ..wire.quickjson import dumps, loads
 from .boot import Failed, answer
 
@@ -73,39 +74,6 @@ def require_private(path: str) -> None:
         raise Failed("not-private", path=path, owner=status.st_uid)
     if status.st_mode & 0o077:
         os.chmod(path, 0o700)
-
-
-def host_name() -> str:
-    """This node's name, which tells the login nodes behind one alias apart."""
-    return os.uname().nodename
-
-
-def boot_id() -> str:
-    """What changes when the host boots; empty where the system does not say."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
-
-
-def start_time(pid: int) -> Optional[str]:
-    """When process `pid` began, in the system's own terms: with the pid it names a process for
-    good. None where there is no such process."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-        # A zombie is dead: in a container nobody may come to bury it.
-        return None if fields[0] == b"Z" else fields[19].decode("ascii")
-    except (OSError, IndexError):
-        pass
-    try:
-        os.kill(pid, 0)  # systems without /proc
-    except ProcessLookupError:
-        return None
-    except OSError:
-        pass
-    return "" if not os.path.isdir("/proc/self") else None
 
 
 def write(path: str, record: Record) -> None:

@@ -11,6 +11,7 @@ import _signal as signal  # type: ignore[import-not-found]  # `signal` without i
 import os
 import time
 
+from ..common import processes
 from ..wire.channels import AGENT
 from ..wire.frames import ProtocolError
 from ..wire.quickjson import dumps
@@ -28,9 +29,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, List, Optional
 
+    from ..common.sockets import Socket
     from .client import Client
     from .connections import CarrierConnection
-    from .sockets import Socket
 
 #: Seconds between looks for the kernel's sockets while it starts up, at least, and as a share of
 #: the time that it has taken so far: on a busy host the looks must not make it slower still.
@@ -96,8 +97,8 @@ class Agent:
         self.log.line(f"= launched kernel {kernel.plan.spec.name} as process {kernel.pid}")
         answer(
             listening=self.door.listening,
-            host=records.host_name(),
-            boot_id=records.boot_id(),
+            host=processes.host_name(),
+            boot_id=processes.boot_id(),
             bytecode=bytecode(),
             kernel=self._describe(),
         )
@@ -223,10 +224,10 @@ class Agent:
         """What those who look for this kernel on the host are told; not the kernel's secrets."""
         return {
             "id": self.id,
-            "host": records.host_name(),
-            "boot_id": records.boot_id(),
+            "host": processes.host_name(),
+            "boot_id": processes.boot_id(),
             "agent_pid": os.getpid(),
-            "agent_start": records.start_time(os.getpid()),
+            "agent_start": processes.start_time(os.getpid()),
             "directory": self.directory,
             "sockets": self.sockets,
             "listening": self.door.listening,
@@ -337,7 +338,7 @@ class Agent:
             self._told_full = True
             self._tell(
                 "the kernel is paused until the connection has caught up with its output, which "
-                f"can't be kept any more: on {records.host_name()} in {self.directory}, "
+                f"can't be kept any more: on {processes.host_name()} in {self.directory}, "
                 f"{limits.trouble}"
             )
         elif self._told_full and limits.disk_used == 0:

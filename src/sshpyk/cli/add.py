@@ -11,14 +11,15 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .. import errors, kernelspec
+from .. import errors
+from ..jupyter import kernelspec
 from . import options
 from .candidates import Candidate, choose, logos_of, make, metadata_of, unique
 from .edit import check
 from .terminal import Terminal, clean
 
 if TYPE_CHECKING:
-    from ..link.host import Host
+    from ..transport.openssh import Host
 
 DESCRIPTION = """\
 Look at a host and add its kernels to Jupyter. HOST is anything that ssh accepts. On a terminal you
@@ -381,8 +382,8 @@ def _name_of(candidate: Candidate, host: str) -> str:
 
 
 def _host(config: Mapping[str, Any]) -> Host:
-    from ..link.host import host
     from ..ssh.command import Destination
+    from ..transport.openssh import host
 
     return host(Destination(config["ssh_host_alias"], config.get("ssh"), config.get("ssh_config")))
 

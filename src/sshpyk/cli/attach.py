@@ -14,8 +14,9 @@ import tempfile
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from .. import errors, missed, persistence
-from . import kernels, logs
+from .. import errors
+from ..jupyter import persistence
+from . import kernels, logs, missed
 from .kernels import Place
 from .terminal import Terminal
 

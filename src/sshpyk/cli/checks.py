@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .. import errors
-from ..kernelspec import LocalSpec
+from ..jupyter.kernelspec import LocalSpec
 from ..ssh import config
 from ..ssh.command import Destination, run
 from .terminal import BAD, GOOD, INFO, UNKNOWN, WARNING

@@ -9,8 +9,8 @@ import shutil
 import tempfile
 from typing import Any
 
-from .. import errors, missed
-from . import kernels, logs
+from .. import errors
+from . import kernels, logs, missed
 from .terminal import Terminal
 
 

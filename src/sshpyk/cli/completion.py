@@ -11,7 +11,7 @@ import shlex
 import sys
 from collections.abc import Iterable, Sequence
 
-from .. import kernelspec
+from ..jupyter import kernelspec
 from .terminal import Terminal
 
 DESCRIPTION = """\

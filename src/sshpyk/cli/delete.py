@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from .. import errors, kernelspec
+from .. import errors
+from ..jupyter import kernelspec
 from .edit import ours
 from .terminal import Terminal
 

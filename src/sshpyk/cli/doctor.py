@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from .. import kernelspec
+from ..jupyter import kernelspec
 from .connect import add_ssh_options
 from .terminal import Terminal
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .. import errors, kernelspec
+from .. import errors
+from ..jupyter import kernelspec
 from . import options
 from .terminal import Terminal
 

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .. import errors, kernelspec
+from .. import errors
+from ..jupyter import kernelspec
 from ..ssh.command import Destination
 
 #: Seconds for a login, and for a job on the host after it.
@@ -160,7 +161,7 @@ def why_ended(ended: Kernel) -> str:
 
 def place_of_file(path: str) -> tuple[Place, str]:
     """The host and the kernel's id that a persistence file names. Raises `SettingsError`."""
-    from .. import persistence
+    from ..jupyter import persistence
 
     saved = persistence.read(path)
     return Place(saved.destination_here(None, None), saved.agent.python), saved.agent.id

@@ -7,8 +7,9 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from .. import errors, kernelspec
-from ..kernelspec import LocalSpec
+from .. import errors
+from ..jupyter import kernelspec
+from ..jupyter.kernelspec import LocalSpec
 from . import options
 from .terminal import BAD, INFO, UNKNOWN, WARNING, Terminal
 

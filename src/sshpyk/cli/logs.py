@@ -6,8 +6,8 @@ import argparse
 import sys
 from collections.abc import AsyncIterator
 
-from .. import errors, missed
-from . import kernels
+from .. import errors
+from . import kernels, missed
 from .kernels import Place
 from .terminal import Terminal
 
@@ -90,13 +90,13 @@ async def read(
     place: Place, id: str, files: list[str], *, follow: bool
 ) -> AsyncIterator[tuple[str, bytes]]:
     """The pieces of a kernel's files: name and bytes. On the I/O thread. Raises `SshpykError`."""
-    from ..link import bootstrap
+    from ..transport import jobs
     from . import remote
 
     host = remote.host_of(place.destination)
     await host.master.ensure(timeout=kernels.CONNECT)
     request = {"do": "logs", "id": id, "files": files, "follow": follow}
-    async with host.sessions, bootstrap.Session(host.master, place.python, request) as session:
+    async with host.sessions, jobs.Session(host.master, place.python, request) as session:
         while "end" not in (answer := await session.answer()):
             name = str(answer["file"]).removeprefix(f"{id}.")
             yield name, str(answer["data"]).encode("latin-1")

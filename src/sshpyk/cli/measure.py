@@ -12,9 +12,9 @@ import time
 from dataclasses import dataclass
 
 from ..agent.inspect_path import SIZE
-from ..link.bootstrap import Session
-from ..link.host import Host
 from ..private import runtime_directory
+from ..transport.jobs import Session
+from ..transport.openssh import Host
 from .remote import fits
 
 #: Seconds for one connection through a forward to say its first word.

@@ -1,4 +1,4 @@
-"""Options made from the declarations in `sshpyk.settings`: one for each setting."""
+"""Options made from the declarations in `sshpyk.jupyter.settings`: one for each setting."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from traitlets import Bool, Dict, Enum, Float, Integer, List, TraitError, TraitType, Union
 
 from ..errors import SettingsError
-from ..settings import Settings
+from ..jupyter.settings import Settings
 
 #: Settings that are paths on this machine: written absolute, because Jupyter may run anywhere.
 LOCAL_PATHS = ("ssh_config", "persistent_file")

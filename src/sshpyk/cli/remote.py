@@ -7,9 +7,9 @@ import contextlib
 from typing import Any
 
 from .. import errors
-from ..link import bootstrap
-from ..link.host import Host, host
 from ..ssh.command import Destination, run
+from ..transport import jobs
+from ..transport.openssh import Host, host
 
 #: A command that names Pythons on hosts whose `python3` is missing or too old. It means the same to
 #: every shell.
@@ -121,7 +121,7 @@ async def ask(
     try:
         await asyncio.wait_for(host.master.ensure(timeout=connect), connect + 1.0)
         async with host.sessions:
-            return await bootstrap.ask(
+            return await jobs.ask(
                 host.master, python, request, timeout=timeout, pythonhome=pythonhome
             )
     except (TimeoutError, asyncio.TimeoutError):
@@ -156,6 +156,6 @@ async def find_python(host: Host, trouble: errors.SshpykError) -> str:
     paths = [line.strip() for line in found.stdout.splitlines() if line.startswith("/")]
     for path in list(dict.fromkeys(paths))[:MOST_TRIES]:
         with contextlib.suppress(errors.RemoteError):
-            await bootstrap.ask(host.master, path, inspection([]), timeout=SEARCH_TIMEOUT)
+            await jobs.ask(host.master, path, inspection([]), timeout=SEARCH_TIMEOUT)
             return path
     raise trouble

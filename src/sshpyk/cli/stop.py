@@ -7,7 +7,8 @@ import asyncio
 import contextlib
 import os
 
-from .. import errors, persistence
+from .. import errors
+from ..jupyter import persistence
 from . import kernels
 from .kernels import Kernel, Survey
 from .terminal import Terminal

@@ -9,7 +9,8 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from .. import errors, kernelspec
+from .. import errors
+from ..jupyter import kernelspec
 from ..ssh.command import Destination
 from .terminal import BAD, GOOD, INFO, UNKNOWN, WARNING, Terminal
 

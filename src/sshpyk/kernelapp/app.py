@@ -20,9 +20,9 @@ from traitlets import Bool, CUnicode, Enum, Integer, Unicode
 from traitlets.config.loader import ConfigError
 
 from .. import __version__, errors
+from ..jupyter.provisioner import SSHKernelProvisioner
 from ..link.link import State
 from ..link.thread import io_thread
-from ..provisioner import SSHKernelProvisioner
 from .console import Console
 from .manager import make_manager, provisioner_of, take_connection_file
 

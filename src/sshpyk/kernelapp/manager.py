@@ -9,8 +9,9 @@ from typing import Any
 from jupyter_client.kernelspec import KernelSpec, NoSuchKernel
 from jupyter_client.manager import AsyncKernelManager
 
-from .. import errors, kernelspec
-from ..provisioner import SSHKernelProvisioner
+from .. import errors
+from ..jupyter import kernelspec
+from ..jupyter.provisioner import SSHKernelProvisioner
 
 
 def make_manager(kernel_name: str, settings: dict[str, Any], **traits: Any) -> AsyncKernelManager:

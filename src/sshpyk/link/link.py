@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from .. import errors
 from ..ssh.master import Identity
+from ..transport import forwards, jobs, package
+from ..transport.openssh import LOGIN, Host
 from ..wire import control
 from ..wire.frames import ProtocolError
 from ..wire.liveness import PING_AFTER, Backoff, Liveness
-from . import answers, bootstrap, forwards, package
+from . import answers
 from .address import AgentAddress
-from .host import LOGIN, Host
 from .log import KernelLog
 from .streams import Streams
 from .thread import io_thread
@@ -102,7 +103,7 @@ class Link:
         self._changed = asyncio.Event()
         self._is_bound = False
         self._stage = ""
-        self._session: bootstrap.Session | None = None  # while it owes its first answer
+        self._session: jobs.Session | None = None  # while it owes its first answer
 
     def _become(self, state: State) -> None:
         if state not in NEXT[self.state]:
@@ -213,7 +214,7 @@ class Link:
         pythonhome = request["kernel"]["launcher_pythonhome"]
         master = self.host.master
         compiled = self.host.reads_bytecode.get(agent.python, False)
-        async with bootstrap.Session(
+        async with jobs.Session(
             master, agent.python, request, pythonhome, compiled=compiled
         ) as session:
             self._session = session

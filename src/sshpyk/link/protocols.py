@@ -7,7 +7,7 @@ import logging
 from hmac import compare_digest
 from typing import TYPE_CHECKING
 
-from ..agent.peers import is_stranger
+from ..common.peers import is_stranger
 from ..wire.carrier import Carrier
 from ..wire.frames import REFUSED, WELCOME, ProtocolError
 from ..wire.stream import Stream

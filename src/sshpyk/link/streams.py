@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from ..agent.peers import proof
+from ..common.peers import proof
 from ..wire.carrier import Attachment, Carrier
 from ..wire.channels import AGENT, CHANNELS
 from ..wire.control import MessageReader

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from sshpyk.sandbox import Sandbox
+from sshpyk.demo.sandbox import Sandbox
 from tests.lab.peers import (
     TIMEOUT,
     Master,
@@ -321,7 +321,7 @@ def test_broken_connections_log_nothing(sandbox: Sandbox, caplog: pytest.LogCapt
 
 def test_the_module_runs_one_until_interrupted() -> None:
     with subprocess.Popen(
-        [sys.executable, "-m", "sshpyk.sandbox"], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "sshpyk.demo.sandbox"], stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         command = process.stdout.readline()

@@ -64,7 +64,7 @@ _END_TIMEOUT = 2.0  # seconds that children have to end after SIGTERM
 
 # Broken connections are what a sandbox is for: what paramiko has to say about them stays here,
 # whatever level the rest of the process logs at.
-_silent = logging.getLogger("sshpyk.sandbox.paramiko")
+_silent = logging.getLogger("sshpyk.demo.sandbox.paramiko")
 _silent.setLevel(logging.CRITICAL)
 
 
@@ -581,7 +581,7 @@ def _new_key(path: Path) -> paramiko.Ed25519Key:
 
 def main() -> None:
     """Run a throwaway SSH server in the foreground until Ctrl-C, and say how to reach it."""
-    parser = argparse.ArgumentParser(prog="python -m sshpyk.sandbox", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m sshpyk.demo.sandbox", description=main.__doc__)
     parser.add_argument("--shell", default="/bin/sh", help="runs the commands; default %(default)s")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)

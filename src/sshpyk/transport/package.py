@@ -35,7 +35,7 @@ _FIRST = {
     "sshpyk.agent.kernelspecs",
     "sshpyk.agent.launch",
     "sshpyk.agent.records",
-    "sshpyk.agent.sockets",
+    "sshpyk.common.sockets",
     "sshpyk.wire",
     "sshpyk.wire.channels",
     "sshpyk.wire.quickjson",
@@ -84,7 +84,7 @@ def rest(*, compiled: bool) -> bytes:
 @functools.cache
 def _sources() -> dict[str, str]:
     sources = {"": SECOND_LINES, "sshpyk": ""}
-    for folder in ("wire", "agent"):
+    for folder in ("wire", "common", "agent"):
         for file in (importlib.resources.files("sshpyk") / folder).iterdir():
             if file.name.endswith(".py"):
                 module = f"sshpyk.{folder}.{file.name[:-3]}".removesuffix(".__init__")

@@ -28,7 +28,7 @@ from traitlets import (
     validate,
 )
 
-from . import errors
+from .. import errors
 
 #: The environment variable SSHPYK_NAME is the default of the setting NAME, for kernelspecs that
 #: are not ours (JUPYTER_DEFAULT_PROVISIONER_NAME=sshpyk-provisioner).

@@ -10,7 +10,7 @@ import pytest
 
 from tests.lab.sshd import Sshd
 
-DEMO = Path(__file__).parent.parent / "demo.py"
+DEMO = Path(__file__).parents[2] / "demo.py"
 
 
 def run_demo(*words: str) -> str:

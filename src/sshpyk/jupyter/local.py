@@ -6,8 +6,8 @@ import contextlib
 import os
 import socket
 
-from . import errors
-from .wire.channels import CHANNELS
+from .. import errors
+from ..wire.channels import CHANNELS
 
 
 class LocalSockets:

@@ -17,10 +17,10 @@ from typing import Any
 
 from jupyter_core.paths import jupyter_runtime_dir, secure_write
 
-from . import errors
-from .link import answers
-from .link.address import AgentAddress
-from .ssh.command import Destination
+from .. import errors
+from ..link import answers
+from ..link.address import AgentAddress
+from ..ssh.command import Destination
 
 PATTERN = "sshpyk-kernel-{}.json"
 VERSION = 2

@@ -70,7 +70,7 @@ def command_line(python: str, pythonhome: str | None = None) -> str:
 class Session:
     """A job that runs on the host, while it says something: use as `async with`.
 
-    `compiled` says that the host's Python was seen to read our bytecode (`sshpyk.link.package`).
+    `compiled` says that the host's Python was seen to read our bytecode (see `package`).
     Raises from `answer` what kept the job from answering, as one of `sshpyk.errors`.
     """
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import zmq
 
-from sshpyk.agent.zmtp import HANDSHAKE, SUBSCRIBE, Subscriber
+from sshpyk.wire.zmtp import HANDSHAKE, SUBSCRIBE, Subscriber
 
 SOCKETS = [zmq.PUB, zmq.XPUB]
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from jupyter_core.paths import jupyter_data_dir, jupyter_path
 
-from . import errors
+from .. import errors
 
 PROVISIONER = "sshpyk-provisioner"
 

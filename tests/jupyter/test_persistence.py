@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from jupyter_client.manager import KernelManager
 
-from sshpyk import errors, persistence
+from sshpyk import errors
+from sshpyk.jupyter import persistence
 from tests.lab.kernels import PATIENCE, STATE, client_of, left_behind, run_code, started, write_spec
 from tests.lab.sshd import Sshd
 

@@ -14,7 +14,7 @@ import shutil
 import tempfile
 from typing import TYPE_CHECKING
 
-from ..agent.records import start_time
+from ..common.processes import start_time
 from ..private import runtime_directory
 from ..ssh.command import run
 from ..wire.channels import AGENT, CHANNELS

@@ -12,7 +12,7 @@ from .. import errors
 from ..ssh.command import Destination
 from ..ssh.master import Identity, Master
 from ..wire.liveness import Backoff
-from . import bootstrap
+from . import jobs
 
 #: Sessions at once on one master, of this process. sshd allows ten (MaxSessions), and other
 #: processes have theirs.
@@ -102,7 +102,7 @@ class Host:
     async def ask(self, python: str, request: dict[str, Any]) -> dict[str, Any]:
         """Run a job there that answers once."""
         async with self.sessions:
-            return await bootstrap.ask(self.master, python, request, timeout=JOB_TIMEOUT)
+            return await jobs.ask(self.master, python, request, timeout=JOB_TIMEOUT)
 
 
 def _look_at(task: asyncio.Task[Identity]) -> None:

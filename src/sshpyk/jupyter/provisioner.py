@@ -22,17 +22,18 @@ from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 from jupyter_core.paths import jupyter_runtime_dir
 from traitlets import TraitError
 
-from . import errors, persistence
-from .link import pacing
-from .link.address import AgentAddress
-from .link.host import host
-from .link.link import Link
-from .link.log import KernelLog
-from .link.thread import io_thread
+from .. import errors
+from ..link import pacing
+from ..link.address import AgentAddress
+from ..link.link import Link
+from ..link.log import KernelLog
+from ..link.thread import io_thread
+from ..ssh.command import Destination
+from ..transport.openssh import host
+from ..wire.channels import CHANNELS
+from . import persistence
 from .local import LocalSockets
 from .settings import Settings, check_names
-from .ssh.command import Destination
-from .wire.channels import CHANNELS
 
 #: What jupyter_client gives to a provisioner, beside the settings of a kernel.json.
 GIVEN = frozenset({"kernel_id", "kernel_spec", "parent", "config", "log"})

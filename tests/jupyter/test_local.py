@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from sshpyk.local import LocalSockets
+from sshpyk.jupyter.local import LocalSockets
 from sshpyk.wire.channels import CHANNELS
 
 

@@ -1,0 +1,1 @@
+"""The demo, and the throwaway SSH server that it runs on."""

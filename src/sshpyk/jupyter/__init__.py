@@ -1,0 +1,1 @@
+"""Jupyter's side: provisioner, settings, kernelspecs, persistence files, local sockets."""

@@ -1,0 +1,1 @@
+"""How a host is reached, and how a program of ours runs there."""
