@@ -33,6 +33,16 @@ class SshpykError(Exception):
         """The next step, or nothing."""
         return self.next_step.format(**self.fields)
 
+    @property
+    def code(self) -> str:
+        """The error's kind for programs, such as "no-forwarding"."""
+        return re.sub(r"(?<!^)(?=[A-Z])", "-", type(self).__name__).lower()
+
+    def to_json(self) -> dict[str, str]:
+        """The error for programs: its code, and its sentences."""
+        details = str(self.fields.get("details") or "")
+        return {"code": self.code, "what": self.what, "advice": self.advice, "details": details}
+
     def __str__(self) -> str:
         details = str(self.fields.get("details") or "").strip()
         text = " ".join(part for part in (self.what, self.advice) if part)
@@ -57,6 +67,11 @@ class NoSsh(SettingsError):
 class NoSshConfig(SettingsError):
     sentence = "The ssh configuration {path} is not there."
     next_step = "Create it, or set `ssh_config` to another (`sshpyk edit NAME --ssh-config PATH`)."
+
+
+class SlowSshConfig(SettingsError):
+    sentence = "ssh has not said within {seconds:g} s what its configuration has for {host}."
+    next_step = "See what it waits for (a `Match exec`, a file on a slow disk): {command}"
 
 
 class NoHost(SettingsError):
@@ -145,6 +160,11 @@ class NotLetIn(HostError):
 class ConnectionLost(HostError):
     sentence = "The connection to {host} was lost while the kernel was being started."
     next_step = "Start it again."
+
+
+class NoRoom(HostError):
+    sentence = "{host} runs no further program through the connection that there is."
+    next_step = "Its administrator can raise MaxSessions; else end some of what runs there."
 
 
 class LaunchTimeout(HostError):
@@ -295,6 +315,23 @@ class NoIpykernel(RemoteError):
 class InstallFailed(RemoteError):
     sentence = "ipykernel could not be installed into {python} on {host}."
     next_step = "Install it there by hand; this was run, and said: {command}"
+
+
+class AgentSilent(RemoteError):
+    sentence = "The agent on {host} does not answer."
+    next_step = "sshpyk tries again by itself; to see what runs there: sshpyk ps {host}"
+
+
+class ForgottenByAgent(RemoteError):
+    """The agent knows this client no more, as after its lease: what was asked is not answered."""
+
+    sentence = "The agent on {host} does not know this client any more."
+    next_step = "Ask again."
+
+
+class LinkClosed(RemoteError):
+    sentence = "The kernel on {host} was left or ended meanwhile."
+    next_step = "Start or attach to it again."
 
 
 class StrangeAgent(RemoteError):

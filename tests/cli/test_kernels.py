@@ -20,7 +20,7 @@ from traitlets.config import Config
 from sshpyk.cli import missed
 from sshpyk.jupyter.persistence import default_path
 from tests.cli.conftest import Call
-from tests.lab.kernels import PATIENCE, STATE, left_behind, run_code, started, write_spec
+from tests.lab.kernels import PATIENCE, STATE, left_behind, link_of, run_code, started, write_spec
 from tests.lab.sshd import Sshd
 from tests.lab.terminal import CTRL_C, Terminal
 
@@ -93,7 +93,7 @@ def test_ps_tells_all_of_a_kernel(sshd: Sshd, sshpyk: Call) -> None:
         run_code(client, "pass")
         (row,) = rows(sshpyk)
         assert (row["state"], row["host"], row["kernelspec"]) == ("attached", "sshd", "python3")
-        assert row["id"] == manager.provisioner.link.agent.id  # type: ignore[union-attr]
+        assert row["id"] == link_of(manager).agent.id
         assert row["busy"] is False
         assert abs(row["started"] - time.time()) < PATIENCE
         assert row["memory"] > 10e6
@@ -240,7 +240,7 @@ def test_an_outage_misses_nothing_and_keeps_nothing(
         (tmp_path / "enough").touch()
         while "the end" not in str(client.get_iopub_msg(timeout=PATIENCE)["content"]):
             pass
-        id = manager.provisioner.link.agent.id  # type: ignore[union-attr]
+        id = link_of(manager).agent.id
         assert sshpyk("logs", "--outputs", id).out == ""
 
 

@@ -18,7 +18,8 @@ import pytest
 from jupyter_client.manager import KernelManager
 
 from sshpyk import errors
-from sshpyk.link import answers, link
+from sshpyk.link import link
+from sshpyk.transport import answers
 from tests.lab.kernels import write_spec
 from tests.lab.sshd import Sshd
 
@@ -266,8 +267,8 @@ def test_the_false_agent_is_believed_when_it_does_not_lie(hostile: Hostile) -> N
 
 PROBES: list[dict[str, Any]] = [
     {},
-    {"host": "node", "boot_id": "x", "alive": True},
-    {"host": "node", "boot_id": "x", "alive": True, "record": {"listening": []}},
+    {"host": "node", "boot_id": "x", "alive": "yes"},
+    {"host": "node", "boot_id": "x", "alive": True, "record": []},
     {"host": "node", "boot_id": "x", "alive": False, "ended": []},
     {"host": "node", "boot_id": "x", "alive": False, "ended": {"at": 1e300, "why": "x"}},
     {"host": "node", "boot_id": "x", "alive": False, "ended": {"at": "now", "why": "x"}},
@@ -279,4 +280,4 @@ PROBES: list[dict[str, Any]] = [
 @pytest.mark.parametrize("answer", PROBES)
 def test_what_a_host_says_of_its_agents_is_looked_at(answer: dict[str, Any]) -> None:
     with pytest.raises(errors.StrangeAgent):
-        answers.probed("host", answer)
+        answers.check("host", "probe", answer)

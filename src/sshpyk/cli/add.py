@@ -19,7 +19,8 @@ from .edit import check
 from .terminal import Terminal, clean
 
 if TYPE_CHECKING:
-    from ..transport.openssh import Host
+    from ..transport.openssh import OpenSSH
+    from ..wire.requests import InstallRequest
 
 DESCRIPTION = """\
 Look at a host and add its kernels to Jupyter. HOST is anything that ssh accepts. On a terminal you
@@ -119,7 +120,7 @@ def _explicit(arguments: argparse.Namespace, terminal: Terminal, config: dict[st
 
     async def look() -> dict[str, Any]:
         return await inspect(
-            _host(config),
+            _transport(config),
             config["remote_python"],
             inspection([remote]),
             connect=_patience(config),
@@ -206,7 +207,7 @@ async def _look(config: Mapping[str, Any]) -> dict[str, Any]:
     """Ask the host what it has, with its usual Python or the first that will do."""
     from .remote import find_python, inspect, inspection
 
-    host = _host(config)
+    host = _transport(config)
     request = inspection(
         [],
         setup=config.get("setup"),
@@ -318,7 +319,7 @@ def _install(
 ) -> bool:
     """Install ipykernel there, if that is wanted. Raises `NoIpykernel`, `InstallFailed`."""
     from . import wait_for
-    from .remote import ask, fits, inspect, inspection
+    from .remote import ask, inspect, inspection
 
     host = config["ssh_host_alias"]
     command = f"{candidate.python} -m pip install ipykernel"
@@ -329,17 +330,17 @@ def _install(
         return False
 
     async def install() -> dict[str, Any]:
-        machine, patience = _host(config), _patience(config)
-        request = {"do": "install", "python": candidate.python}
+        machine, patience = _transport(config), _patience(config)
+        request: InstallRequest = {"do": "install", "python": candidate.python}
         done = await ask(
             machine, candidate.python, request, connect=patience, timeout=INSTALL_TIMEOUT
         )
-        if not fits(done, {"ipykernel": str}):
+        if "failed" in done:
             raise errors.InstallFailed(
                 host=host,
                 python=candidate.python,
-                command=" ".join(map(str, done.get("command") or [])),
-                details=str(done.get("failed")),
+                command=" ".join(done["command"]),
+                details=done["failed"],
             )
         seen = await inspect(
             machine,
@@ -381,11 +382,13 @@ def _name_of(candidate: Candidate, host: str) -> str:
     return name_for(host, candidate.environment, remote)
 
 
-def _host(config: Mapping[str, Any]) -> Host:
+def _transport(config: Mapping[str, Any]) -> OpenSSH:
     from ..ssh.command import Destination
-    from ..transport.openssh import host
+    from ..transport.openssh import transport
 
-    return host(Destination(config["ssh_host_alias"], config.get("ssh"), config.get("ssh_config")))
+    return transport(
+        Destination(config["ssh_host_alias"], config.get("ssh"), config.get("ssh_config"))
+    )
 
 
 def _patience(config: Mapping[str, Any]) -> float:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 from .. import errors
 from . import kernels, missed
 from .kernels import Place
 from .terminal import Terminal
+
+if TYPE_CHECKING:
+    from ..wire.requests import LogsRequest
 
 KERNEL, AGENT, OUTPUTS = "kernel.log", "agent.log", "outputs.jsonl"
 
@@ -93,10 +97,10 @@ async def read(
     from ..transport import jobs
     from . import remote
 
-    host = remote.host_of(place.destination)
-    await host.master.ensure(timeout=kernels.CONNECT)
-    request = {"do": "logs", "id": id, "files": files, "follow": follow}
-    async with host.sessions, jobs.Session(host.master, place.python, request) as session:
-        while "end" not in (answer := await session.answer()):
+    transport = remote.transport_to(place.destination)
+    await transport.ensure(timeout=kernels.CONNECT)
+    request: LogsRequest = {"do": "logs", "id": id, "files": files, "follow": follow}
+    async with jobs.Job(transport, place.python, request) as job:
+        while "end" not in (answer := await job.answer()):
             name = str(answer["file"]).removeprefix(f"{id}.")
             yield name, str(answer["data"]).encode("latin-1")
