@@ -11,7 +11,7 @@ import signal
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple
 
 from .. import errors
 
@@ -143,8 +143,8 @@ async def run(
     caller is cancelled, it is killed; then raises the built-in TimeoutError, on Python 3.10 too.
     """
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        process = await spawn(
-            argv,
+        process = await asyncio.create_subprocess_exec(
+            *argv,
             stdin=asyncio.subprocess.PIPE,
             stdout=out,
             stderr=err,
@@ -158,25 +158,6 @@ async def run(
         finally:
             await end(process)
         return Result(process.returncode or 0, _text(out), _text(err))
-
-
-async def spawn(argv: list[str], **options: Any) -> asyncio.subprocess.Process:
-    """Start a child, as `asyncio.create_subprocess_exec`; who starts it must `end` it.
-
-    A caller that is cancelled meanwhile leaves no child. asyncio's own way to take one back waits
-    for ever where the child's pipes are not connected yet (before Python 3.13: gh-119710).
-    """
-    starting = asyncio.ensure_future(asyncio.create_subprocess_exec(*argv, **options))
-    try:
-        return await asyncio.shield(starting)
-    except asyncio.CancelledError:
-        await asyncio.shield(asyncio.ensure_future(_end_started(starting)))
-        raise
-
-
-async def _end_started(starting: asyncio.Future[asyncio.subprocess.Process]) -> None:
-    with contextlib.suppress(OSError):
-        await end(await starting)
 
 
 async def _feed(process: asyncio.subprocess.Process, stdin: bytes) -> None:

@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 
 from .. import errors
 from ..ssh import complaints
-from ..ssh.command import Destination, end, spawn
+from ..ssh.command import Destination, end
 from ..ssh.master import Master
 from ..wire.liveness import Backoff, Patience
 from .base import Dialer, Identity, Listening, Login, Program, Transport
@@ -178,8 +178,8 @@ class SessionProgram(Program):
     async def begin(cls, transport: OpenSSH, command: str) -> SessionProgram:
         """Start it."""
         pipe = asyncio.subprocess.PIPE
-        process = await spawn(
-            transport.master.session_argv(command),
+        process = await asyncio.create_subprocess_exec(
+            *transport.master.session_argv(command),
             stdin=pipe,
             stdout=pipe,
             stderr=pipe,
