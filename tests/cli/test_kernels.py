@@ -353,7 +353,9 @@ def test_collect(sshd: Sshd, sshpyk: Call, tmp_path: Path) -> None:
 
 def test_what_can_not_be_read_is_left_out() -> None:
     lines = [b"", b"{", b"[]", b'{"at": "x"}', b'{"at": 1, "header": {}}', b"\xff"]
-    assert missed.parse(b"\n".join(lines)) == []
+    reader = missed.Reader()
+    reader.feed(b"\n".join([*lines, b""]))
+    assert reader.pop() == []
 
 
 # -- sessions ----------------------------------------------------------------------------------

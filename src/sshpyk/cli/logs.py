@@ -7,6 +7,8 @@ import sys
 from collections.abc import AsyncIterator
 
 from .. import errors
+from ..jupyter import kernelspec
+from ..jupyter.settings import Settings
 from . import kernels, missed
 from .kernels import Place
 from .terminal import Terminal
@@ -44,16 +46,16 @@ async def _run(arguments: argparse.Namespace, terminal: Terminal) -> None:
         files = [AGENT]
     elif arguments.outputs:
         if not arguments.follow:
-            for text in missed.texts(missed.parse(await outputs(place, id))):
+            for text in missed.texts((await outputs(place, id)).lines):
                 terminal.raw(text)
             return
         files = [OUTPUTS]
     last = ""
-    rest = b""
+    reader = missed.Reader()
     async for file, data in read(place, id, files, follow=arguments.follow):
         if file == OUTPUTS:
-            *lines, rest = (rest + data).split(b"\n")
-            for text in missed.texts(missed.parse(b"\n".join(lines))):
+            reader.feed(data)
+            for text in missed.texts(reader.pop()):
                 terminal.raw(text)
         else:
             if file != last and len(files) > 1:
@@ -81,9 +83,24 @@ async def find(name: str, hosts: list[str], ssh_config: str | None) -> tuple[Pla
     return survey.place, str(kernel["id"])
 
 
-async def outputs(place: Place, id: str) -> bytes:
-    """The file of outputs of a kernel; on the I/O thread."""
-    return b"".join([data async for _, data in read(place, id, [OUTPUTS], follow=False)])
+async def outputs(place: Place, id: str) -> missed.Reader:
+    """What a kernel's file of outputs has; on the I/O thread. Raises `SshpykError`."""
+    limit = most_outputs()
+    reader = missed.Reader()
+    async for _, data in read(place, id, [OUTPUTS], follow=False):
+        reader.feed(data)
+        if reader.size > limit:
+            raise errors.TooMuchOutput(host=place.host, id=id, size=limit // 1_000_000)
+    return reader
+
+
+def most_outputs() -> int:
+    """Bytes of output that a kernel may have kept: `outputs_limit`, as our kernelspecs set it, and
+    two messages beyond, by which each half of the file may exceed its share."""
+    limits = [spec.config.get("outputs_limit") for spec in kernelspec.all_specs().values()]
+    declared = Settings.class_traits()["outputs_limit"].default_value
+    limit = max([declared, *(limit for limit in limits if isinstance(limit, int))])
+    return int(limit) + 2 * missed.LONGEST_LINE
 
 
 async def read(

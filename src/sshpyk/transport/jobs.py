@@ -30,10 +30,11 @@ FIRST_LINE = (
 #: How a PYTHONHOME, $2, is lent to the Python that runs the agent, $1.
 LENDING = 'exec env "SSHPYK_PYTHONHOME=${PYTHONHOME-}" "PYTHONHOME=$2" "$1" -s -S -X utf8 -c "$3"'
 
-#: Bytes of shell noise that are kept for an error message, and those of noise and answers after
-#: which no more are hoped for.
+#: Bytes of shell noise that are kept for an error message; bytes of noise after which no answer is
+#: hoped for; and bytes of one answer.
 KEPT_NOISE = 64 * 1024
-MOST_HEARD = 4 * 1024 * 1024
+MOST_NOISE = 4 * 1024 * 1024
+LONGEST_ANSWER = 4 * 1024 * 1024
 
 #: Seconds before a session that the host had no room for is asked for again.
 REFUSED_PAUSE = 0.1
@@ -93,7 +94,8 @@ class Session:
         self._noise = b""
         self._lines: list[bytes] = []  # that were not looked at yet
         self._rest = b""  # what follows them, without an end
-        self._heard = 0
+        self._has_output = False
+        self._noise_size = 0  # bytes since the last answer
         self._stderr = b""  # of this attempt
 
     async def __aenter__(self) -> Session:
@@ -137,7 +139,10 @@ class Session:
         while True:
             for number, line in enumerate(self._lines):
                 answer = _read(line)
-                if answer is not None:
+                if answer is None:
+                    self._noise_size += len(line) + 1
+                else:
+                    self._noise_size = 0
                     del self._lines[: number + 1]
                     if answer.get("wants") == "sources" and self._compiled:
                         self._compiled = False  # it is another Python than it was
@@ -154,10 +159,10 @@ class Session:
                     continue
                 self._noise += b"\n" + self._rest
                 raise await self._no_answer()
-            self._heard += len(data)
-            if self._heard > MOST_HEARD:
-                raise self._strange("it prints without end:")
+            self._has_output = True
             *self._lines, self._rest = (self._rest + data).split(b"\n")
+            if self._noise_size > MOST_NOISE or len(self._rest) > LONGEST_ANSWER:
+                raise self._strange("it prints without end:")
 
     def _write(self, data: bytes) -> None:
         assert self._process.stdin is not None
@@ -195,7 +200,7 @@ class Session:
         status = await self._process.wait()
         await self._errors
         said = self._stderr.decode("utf-8", "replace")
-        return status == 255 and not self._heard and complaints.is_session_refused(said)
+        return status == 255 and not self._has_output and complaints.is_session_refused(said)
 
     async def _no_answer(self) -> errors.SshpykError:
         """Why the job ended without a word."""
