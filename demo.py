@@ -30,7 +30,10 @@ from traitlets.config import Config
 from sshpyk.demo.sandbox import Sandbox
 from sshpyk.errors import SshpykError
 from sshpyk.jupyter.provisioner import SSHKernelProvisioner
+from sshpyk.link.link import Link
 from sshpyk.link.thread import io_thread
+from sshpyk.transport import jobs
+from sshpyk.transport.openssh import OpenSSH
 
 PATIENCE = 60.0  # seconds for anything that should take one
 console = Console(highlight=False)
@@ -97,8 +100,9 @@ def end_master(manager: KernelManager) -> None:
     """Break the connection to a real host: end the ssh process that holds it."""
     provisioner = manager.provisioner
     assert isinstance(provisioner, SSHKernelProvisioner)
-    assert provisioner.link is not None
-    io_thread().submit(provisioner.link.host.master.exit()).result(PATIENCE)
+    assert isinstance(provisioner.kernel, Link)
+    assert isinstance(provisioner.kernel.transport, OpenSSH)
+    io_thread().submit(provisioner.kernel.transport.master.exit()).result(PATIENCE)
 
 
 @contextlib.contextmanager
@@ -206,9 +210,9 @@ def traces(manager: KernelManager) -> dict[str, Any]:
     """What there is of the kernel on the host while it runs."""
     provisioner = manager.provisioner
     assert isinstance(provisioner, SSHKernelProvisioner)
-    link = provisioner.link
-    assert link is not None
-    probe = link.host.ask(link.agent.python, {"do": "probe", "id": link.agent.id})
+    link = provisioner.kernel
+    assert isinstance(link, Link)
+    probe = jobs.ask(link.transport, link.agent.python, {"do": "probe", "id": link.agent.id})
     answer: dict[str, Any] = io_thread().submit(probe).result(PATIENCE)
     record: dict[str, Any] = answer["record"]
     return record
@@ -318,11 +322,11 @@ def main() -> int:
 def quit_master(place: Place, ssh_config: str | None) -> None:
     """End the ssh connection that the demo made."""
     from sshpyk.ssh.command import Destination
-    from sshpyk.transport.openssh import host
+    from sshpyk.transport.openssh import transport
 
     async def quit() -> bool:
         destination = Destination(str(place.settings["ssh_host_alias"]), None, ssh_config)
-        return await host(destination).master.exit()
+        return await transport(destination).master.exit()
 
     io_thread().submit(quit()).result(PATIENCE)
 

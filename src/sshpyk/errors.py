@@ -78,12 +78,15 @@ class SshpykError(Exception):
     def command(self) -> str:
         """The command that helps, or nothing; where there are several, one a line."""
         lines = []
+        # What a host chose is one word of the command, and has no line of its own.
+        words = {
+            name: shell_word(let_go(hold(str(value)))) if name in NAMES else value
+            for name, value in self.fields.items()
+        }
         if self.remote_command:
-            words = {n: shell_word(let_go(hold(str(v)))) for n, v in self.fields.items()}
-            remote = self.remote_command.format_map(words)
-            ssh = str(self.fields["command"]) or f"ssh {shlex.quote(str(self.fields['host']))}"
-            lines.append(on_host(ssh, remote))
-        lines.append(self.next_command.format_map(self.fields))
+            ssh = str(self.fields["command"]) or f"ssh {words['host']}"
+            lines.append(on_host(ssh, self.remote_command.format_map(words)))
+        lines.append(self.next_command.format_map(words))
         return printable("\n".join(filter(None, lines)))
 
     @property
@@ -152,6 +155,11 @@ class NoSshConfig(SettingsError):
     sentence = "The ssh configuration {path} is not there."
     next_step = "Create it, or set `ssh_config` to another:"
     next_command = "sshpyk edit NAME --ssh-config PATH"
+
+
+class SlowSshConfig(SettingsError):
+    sentence = "ssh has not said within {seconds:g} s what its configuration has for {host}."
+    next_step = "See what it waits for (a `Match exec`, a file on a slow disk):"
 
 
 class NoHost(SettingsError):
@@ -252,6 +260,11 @@ class NotLetIn(HostError):
 class ConnectionLost(HostError):
     sentence = "The connection to {host} was lost while the kernel was being started."
     next_step = "Start it again."
+
+
+class NoRoom(HostError):
+    sentence = "{host} runs no further program through the connection that there is."
+    next_step = "Its administrator can raise MaxSessions; else end some of what runs there."
 
 
 class LaunchTimeout(HostError):
@@ -428,6 +441,24 @@ class TooMuchOutput(RemoteError):
         "same here:"
     )
     next_command = "sshpyk edit NAME --outputs-limit BYTES"
+
+
+class AgentSilent(RemoteError):
+    sentence = "The agent on {host} does not answer."
+    next_step = "sshpyk tries again by itself. See what runs there:"
+    next_command = "sshpyk ps {host}"
+
+
+class ForgottenByAgent(RemoteError):
+    """The agent knows this client no more, as after its lease: what was asked is not answered."""
+
+    sentence = "The agent on {host} does not know this client any more."
+    next_step = "Ask again."
+
+
+class LinkClosed(RemoteError):
+    sentence = "The kernel on {host} was left or ended meanwhile."
+    next_step = "Start or attach to it again."
 
 
 class StrangeAgent(RemoteError):

@@ -8,11 +8,14 @@ import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import errors
 from ..jupyter import kernelspec
 from ..ssh.command import Destination
+
+if TYPE_CHECKING:
+    from ..wire.requests import Request
 
 #: Seconds for a login, and for a job on the host after it.
 CONNECT = 15.0
@@ -36,12 +39,12 @@ class Place:
         """What one gives to ssh."""
         return self.destination.host
 
-    async def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+    async def ask(self, request: Request) -> dict[str, Any]:
         """Run a job there; on the I/O thread. Raises `SshpykError`."""
         from . import remote
 
-        host = remote.host_of(self.destination)
-        return await remote.ask(host, self.python, request, connect=CONNECT, timeout=ANSWER)
+        transport = remote.transport_to(self.destination)
+        return await remote.ask(transport, self.python, request, connect=CONNECT, timeout=ANSWER)
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
 
 from .. import errors
 from ..jupyter import kernelspec
@@ -12,6 +13,10 @@ from ..jupyter.settings import Settings
 from . import kernels, missed
 from .kernels import Place
 from .terminal import Terminal
+
+if TYPE_CHECKING:
+    from ..transport.jobs import Job
+    from ..wire.requests import LogsRequest
 
 KERNEL, AGENT, OUTPUTS = "kernel.log", "agent.log", "outputs.jsonl"
 
@@ -110,10 +115,25 @@ async def read(
     from ..transport import jobs
     from . import remote
 
-    host = remote.host_of(place.destination)
-    await host.master.ensure(timeout=kernels.CONNECT)
-    request = {"do": "logs", "id": id, "files": files, "follow": follow}
-    async with host.sessions, jobs.Session(host.master, place.python, request) as session:
-        while "end" not in (answer := await session.answer()):
+    transport = remote.transport_to(place.destination)
+    await transport.ensure(timeout=kernels.CONNECT)
+    request: LogsRequest = {"do": "logs", "id": id, "files": files, "follow": follow}
+    patience = None if follow else kernels.ANSWER
+    async with jobs.Job(transport, place.python, request) as job:
+        while "end" not in (answer := await _next(job, place, patience)):
             name = str(answer["file"]).removeprefix(f"{id}.")
-            yield name, str(answer["data"]).encode("latin-1")
+            yield name, str(answer["data"]).encode("latin-1", "replace")
+
+
+async def _next(job: Job, place: Place, patience: float | None) -> dict[str, Any]:
+    """The next answer, for which there are `patience` seconds. Raises `SshpykError`."""
+    from ..aio import within
+
+    try:
+        return await (job.answer() if patience is None else within(patience, job.answer()))
+    except TimeoutError:
+        raise errors.Unreachable(
+            host=place.host,
+            command=place.destination.for_people(),
+            details=f"it has sent nothing for {patience:g} s",
+        ) from None

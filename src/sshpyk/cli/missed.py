@@ -36,7 +36,7 @@ class Reader:
         self.size += len(data)
         *whole, rest = data.split(b"\n")
         for text in whole:
-            self._take(self._rest + text)
+            self._take(bytes(self._rest + text))
             self._rest.clear()
         if len(self._rest) < LONGEST_LINE:  # else it is no line of an agent's
             self._rest += rest

@@ -18,9 +18,9 @@ from typing import Any
 from jupyter_core.paths import jupyter_runtime_dir, secure_write
 
 from .. import errors
-from ..link import answers
 from ..link.address import AgentAddress
 from ..ssh.command import Destination
+from ..transport import answers
 
 PATTERN = "sshpyk-kernel-{}.json"
 VERSION = 2
@@ -160,4 +160,4 @@ def _check(saved: Persistence) -> None:
     if not {"key", "signature_scheme"} <= set(saved.keys) or not "".join(secrets).isascii():
         raise ValueError("no keys")
     host.check_name()
-    answers.listening(host.host, agent.listening)
+    answers.require(host.host, agent.listening, answers.LISTENING, "where it listens")

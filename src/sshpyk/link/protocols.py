@@ -70,7 +70,7 @@ class CarrierProtocol(asyncio.Protocol):
             level = logging.DEBUG
             if not isinstance(error, Refused):
                 level = logging.WARNING
-                self.streams.lie = error
+                self.streams.complaint = error
             self.streams.log.log(level, "! a carrier ended: %s", error)
             self._welcome(error)
             self.abort()

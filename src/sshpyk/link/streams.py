@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
+from ..aio import within
 from ..common.peers import proof
 from ..wire.carrier import Attachment, Carrier
 from ..wire.channels import AGENT, CHANNELS
@@ -25,6 +25,7 @@ from .pacing import Limits
 from .protocols import CarrierProtocol, LocalProtocol
 
 if TYPE_CHECKING:
+    from ..transport.base import Dialer
     from ..wire.control import Message
 
 #: A stream that has brought so many bytes gets so many carriers. ssh gives each channel a window of
@@ -55,7 +56,7 @@ class Streams:
         self.attachment = Attachment(secrets.token_hex(16))
         self.control = self.attachment.open(AGENT)
         self.limits: Limits | None = None  # of those who read iopub; set it before `listen`
-        self.lie: ProtocolError | None = None  # what the other side did last that no agent does
+        self.complaint: ProtocolError | None = None  # what came last that no agent sends
         self._messages = MessageReader()
         self._token = token
         self._loop = asyncio.get_running_loop()
@@ -64,7 +65,7 @@ class Streams:
         self._servers: list[asyncio.Server] = []
         self._carriers: set[CarrierProtocol] = set()
         self._control_carrier: CarrierProtocol | None = None
-        self._directory = ""  # where the forwards' sockets are; empty while there are none
+        self._dialer: Dialer | None = None  # None while there is no way to the agent
         self._is_known = False  # whether the agent has welcomed this attachment
         self._is_held = False
         self._backoff = Backoff()
@@ -81,7 +82,7 @@ class Streams:
 
     # -- local sockets ---------------------------------------------------------------------------
 
-    async def listen(self, sockets: dict[str, socket.socket]) -> None:
+    async def listen(self, sockets: Mapping[str, socket.socket]) -> None:
         """Serve local sockets, bound, one for each channel, until `close` or other sockets."""
         self._stop_listening()
         for channel in CHANNELS:
@@ -143,17 +144,17 @@ class Streams:
 
     # -- connecting ------------------------------------------------------------------------------
 
-    async def connect(self, directory: str, timeout: float) -> bool:
-        """Carry the streams through the forwards whose sockets are in `directory`.
+    async def connect(self, dialer: Dialer, timeout: float) -> bool:
+        """Carry the streams through connections of `dialer`.
 
         Returns whether an agent answered there. Raises `ProtocolError` where it refuses us,
         TimeoutError where it says nothing for `timeout` seconds.
         """
         self.cut()
         self.attachment.generation += 1
-        self._directory = directory
+        self._dialer = dialer
         protocol = await self._dial(self.control)
-        if protocol is None or not await asyncio.wait_for(protocol.welcomed, timeout):
+        if protocol is None or not await within(timeout, protocol.welcomed):
             return False
         if not self._is_known:
             self._spares = {channel: self.attachment.open(channel) for channel in CHANNELS}
@@ -172,7 +173,7 @@ class Streams:
 
     def cut(self) -> None:
         """End all carriers; the streams wait for the next `connect`."""
-        self._directory = ""
+        self._dialer = None
         self._control_carrier = None
         for protocol in list(self._carriers):
             self._carriers.discard(protocol)
@@ -226,12 +227,14 @@ class Streams:
 
     async def _dial(self, stream: Stream) -> CarrierProtocol | None:
         """Give a stream a carrier; None where nothing takes the connection."""
-        path = os.path.join(self._directory, stream.channel)
+        dialer = self._dialer
+        if dialer is None:
+            return None
         generation = self.attachment.generation
         nonce = secrets.token_hex(16)
         protocol = CarrierProtocol(self, stream, proof(self._token, nonce))
         try:
-            await self._loop.create_unix_connection(lambda: protocol, path)
+            await dialer.dial(stream.channel, lambda: protocol)
         except OSError as error:
             self.log.debug("! no carrier for %s: %s", stream.channel, error)
             return None
