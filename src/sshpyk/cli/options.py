@@ -73,7 +73,9 @@ class Option:
 def declared() -> list[Option]:
     """The options of all settings that have one, in the order of their declaration."""
     known = Settings.class_traits(config=True)
-    traits = [(name, known[name]) for part in Settings.mro() for name in vars(part) if name in known]
+    traits = [
+        (name, known[name]) for part in Settings.mro() for name in vars(part) if name in known
+    ]
     return [
         Option(name, trait.metadata.get("option", "--" + name.replace("_", "-")), trait)
         for name, trait in traits
