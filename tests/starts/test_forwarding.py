@@ -28,7 +28,7 @@ def test_no_unix_sockets(new_server: NewServer) -> None:
 def test_no_forwarding_at_all(new_server: NewServer) -> None:
     server = new_server(options=["DisableForwarding yes"])
     said = server.starting_fails(errors.NoForwarding)
-    assert said.startswith("The ssh server of sshd lets nothing be forwarded")
+    assert said.startswith("The ssh server of sshd does not allow forwarding")
     assert "AllowTcpForwarding" in said
 
 

@@ -106,7 +106,7 @@ def test_noise_is_shown_where_nothing_else_comes(new_server: NewServer) -> None:
     server = new_server(shell=needed("bash"))
     write_rc(server.home, "bash", "echo 'This account has expired.'; exit 1\n")
     said = server.starting_fails(errors.StrangeAnswer)
-    assert said.startswith(f"sshd did not answer as a host does on which {sys.executable} starts.")
+    assert said.startswith(f"{sys.executable} did not start on sshd as expected.")
     assert said.endswith("This account has expired.")
 
 

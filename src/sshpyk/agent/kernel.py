@@ -220,7 +220,7 @@ class Kernel:
     def confirm(self) -> None:
         """Wait until the program runs.
 
-        Raises `Failed` "exec" where the system refused to run it.
+        Raises `Failed` "program-missing" where the system refused to run it.
         """
         with open(self._executed, "rb") as pipe:
             problem = pipe.read()
@@ -228,7 +228,8 @@ class Kernel:
             os.waitpid(self.pid, 0)
             self.exited = {}
             reason = os.strerror(int(problem))
-            raise Failed("exec", program=self.program, reason=reason, kernel=self.plan.spec.name)
+            name = self.plan.spec.name
+            raise Failed("program-missing", program=self.program, reason=reason, kernel=name)
 
     def check_bound(self) -> bool:
         """Whether all five sockets are there."""

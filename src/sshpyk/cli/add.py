@@ -19,6 +19,7 @@ from .edit import check
 from .terminal import Terminal, clean
 
 if TYPE_CHECKING:
+    from ..ssh.command import Destination
     from ..transport.openssh import OpenSSH
     from ..wire.requests import InstallRequest
 
@@ -322,9 +323,9 @@ def _install(
     from .remote import ask, inspect, inspection
 
     host = config["ssh_host_alias"]
-    command = f"{candidate.python} -m pip install ipykernel"
+    ssh = _destination(config).for_people()
     if not terminal.is_interactive and not (arguments.install_ipykernel and arguments.yes):
-        raise errors.NoIpykernel(host=host, python=candidate.python, command=command)
+        raise errors.NoIpykernel(host=host, python=candidate.python, command=ssh)
     question = f"{candidate.path} on {host} has no ipykernel. Install it there now?"
     if not arguments.yes and not terminal.confirm(question):
         return False
@@ -339,7 +340,7 @@ def _install(
             raise errors.InstallFailed(
                 host=host,
                 python=candidate.python,
-                command=" ".join(done["command"]),
+                command=ssh,
                 details=done["failed"],
             )
         seen = await inspect(
@@ -383,12 +384,15 @@ def _name_of(candidate: Candidate, host: str) -> str:
 
 
 def _transport(config: Mapping[str, Any]) -> OpenSSH:
-    from ..ssh.command import Destination
     from ..transport.openssh import transport
 
-    return transport(
-        Destination(config["ssh_host_alias"], config.get("ssh"), config.get("ssh_config"))
-    )
+    return transport(_destination(config))
+
+
+def _destination(config: Mapping[str, Any]) -> Destination:
+    from .checks import destination_of
+
+    return destination_of(config)
 
 
 def _patience(config: Mapping[str, Any]) -> float:

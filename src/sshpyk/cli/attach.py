@@ -71,7 +71,7 @@ async def save(place: Place, id: str, path: str) -> None:
 
 
 async def _since_left(place: Place, id: str) -> list[missed.Line]:
-    return missed.since_left(missed.parse(await logs.outputs(place, id)))
+    return missed.since_left((await logs.outputs(place, id)).lines)
 
 
 async def _console(place: Place, id: str, path: str, terminal: Terminal) -> int:
@@ -162,11 +162,11 @@ async def _is_free(kernel: RemoteKernel, has_left: asyncio.Event, terminal: Term
 
 async def _show_missed(place: Place, id: str, terminal: Terminal) -> int:
     """Print what was missed; how many bytes of the kernel's outputs were read for it."""
-    data = await logs.outputs(place, id)
-    for text in missed.texts(missed.since_left(missed.parse(data))):
+    outputs = await logs.outputs(place, id)
+    for text in missed.texts(missed.since_left(outputs.lines)):
         terminal.raw(text)
     sys.stdout.flush()
-    return len(data)
+    return outputs.size
 
 
 async def _show_what_comes(
@@ -174,14 +174,14 @@ async def _show_what_comes(
 ) -> None:
     """Print what comes after the first `size` bytes of the kernel's outputs, until the console has
     its own ear at the kernel."""
-    rest = b""
+    reader = missed.Reader()
     with contextlib.suppress(asyncio.CancelledError):
         async for _, piece in logs.read(place, id, [logs.OUTPUTS], follow=True):
             if is_over():
                 return
             skipped = min(size, len(piece))
             size -= skipped
-            *lines, rest = (rest + piece[skipped:]).split(b"\n")
-            for text in missed.texts(missed.parse(b"\n".join(lines))):
+            reader.feed(piece[skipped:])
+            for text in missed.texts(reader.pop()):
                 terminal.raw(text)
             sys.stdout.flush()

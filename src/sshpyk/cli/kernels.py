@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -85,7 +86,9 @@ def places(hosts: Sequence[str], ssh_config: str | None = None) -> list[Place]:
     if not hosts:
         if not known:
             raise errors.SettingsError(
-                text="There are no kernels on hosts yet. Name a host, or add one: sshpyk add HOST"
+                text="There are no kernels on hosts yet.",
+                advice="Name a host, or add one:",
+                command="sshpyk add HOST",
             )
         return list(known.values())
     found = []
@@ -144,7 +147,12 @@ def find(surveys: Sequence[Survey], name: str) -> tuple[Survey, Kernel]:
         if survey.trouble is not None:
             raise survey.trouble
     hosts = ", ".join(survey.place.host for survey in surveys)
-    raise errors.NoKernel(id=repr(name), host=hosts, why="nothing there has that id or name")
+    raise errors.NoKernel(
+        id=repr(name),
+        host=hosts,
+        hosts=shlex.join(survey.place.host for survey in surveys),
+        why="nothing there has that id or name",
+    )
 
 
 def is_id(id: str, name: str) -> bool:

@@ -414,6 +414,6 @@ REQUIRED = {
 
 def failed(what: str, error: errors.SshpykError, seconds: float = 0.0) -> Step:
     """The step that an error ended."""
-    details = str(error.fields.get("details") or "").strip()
-    fix = "\n".join(part for part in (error.advice, details) if part)
+    command = "\n".join(f"  {line}" for line in error.command.splitlines())
+    fix = "\n".join(filter(None, (error.advice, command, error.details)))
     return Step(BAD, what, error.what, fix, seconds)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from traitlets import Bool, Enum, HasTraits, Unicode, default, validate
 
-from ..ssh.command import Destination
 from .traits import from_environment, plain_text
 
 if TYPE_CHECKING:
+    from ..ssh.command import Destination
     from ..transport.base import Transport
 
 
@@ -41,6 +41,8 @@ class OpenSSHPlace(HasTraits):
     @property
     def destination(self) -> Destination:
         """What ssh is told."""
+        from ..ssh.command import Destination  # which takes asyncio along
+
         return Destination(self.ssh_host_alias, self.ssh, self.ssh_config)
 
     def transport(self) -> Transport:

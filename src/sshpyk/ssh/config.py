@@ -24,8 +24,9 @@ async def settings(destination: Destination) -> dict[str, list[str]]:
         ) from None
     if result.status != 0:
         raise errors.SettingsError(
-            text=f"ssh refuses {destination.host}, or its configuration for it. "
-            f"Mend what it names: {result.stderr.strip()}"
+            text=f"ssh refuses {destination.host}, or its configuration for it.",
+            advice="Correct what it names:",
+            details=result.stderr,
         )
     found: dict[str, list[str]] = {}
     for line in result.stdout.splitlines():

@@ -34,10 +34,11 @@ FIRST_LINE = (
 #: How a PYTHONHOME, $2, is lent to the Python that runs the agent, $1.
 LENDING = 'exec env "SSHPYK_PYTHONHOME=${PYTHONHOME-}" "PYTHONHOME=$2" "$1" -s -S -X utf8 -c "$3"'
 
-#: Bytes of shell noise that are kept for an error message, and those of noise and answers after
-#: which no more are hoped for.
+#: Bytes of shell noise that are kept for an error message; bytes of noise after which no answer is
+#: hoped for; and bytes of one answer.
 KEPT_NOISE = 64 * 1024
-MOST_HEARD = 4 * 1024 * 1024
+MOST_NOISE = 4 * 1024 * 1024
+LONGEST_ANSWER = 4 * 1024 * 1024
 
 #: Seconds before a program that the host had no room for is tried again.
 NO_ROOM_PAUSE = 0.1
@@ -98,7 +99,7 @@ class Job:
         self._noise = b""
         self._lines: list[bytes] = []  # that were not looked at yet
         self._rest = b""  # what follows them, without an end
-        self._heard = 0
+        self._noise_size = 0  # bytes since the last answer
 
     async def __aenter__(self) -> Job:
         await self._begin()
@@ -131,7 +132,10 @@ class Job:
         while True:
             for number, line in enumerate(self._lines):
                 answer = _read(line)
-                if answer is not None:
+                if answer is None:
+                    self._noise_size += len(line) + 1
+                else:
+                    self._noise_size = 0
                     del self._lines[: number + 1]
                     if answer.get("wants") == "sources" and self._is_compiled:
                         self._is_compiled = False  # it is another Python than it was
@@ -150,10 +154,9 @@ class Job:
                     continue
                 self._noise += b"\n" + self._rest
                 raise self._no_answer(status)
-            self._heard += len(data)
-            if self._heard > MOST_HEARD:
-                raise self._strange("it prints without end:")
             *self._lines, self._rest = (self._rest + data).split(b"\n")
+            if self._noise_size > MOST_NOISE or len(self._rest) > LONGEST_ANSWER:
+                raise self._strange("it prints without end:")
 
     @property
     def noise(self) -> str:
