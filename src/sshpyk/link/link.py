@@ -579,9 +579,9 @@ class Link:
     # -- errors ----------------------------------------------------------------------------------
 
     def _timeout(self, seconds: float) -> errors.SshpykError:
-        if self.streams.lie is not None:
+        if self.streams.violation is not None:
             host = self.host.destination.host
-            return errors.StrangeAgent(host=host, what=str(self.streams.lie))
+            return errors.StrangeAgent(host=host, what=str(self.streams.violation))
         if self.trouble is not None and isinstance(self.trouble, errors.SshpykError):
             return self.trouble
         said = self.exited["stderr"] if self.exited is not None else ""  # it was ended by now
