@@ -106,7 +106,7 @@ class Lifecycle:
         self._confirm_by = None if confirm_within is None else now + confirm_within
         self._look_at = now
         self._kill_at: Optional[float] = None
-        self._stop_at: Optional[float] = None
+        self._stop_at = float("inf")
         self._has_told_paused = False
         self._actions: List[Action] = []
 
@@ -242,11 +242,11 @@ class Lifecycle:
             self._kill_at = None
             self._do(KILL)
         actions, self._actions = self._actions, []
-        if self.state == FAREWELL and not actions and self._stop_at is not None:
-            # Not before the answers were given, which is what CLEAN_UP ends with.
-            if now >= self._stop_at or not has_unread:
-                self._go("told")
-                actions.append((STOP, ""))
+        # Not before the last answers were given, which is how CLEAN_UP ends.
+        is_last = self.state == FAREWELL and not actions
+        if is_last and (now >= self._stop_at or not has_unread):
+            self._go("told")
+            actions.append((STOP, ""))
         return actions
 
     def next_deadline(self) -> Optional[float]:
