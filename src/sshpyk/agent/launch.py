@@ -84,7 +84,9 @@ def start(request: Dict[str, Any]) -> None:
         from .serve import Agent
 
         kernel.confirm()
-        agent = Agent(request, kernel, umask, attached)
+        within = request.get("launch_timeout")
+        confirm_within = None if within is None else within + CONFIRM_WITHIN
+        agent = Agent(request, kernel, umask, attached, confirm_within)
         if lock >= 0:
             os.close(lock)  # its record is there to be found
     except BaseException:

@@ -569,8 +569,8 @@ class Link(RemoteKernel):
     # -- errors ----------------------------------------------------------------------------------
 
     def _timeout(self, seconds: float) -> errors.SshpykError:
-        if self.streams.complaint is not None:
-            what = str(self.streams.complaint)
+        if self.streams.violation is not None:
+            what = str(self.streams.violation)
             return errors.StrangeAgent(host=self.transport.host, what=what)
         if self.status.trouble is not None:
             return self.status.trouble

@@ -49,6 +49,7 @@ _OTHERS = {
     "sshpyk.agent.inspect_install",
     "sshpyk.agent.inspect_path",
     "sshpyk.agent.inspect_pythons",
+    "sshpyk.agent.inspect_specs",
     "sshpyk.agent.jobs",
 }
 
