@@ -35,6 +35,8 @@ _FIRST = {
     "sshpyk.agent.kernelspecs",
     "sshpyk.agent.launch",
     "sshpyk.agent.records",
+    "sshpyk.common",
+    "sshpyk.common.processes",
     "sshpyk.common.sockets",
     "sshpyk.wire",
     "sshpyk.wire.channels",
