@@ -154,6 +154,17 @@ class LaunchTimeout(HostError):
     )
 
 
+class ShellWaits(LaunchTimeout):
+    """The job's session is there, and nothing of ours has answered through it."""
+
+    sentence = "{host} let us in, but {python} has said nothing there within {seconds:g} s."
+    next_step = (
+        "See whether a start-up file of the shell there waits for a person (a question, a menu, "
+        "tmux): {command} {python} -V (if it is only slow, raise `launch_timeout`: "
+        "sshpyk edit NAME --launch-timeout SECONDS)"
+    )
+
+
 class NoForwarding(HostError):
     sentence = "The ssh server of {host} lets nothing be forwarded, and sshpyk needs that."
     next_step = "Ask its administrator for AllowTcpForwarding: yes or local."
@@ -184,6 +195,55 @@ class StrangeAnswer(RemoteError):
     next_step = (
         "Look at what it says to: {command} {python} -V "
         "(a start-up file of the shell there may be in the way, which should read nothing)"
+    )
+
+
+class NoCommands(StrangeAnswer):
+    sentence = "The account on {host} may run no commands: it is for file transfer, or locked."
+    next_step = "Use one with a shell, or ask its administrator; see: {command} echo it runs"
+
+
+class CommandSplit(StrangeAnswer):
+    sentence = (
+        "A forced command on {host} splits what it is asked to run at the spaces, where a shell "
+        "should read it."
+    )
+    next_step = (
+        "Have ForceCommand (sshd_config) or command= (authorized_keys) there end with: "
+        'sh -c "$SSH_ORIGINAL_COMMAND"'
+    )
+
+
+class InputTaken(StrangeAnswer):
+    sentence = "Something on {host} read the input that was for {python}."
+    next_step = (
+        "Look for it: a start-up file of the shell there may be in the way, which should read "
+        "nothing and start no other shell unless it has a terminal ([ -t 0 ]); or a forced command "
+        'that is a shell, and should end with: sh -c "$SSH_ORIGINAL_COMMAND"'
+    )
+
+
+class WantsTerminal(StrangeAnswer):
+    sentence = "What {host} starts at a login wants a terminal, and {python} was not started."
+    next_step = (
+        "Have the shell's start-up file there start it (tmux, screen, a menu) only where there is "
+        "a terminal: [ -t 0 ] && …; or use an account with a plain login shell."
+    )
+
+
+class EndedSilently(StrangeAnswer):
+    sentence = "{host} ended the session without a word (exit status {status})."
+    next_step = (
+        "See whether it runs commands: {command} echo it runs (the login shell may be "
+        "/bin/false, a start-up file may exit, a forced command may not run what it is asked to)"
+    )
+
+
+class EndlessNoise(StrangeAnswer):
+    sentence = "The shell on {host} prints without end, and {python} was not started."
+    next_step = (
+        "Have its start-up files print only where there is a terminal ([ -t 1 ]); "
+        "see: {command} {python} -V"
     )
 
 
@@ -262,6 +322,14 @@ class OtherNode(RemoteError):
 class AgentDefect(RemoteError):
     sentence = "sshpyk's program on {host} failed; that is a defect of sshpyk."
     next_step = "Please report it with the text below."
+
+
+class Limited(RemoteError):
+    sentence = "{host} allows you only {what}, which is too little for a kernel."
+    next_step = (
+        "Raise the limit in the start-up file there that sets it, or ask its administrator; "
+        "see: {command} 'ulimit -a'"
+    )
 
 
 class SetupFailed(RemoteError):
@@ -351,6 +419,7 @@ FROM_AGENT: dict[str, type[RemoteError]] = {
     "no-kernel": NoKernel,
     "other-node": OtherNode,
     "no-resources": NoResources,
+    "limited": Limited,
 }
 
 

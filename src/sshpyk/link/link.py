@@ -586,7 +586,7 @@ class Link:
             return self.trouble
         said = self.exited["stderr"] if self.exited is not None else ""  # it was ended by now
         if self._session is not None:
-            said = self._session.noise
+            return self._session.timed_out(seconds)
         return errors.LaunchTimeout(
             host=self.host.destination.host,
             seconds=seconds,

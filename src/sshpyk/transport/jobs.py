@@ -12,7 +12,7 @@ from ..agent.boot import MAGIC
 from ..ssh import complaints
 from ..ssh.command import end
 from ..ssh.master import Master
-from . import package
+from . import package, unanswered
 
 #: The one line that the host's Python is told on its command line. It must mean the same to sh,
 #: bash, zsh, csh, tcsh and fish between single quotes: no quote, backslash, ! or newline in it.
@@ -37,9 +37,6 @@ MOST_HEARD = 4 * 1024 * 1024
 
 #: Seconds before a session that the host had no room for is asked for again.
 REFUSED_PAUSE = 0.1
-
-#: What Python 2 says to the options that start the agent.
-PYTHON_2 = r"Unknown option: -I|-X is reserved for implementation"
 
 
 def quote(text: str) -> str:
@@ -152,11 +149,10 @@ class Session:
                     await self._end()
                     await self._begin()
                     continue
-                self._noise += b"\n" + self._rest
                 raise await self._no_answer()
             self._heard += len(data)
             if self._heard > MOST_HEARD:
-                raise self._strange("it prints without end:")
+                raise self._endless()
             *self._lines, self._rest = (self._rest + data).split(b"\n")
 
     def _write(self, data: bytes) -> None:
@@ -171,8 +167,13 @@ class Session:
     @property
     def noise(self) -> str:
         """What came that is no answer, for people: the end of it."""
-        parts = (self._readable(self._noise)[-1000:], self._readable(self._stderr)[-2000:])
+        parts = (self._readable(self._not_answers)[-1000:], self._readable(self._stderr)[-2000:])
         return "\n".join(parts).strip()
+
+    @property
+    def _not_answers(self) -> bytes:
+        """The end of what came on stdout, with a last line that may have no end, like a prompt."""
+        return (self._noise + b"\n" + self._rest)[-KEPT_NOISE:]
 
     def _readable(self, noise: bytes) -> str:
         """`noise` for people, and without what we sent: some programs echo it, keys and all."""
@@ -197,31 +198,41 @@ class Session:
         said = self._stderr.decode("utf-8", "replace")
         return status == 255 and not self._heard and complaints.is_session_refused(said)
 
+    def timed_out(self, seconds: float) -> errors.SshpykError:
+        """Why the job, which has not answered within so many seconds, may not have."""
+        kind = unanswered.explain_wait(self._heard_instead(None))
+        return self._error(kind, details=self.noise, seconds=seconds)
+
     async def _no_answer(self) -> errors.SshpykError:
-        """Why the job ended without a word."""
+        """Why the job ended without an answer."""
         status = await self._process.wait()
-        stderr = self._stderr.decode("utf-8", "replace")
-        noise = self._noise.decode("utf-8", "replace")
-        old = re.search(r"SSHPYK2-OLD (\d+\.\d+)", noise)
-        if old or re.search(PYTHON_2, stderr):
-            return self._error(errors.PythonTooOld, version=old.group(1) if old else "2")
-        if status == 255:
+        heard = self._heard_instead(status)
+        kind, fields = unanswered.explain(heard)
+        if status == 255 and kind not in (errors.PythonTooOld, errors.NoCommands):
             if self._master.identity() is None:
                 return errors.ConnectionLost(host=self._host, details=self.noise)
-            error = complaints.host_error(self._master.destination, stderr)
+            error = complaints.host_error(self._master.destination, heard.stderr)
             if type(error) is not errors.HostError:
                 return error  # else the command's own status, on a host that was reached
-        # csh tells it by words alone.
-        program = re.escape(self._python.rpartition("/")[2])
-        missing = rf"{program}: (Command not found|Permission denied)"
-        if status in (126, 127) or re.search(missing, stderr):
-            return self._error(errors.PythonMissing, details=self.noise)
-        return self._strange(f"(exit status {status})")
+        details = self.noise
+        if kind is errors.StrangeAnswer:
+            details = f"(exit status {status})\n{details}"
+        return self._error(kind, details=details, **fields)
 
-    def _strange(self, what: str) -> errors.SshpykError:
-        return self._error(errors.StrangeAnswer, details=f"{what}\n{self.noise}")
+    def _endless(self) -> errors.SshpykError:
+        """Why there is no end of what is no answer."""
+        kind, fields = unanswered.explain(self._heard_instead(None))
+        if kind is errors.StrangeAnswer:
+            kind = errors.EndlessNoise
+        return self._error(kind, details=self.noise, **fields)
 
-    def _error(self, kind: type[errors.RemoteError], **fields: object) -> errors.RemoteError:
+    def _heard_instead(self, status: int | None) -> unanswered.Heard:
+        stdout, stderr = (
+            data.decode("utf-8", "replace") for data in (self._not_answers, self._stderr)
+        )
+        return unanswered.Heard(status, stdout, stderr, self._python)
+
+    def _error(self, kind: type[errors.SshpykError], **fields: object) -> errors.SshpykError:
         return kind(
             host=self._host,
             python=self._python,
