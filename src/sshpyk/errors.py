@@ -205,8 +205,8 @@ class NoCommands(StrangeAnswer):
 
 class CommandSplit(StrangeAnswer):
     sentence = (
-        "A forced command on {host} splits what it is asked to run at the spaces, where a shell "
-        "should read it."
+        "A forced command on {host} takes apart what it is asked to run, which a shell should "
+        "read once."
     )
     next_step = (
         "Have ForceCommand (sshd_config) or command= (authorized_keys) there end with: "

@@ -201,6 +201,7 @@ def test_an_account_without_a_shell(
         ("internal-sftp", errors.NoCommands),
         ("nice -n 5 $SSH_ORIGINAL_COMMAND", errors.CommandSplit),
         ("exec $SSH_ORIGINAL_COMMAND", errors.CommandSplit),
+        ('bash -c "eval $SSH_ORIGINAL_COMMAND"', errors.CommandSplit),
         ("nice -n 5 sh", errors.InputTaken),
         ("nice -n 5 sh -c $SSH_ORIGINAL_COMMAND", errors.EndedSilently),
     ],

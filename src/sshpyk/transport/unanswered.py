@@ -37,11 +37,13 @@ _NO_COMMANDS = (
     r"restricted by rssh|only allow(s|ed) (sftp|scp|rsync|git)\b",
 )
 
-#: A forced command that splits the command line at its spaces finds no shell to know `exec`.
+#: Where a forced command splits the command line at its spaces, no shell is there to know `exec`;
+#: where two shells read it, the second gets our program without its quotes.
 _SPLIT = (
     r"\bexec'?:? (not found|No such file or directory|command not found)",
     r"['\"‘’]exec['\"‘’]: No such file or directory",  # nice, env, ionice … of coreutils
     r"failed to execute exec:|cannot run exec\b",  # util-linux, chpst
+    r"syntax error near unexpected token|Syntax error: \"\(\" unexpected",
 )
 
 #: Programs that want a terminal, which a job does not have.
@@ -55,7 +57,9 @@ _TERMINAL = (
 )
 
 #: The first line that is sent is a number. A shell that reads it finds no command of that name.
-_TAKEN_BY_SHELL = r"\b\d{4,6}: ([Cc]ommand )?not found|(not found|(?i:unknown) command): '?\d{4,6}\b"
+_TAKEN_BY_SHELL = (
+    r"\b\d{4,6}: ([Cc]ommand )?not found|(not found|(?i:unknown) command): '?\d{4,6}\b"
+)
 
 #: The Python that was started finds something else than was sent.
 _TAKEN_BEFORE = (
@@ -71,10 +75,10 @@ def explain(heard: Heard) -> tuple[type[errors.SshpykError], dict[str, str]]:
         return errors.PythonTooOld, {"version": old.group(1) if old else "2"}
     if _matches(said, *_NO_COMMANDS):
         return errors.NoCommands, {}
-    if _matches(heard.stderr, *_SPLIT):
-        return errors.CommandSplit, {}
     if _matches(said, _TAKEN_BY_SHELL) or _matches(heard.stderr, _TAKEN_BEFORE):
         return errors.InputTaken, {}
+    if _matches(heard.stderr, *_SPLIT):
+        return errors.CommandSplit, {}
     if _is_python_missing(heard):
         return errors.PythonMissing, {}
     # Python itself may have ended otherwise, behind noise of that kind.
