@@ -325,7 +325,9 @@ def _become(
     try:
         os.setsid()
         _die_with_parent()
-        for signum in (signal.SIGINT, signal.SIGPIPE, signal.SIGHUP, signal.SIGTERM):
+        # What the agent or its Python ignores; `subprocess` gives the same ones back.
+        ignored = signal.SIGINT, signal.SIGPIPE, signal.SIGHUP, signal.SIGTERM, signal.SIGXFSZ
+        for signum in ignored:
             signal.signal(signum, signal.SIG_DFL)
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
