@@ -328,20 +328,9 @@ class Link(RemoteKernel):
 
     async def _reconnect(self) -> None:
         """Do step after step until the agent is there again, or known to be gone."""
-        steps: dict[Step, Callable[[], Awaitable[Outcome]]] = {
-            Step.REACH: self._reach,
-            Step.DIAL: self._dial,
-            Step.PROBE: self._probe,
-            Step.ASK: self._ask_host,
-            Step.ANEW: self._begin_anew,
-            Step.PAUSE: self._pause,
-        }
         while (step := self._connectivity.step) is not None:
             try:
-                outcome = await steps[step]()
-            except (errors.SshpykError, OSError) as error:
-                self._tell_trouble(error)
-                outcome = Outcome.FAILED
+                outcome = await self._do(step)
             except Exception:
                 # A defect of ours must not leave the kernel out of reach for good.
                 self.log.exception("! the step %r of reconnecting failed", step.value)
@@ -350,6 +339,22 @@ class Link(RemoteKernel):
             if self._connectivity.state is State.UP:
                 self._now_connected()
             self._show()
+
+    async def _do(self, step: Step) -> Outcome:
+        """Do a step of reconnecting; how it came out."""
+        steps: dict[Step, Callable[[], Awaitable[Outcome]]] = {
+            Step.REACH: self._reach,
+            Step.DIAL: self._dial,
+            Step.PROBE: self._probe,
+            Step.ASK: self._ask_host,
+            Step.ANEW: self._begin_anew,
+            Step.PAUSE: self._pause,
+        }
+        try:
+            return await steps[step]()
+        except (errors.SshpykError, OSError) as error:
+            self._tell_trouble(error)
+            return Outcome.FAILED
 
     async def _reach(self) -> Outcome:
         dead = self._connection if self._connectivity.host_is_silent else None
