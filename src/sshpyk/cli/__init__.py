@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         status: int = module.run(arguments, terminal)
         sys.stdout.flush()
     except SshpykError as error:
-        terminal.error(str(error))
+        terminal.failure(error)
         return 2 if isinstance(error, SettingsError) else 1
     except KeyboardInterrupt:
         terminal.error("interrupted")

@@ -172,8 +172,8 @@ async def _show_missed(place: Place, id: str, terminal: Terminal) -> int:
 async def _show_what_comes(
     place: Place, id: str, terminal: Terminal, size: int, is_over: Callable[[], bool]
 ) -> None:
-    """Print what comes after the first `size` bytes of the kernel's outputs, until the console has
-    its own ear at the kernel."""
+    """Print what comes after the first `size` bytes of the kernel's outputs, until the console
+    hears the kernel itself."""
     reader = missed.Reader()
     with contextlib.suppress(asyncio.CancelledError):
         async for _, piece in logs.read(place, id, [logs.OUTPUTS], follow=True):
