@@ -44,7 +44,7 @@ def test_a_terminal_gets_what_fits() -> None:
         "from tests.cli.test_terminal import *\n"
         "terminal = Terminal()\n"
         "terminal.table(HEADS, ROWS)\n"
-        "terminal.marked(GOOD, 'word ' * 40 + 'end', indent=2, label='Label')\n"
+        "terminal.marked('v', 'word ' * 40 + 'end', indent=2, label='Label')\n"
         "print('done')"
     )
     with lab.Terminal([sys.executable, "-c", code], {"COLUMNS": "60", "NO_COLOR": "1"}) as screen:

@@ -10,7 +10,7 @@ from ..jupyter import kernelspec
 from . import options
 from .terminal import Terminal
 
-#: What a kernel.json can't do without, and what has an option but is no setting.
+#: Settings that no kernel.json can do without.
 NEEDED = ("ssh_host_alias",)
 
 
@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
         raise errors.SettingsError(text="Nothing to change: give an option (see --help).")
     if done:
         kernelspec.rewrite(spec)
-    for line in done or ["nothing to change: it is so already"]:
+    for line in done or ["nothing to change: the settings are so already"]:
         terminal.say(f"{spec.name}: {line}")
     return 0
 
@@ -100,7 +100,7 @@ def check(config: dict[str, Any]) -> None:
 
 def _setting(text: str, config: dict[str, Any]) -> str:
     if text in config and text not in NEEDED:
-        return text  # be it one that nobody knows
+        return text  # even one that sshpyk does not know
     option = options.named(text)
     if option is None:
         known = ", ".join(option.flag[2:] for option in options.declared())

@@ -16,7 +16,7 @@ from .terminal import BAD, INFO, UNKNOWN, WARNING, Terminal
 if TYPE_CHECKING:
     from .checks import Check
 
-#: Seconds for all that one host may take, so that a dead one delays nobody.
+#: Seconds that the checks of one host may take, so that a dead host delays no other.
 TIMEOUT = 15.0
 
 #: Settings that the checks of the host show.

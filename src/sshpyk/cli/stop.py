@@ -57,7 +57,7 @@ async def _stop(
         except errors.SshpykError as error:
             return error
         if not answer["stopped"]:
-            return errors.SshpykError(text="It does not end.")
+            return errors.SshpykError(text="It has not ended.")
         with contextlib.suppress(FileNotFoundError):
             os.unlink(persistence.default_path(kernel["id"]))
         return None
