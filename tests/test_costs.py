@@ -107,12 +107,15 @@ def test_how_much_an_idle_kernel_sends(linked_sshd: Sshd) -> None:
 
 
 def test_the_kernel_sends_its_output_once(linked_sshd: Sshd) -> None:
-    """To the client; the agent overhears it, and goes on alone when the client has gone."""
+    """To each client; the agent overhears one of them, and goes on alone while there is none."""
     write_spec("remote", linked_sshd)
     with started("remote") as (manager, client):
         count = "print(open('/proc/net/unix').read().count(get_ipython().kernel.parent.ip + '-2'))"
         # The socket that listens, and the connections.
         assert run_code(client, count) == "2\n"
-        client.stop_channels()
+        with client_of(manager) as second:
+            assert run_code(second, count) == "3\n"
+            client.stop_channels()
+            assert run_code(second, count) == "2\n"
         with client_of(manager) as again:
-            assert run_code(again, count) == "3\n"
+            assert run_code(again, count) == "2\n"

@@ -275,6 +275,18 @@ class LaunchTimeout(HostError):
     next_command = "{command}\nsshpyk edit NAME --launch-timeout SECONDS"
 
 
+class ShellWaits(LaunchTimeout):
+    """The job's session is there, and nothing of ours has answered through it."""
+
+    sentence = "{host} let us in, but {python} has said nothing there within {seconds:g} s."
+    next_step = (
+        "See whether a start-up file of the shell there waits for a person (a question, a menu, "
+        "tmux), by the first command; if it is only slow, give it more time by the second."
+    )
+    next_command = "sshpyk edit NAME --launch-timeout SECONDS"
+    remote_command = "{python} -V"
+
+
 class NoForwarding(HostError):
     sentence = "The ssh server of {host} does not allow forwarding, which sshpyk needs."
     next_step = "Ask its administrator for `AllowTcpForwarding yes`, or `local`."
@@ -311,6 +323,61 @@ class StrangeAnswer(RemoteError):
     next_step = (
         "Often a start-up file of the shell there is in the way: it must not read its input, exit, "
         "or start another shell. This should print a version and end:"
+    )
+    remote_command = "{python} -V"
+
+
+class NoCommands(StrangeAnswer):
+    sentence = "The account on {host} may run no commands: it is for file transfer, or locked."
+    next_step = "Use one with a shell, or ask its administrator. This should say that it runs:"
+    remote_command = "echo it runs"
+
+
+class CommandSplit(StrangeAnswer):
+    sentence = (
+        "A forced command on {host} takes apart what it is asked to run, which a shell should "
+        "read once."
+    )
+    next_step = (
+        "Have ForceCommand (sshd_config) or command= (authorized_keys) there end with: "
+        "what stands below."
+    )
+    next_command = 'sh -c "$SSH_ORIGINAL_COMMAND"'
+
+
+class InputTaken(StrangeAnswer):
+    sentence = "Something on {host} read the input that was for {python}."
+    next_step = (
+        "Look for it: a start-up file of the shell there may be in the way, which should read "
+        "nothing and start no other shell unless it has a terminal ([ -t 0 ]); or a forced command "
+        "is a shell, and should end with what stands below."
+    )
+    next_command = 'sh -c "$SSH_ORIGINAL_COMMAND"'
+
+
+class WantsTerminal(StrangeAnswer):
+    sentence = "What {host} starts at a login wants a terminal, and {python} was not started."
+    next_step = (
+        "Have the shell's start-up file there start it (tmux, screen, a menu) only where there is "
+        "a terminal ([ -t 0 ]); or use an account with a plain login shell."
+    )
+    next_command = ""
+
+
+class EndedSilently(StrangeAnswer):
+    sentence = "{host} ended the session without a word (exit status {status})."
+    next_step = (
+        "The login shell may be /bin/false, a start-up file may exit, or a forced command may not "
+        "run what it is asked to. See whether it runs commands:"
+    )
+    remote_command = "echo it runs"
+
+
+class EndlessNoise(StrangeAnswer):
+    sentence = "The shell on {host} prints without end, and {python} was not started."
+    next_step = (
+        "Have its start-up files print only where there is a terminal ([ -t 1 ]). "
+        "This should print a version and end:"
     )
     remote_command = "{python} -V"
 
@@ -397,6 +464,15 @@ class OtherNode(RemoteError):
 class AgentDefect(RemoteError):
     sentence = "sshpyk's program on {host} failed; that is a defect of sshpyk."
     next_step = "Please report it with the text below."
+
+
+class Limited(RemoteError):
+    sentence = "{host} allows you only {what}, which is too little for a kernel."
+    next_step = (
+        "Raise the limit in the start-up file there that sets it, or ask its administrator. "
+        "All limits:"
+    )
+    remote_command = "ulimit -a"
 
 
 class SetupFailed(RemoteError):
@@ -516,6 +592,7 @@ FROM_AGENT: dict[str, type[RemoteError]] = {
         NoKernel,
         OtherNode,
         NoResources,
+        Limited,
     )
 }
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
-from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 from sshpyk.agent.connections import TURN, CarrierConnection
 from sshpyk.common.sockets import Socket
+from sshpyk.wire.attachment import Attachment
 from sshpyk.wire.frames import HEADER, FrameReader
-from sshpyk.wire.stream import Stream
 from tests.agent.test_loop import Driver, Echo
 
 
@@ -21,16 +21,18 @@ def test_a_socket_that_takes_whole_turns_gets_all_of_them() -> None:
         other, _ = server.accept()
     one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * TURN)
     driver = Driver()
-    agent: Any = SimpleNamespace(loop=driver.loop)
-    carrier = CarrierConnection(agent, Socket(fileno=one.detach()))
-    stream = Stream(1, "iopub")
+    nobody: Any = mock.Mock()
+    connection = CarrierConnection(driver.loop, Socket(fileno=one.detach()), nobody, nobody)
+    attachment = Attachment("a", nobody, is_client=False)
+    connection.attachment = attachment
+    attachment.add(connection.carrier)
     data = os.urandom(3 * TURN)  # less than may be on the way from the beginning
-    stream.write(data)
-    carrier.carrier.carry(stream)
     sent = len(data) + 3 * HEADER.size
     reader = Echo(driver.loop, Socket(fileno=other.detach()), driver.stop, sent)
-    carrier.pump(driver.loop.now())
+    stream = attachment.control
+    connection.carrier.carry(stream)
+    attachment.write(stream, data, driver.loop.now())
     assert driver.run()
     assert b"".join(frame.payload for frame in FrameReader().feed(reader.data)) == data
     reader.close()
-    carrier.close()
+    connection.close()

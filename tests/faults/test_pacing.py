@@ -37,7 +37,7 @@ def through(pacer: Pacer, data: bytes, *, piece: int = 1 << 18) -> float:
     offset = 0
     while offset < len(data):
         rest = data[offset : offset + piece]
-        size = pacer.take(rest, now)
+        size = pacer.allow(rest, now)
         offset += size
         if size < len(rest):
             now += pacing.PORTION
@@ -70,10 +70,10 @@ def test_no_limit_and_no_outage_hold_nothing_back() -> None:
     data = GREETING + READY + message("stream", 1000) * 10_000
     assert through(Pacer(Limits(0, 0)), data) == 0
     live = Pacer(Limits(1000, 1e6))
-    assert live.take(data, 1.0) == len(data)
+    assert live.allow(data, 1.0) == len(data)
     live.begin(2.0)
-    live.take(b"", 3.0)
-    assert live.take(data[len(GREETING + READY) :], 2.0 + pacing.QUIET) > len(data) / 2
+    live.allow(b"", 3.0)
+    assert live.allow(data[len(GREETING + READY) :], 2.0 + pacing.QUIET) > len(data) / 2
 
 
 def test_the_limits_are_the_servers_own() -> None:

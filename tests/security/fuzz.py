@@ -8,14 +8,16 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Callable
-from types import FunctionType, SimpleNamespace
+from types import FunctionType
 from typing import Any
 
+from sshpyk.agent.client import Client
 from sshpyk.agent.door import Door
 from sshpyk.agent.loop import Loop
-from sshpyk.wire.carrier import Attachment, Carrier
+from sshpyk.wire.attachment import Attachment
+from sshpyk.wire.carrier import Carrier
 from sshpyk.wire.control import MAX_MESSAGE, MessageReader
-from sshpyk.wire.frames import DATA, HEADER, LIMITS, Frame, FrameReader, ProtocolError
+from sshpyk.wire.frames import DATA, HEADER, LIMITS, WELCOME, Frame, FrameReader, ProtocolError
 from sshpyk.wire.stream import Stream
 
 TOKEN = "t" * 64
@@ -56,20 +58,38 @@ def _read(parts: list[bytes]) -> list[tuple[object, ...]]:
 
 def carriers(data: bytes) -> None:
     """Either end takes it or ends the carrier."""
-    client = Attachment("a" * 32)
-    client.open("agent")
-    for attachment in (client, Attachment("b" * 32)):
-        carrier = Carrier(attachment if attachment is client else None)
-        carrier.attachment = attachment
+    for is_client in (True, False):
+        driver = _Driver()
+        attachment = Attachment("a" * 32, driver, is_client=is_client)
+        carrier = Carrier(driver, 1 << 16)
+        attachment.add(carrier)
         try:
             for part in pieces(data):
-                for event in carrier.receive(part, 0.0):
-                    if isinstance(event, Stream):
-                        while piece := event.peek():
-                            event.consume(len(piece), 0.0)
-                carrier.drain(0.0, 1 << 16)
+                attachment.receive(carrier, carrier.feed(part), 0.0)
         except ProtocolError:
             continue
+
+
+class _Driver:
+    """Takes everything, at once."""
+
+    def deliver(self, stream: Stream, now: float) -> None:
+        while piece := stream.peek():
+            stream.consume(len(piece), now)
+
+    def message(self, message: object) -> None:
+        pass
+
+    def over(self, stream: Stream) -> None:
+        pass
+
+    def send(self, parts: list[bytes]) -> bool:
+        return True
+
+    def close(self) -> None:
+        pass
+
+    abort = close
 
 
 def messages(data: bytes) -> None:
@@ -86,15 +106,32 @@ def messages(data: bytes) -> None:
 
 def hello(payload: bytes) -> None:
     """An agent lets it in, with the token, or says why not."""
-    agent: Any = SimpleNamespace(loop=Loop, token=TOKEN, clients={}, limits=None, log=_Quiet)
+    loop: Any = _Loop
+    log: Any = _Quiet
     connection: Any = _Connection()
     try:
-        Door(agent).greet(connection, payload)
+        Door(_Lobby(), loop, log, "/", TOKEN).greet(connection, payload)
     except ProtocolError:
         return
     assert TOKEN.encode() in payload
-    assert connection.client is not None
-    assert [frame.type for frame in connection.carrier.frames] == [2]
+    assert connection.attachment is not None
+    assert [frame.type for frame in connection.carrier.frames] == [WELCOME]
+
+
+class _Loop(Loop):
+    @staticmethod
+    def hurry() -> None:
+        pass
+
+
+class _Lobby:
+    """Has a client for everybody."""
+
+    def client(self, id: str, *, known: bool) -> Client:
+        loop: Any = _Loop
+        limits: Any = None
+        owner: Any = None
+        return Client(id, owner, loop, limits, None)
 
 
 class _Quiet:
@@ -106,7 +143,7 @@ class _Quiet:
 class _Carrier:
     def __init__(self) -> None:
         self.frames: list[Frame] = []
-        self.attachment: Attachment | None = None
+        self.streams: list[Stream] = []
 
     def send(self, frame: Frame) -> None:
         self.frames.append(frame)
@@ -114,8 +151,7 @@ class _Carrier:
 
 class _Connection:
     def __init__(self) -> None:
-        self.client: object = None
-        self.generation = 0
+        self.attachment: object = None
         self.carrier = _Carrier()
 
 

@@ -15,12 +15,14 @@ SOME = bytes(random.Random(0).randbytes(300_000))
 
 def brings_everything_both_ways(wire: Wire) -> None:
     pair = Pair(wire)
-    ids = [pair.open(channel) for channel in ("agent", "shell", "iopub")]
-    pair.run_until(lambda: len(pair.agent.streams) == 3)
+    ids = [pair.open(channel) for channel in ("control", "shell", "iopub")]
+    pair.run_until(lambda: len(pair.agent.streams) == 4)
     for id in ids:
         pair.client.write(id, SOME[id:])
         pair.agent.write(id, SOME[: -id - 1])
         pair.client.write(id, b"more")
+        pair.client.say()
+        pair.agent.say()
     pair.settle()
 
 
@@ -31,6 +33,7 @@ def brings_single_bytes(wire: Wire) -> None:
     for number in range(200):
         end = (pair.client, pair.agent)[number % 2]
         end.write(id, bytes([number]))
+        end.say()
         pair.step()
     pair.settle()
 
@@ -72,7 +75,7 @@ def says_the_end_after_the_last_byte(wire: Wire) -> None:
         end.close(id)
         pair.settle()
         for link in pair.client.links[:]:
-            pair.client.lose(link)
+            pair.client.forget(link)
 
 
 def ends_when_both_close(wire: Wire) -> None:
@@ -88,7 +91,7 @@ def ends_when_both_close(wire: Wire) -> None:
 def ends_although_the_wire_is_cut(wire: Wire) -> None:
     pair = Pair(wire)
     stays, ends = pair.open(), pair.open()
-    pair.run_until(lambda: len(pair.agent.streams) == 2)
+    pair.run_until(lambda: len(pair.agent.streams) == 3)
     pair.agent.write(ends, SOME)
     pair.agent.close(ends)
     pair.run_until(lambda: pair.client.endpoints[ends].ended)

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from sshpyk.wire import stream as stream_module
-from sshpyk.wire.carrier import Attachment, Carrier
+from sshpyk.wire.attachment import CONTROL, Attachment
+from sshpyk.wire.carrier import Carrier
 from sshpyk.wire.frames import DATA, HEADER, HELLO, REFUSED, WELCOME, Frame
 from sshpyk.wire.stream import Stream
+
+if TYPE_CHECKING:
+    from sshpyk.wire.control import Message
 
 ROOM = 64 * 1024
 
@@ -65,6 +69,7 @@ class Endpoint:
         self.room: int | None = None  # takes so many bytes at a time; 0: none
         self.closed = False  # by this endpoint
         self.ended = False  # it was told that its peer has closed
+        self.unheard = False  # it closed before its peer could hear of it
 
     def take(self, data: bytes) -> int:
         """Deliver `data`; how much of it was taken."""
@@ -83,115 +88,145 @@ class Endpoint:
 
 
 class Link:
-    """A carrier and the connection it goes through."""
+    """A carrier and the connection that it goes through; what does not fit at once waits here."""
 
-    def __init__(self, connection: Connection, carrier: Carrier, generation: int) -> None:
+    def __init__(self, end: End, connection: Connection, generation: int) -> None:
+        self.end = end
         self.connection = connection
-        self.carrier = carrier
         self.generation = generation
+        self.carrier = Carrier(self, ROOM)
+        self.is_welcome = False
         self.unsent = bytearray()
         self.closing = False  # when everything is sent
+
+    def send(self, parts: list[bytes]) -> bool:
+        self.end.check(parts)
+        self.unsent += b"".join(parts)
+        self.flush()
+        return not self.unsent
+
+    def flush(self) -> None:
+        """Give the connection what it takes."""
+        try:
+            while self.unsent and (sent := self.connection.send(bytes(self.unsent))):
+                del self.unsent[:sent]
+        except OSError:
+            self.unsent.clear()
+            self.closing = True
+
+    def close(self) -> None:
+        self.closing = True
+
+    def abort(self) -> None:
+        self.end.forget(self)
 
 
 class End:
     """What both drivers have in common."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Wire, *, is_client: bool) -> None:
         self.wire = wire
-        self.attachment = Attachment("attachment")
+        self.attachment = Attachment("attachment", self, is_client=is_client)
         self.links: list[Link] = []
         self.endpoints: dict[int, Endpoint] = {}
         self.frames: list[Frame] = []  # all that went out, without payloads
+        self.told: list[int] = []  # the numbers of the control messages that came
+        self.said = 0  # how many control messages were sent
 
     @property
     def streams(self) -> dict[int, Stream]:
         return self.attachment.streams
 
+    def say(self) -> None:
+        """Send a control message."""
+        self.attachment.send_message("state", self.wire.now, number=self.said)
+        self.said += 1
+
     def write(self, id: int, data: bytes) -> None:
         """The endpoint of stream `id` writes, if it can."""
-        if id in self.streams and not self.endpoints[id].closed:
+        if id == CONTROL:
+            self.say()
+        elif id in self.streams and not self.endpoints[id].closed:
             self.endpoints[id].written += data
-            self.streams[id].write(data)
+            self.attachment.write(self.streams[id], data, self.wire.now)
 
     def close(self, id: int) -> None:
         """The endpoint of stream `id` closes, if it can."""
-        if id in self.streams:
+        if id in self.streams and id != CONTROL:
             self.endpoints[id].closed = True
-            self.streams[id].close()
+            self.attachment.close(self.streams[id], self.wire.now)
 
     def step(self) -> None:
         """Do all that can be done now."""
         for link in self.links[:]:
-            self._guard(link, self._pull)
-        for stream in self.streams.values():
-            self._deliver(stream)
-        for link in self.links[:]:
-            self._guard(link, self._push)
-        self.discard_done()
-
-    def discard_done(self) -> None:
-        for stream in list(self.streams.values()):
-            if stream.done:
-                self.attachment.discard(stream)
-
-    def lose(self, link: Link) -> None:
-        """End a link; what its carrier had not brought across will be sent again."""
-        if link in self.links:
-            self.links.remove(link)
-            link.carrier.lost()
-            link.connection.close()
-
-    def handle(self, link: Link, frame: Frame) -> None:
-        """A frame that is the driver's to answer."""
-        raise NotImplementedError
-
-    def _guard(self, link: Link, action: Callable[[Link], None]) -> None:
-        try:
             if link in self.links:
-                action(link)
-        except OSError:
-            self.lose(link)
+                self._flush(link)
+            if link in self.links:
+                self._pull(link)
+        for stream in list(self.streams.values()):
+            if stream.peek():
+                self.attachment.deliver(stream, self.wire.now)
+        self.attachment.tick(self.wire.now)
 
-    def _pull(self, link: Link) -> None:
-        while link in self.links and not link.closing:
-            data = link.connection.receive()
-            if data is None:
-                return
-            if not data:
-                self.lose(link)
-                return
-            for event in link.carrier.receive(data, self.wire.now):
-                if isinstance(event, Frame):
-                    self.handle(link, event)
-                    if link.closing or link not in self.links:
-                        return
-
-    def _deliver(self, stream: Stream) -> None:
+    def deliver(self, stream: Stream, now: float) -> None:
         endpoint = self.endpoints[stream.id]
         while piece := stream.peek():
             taken = endpoint.take(piece)
             if not taken:
                 return
-            stream.consume(taken, self.wire.now)
+            stream.consume(taken, now)
             if endpoint.room is not None:
                 break
         if stream.peer_closed and not endpoint.closed and not endpoint.ended:
             endpoint.end()
 
-    def _push(self, link: Link) -> None:
-        while True:
-            if not link.unsent:
-                link.unsent += b"".join(link.carrier.drain(self.wire.now, ROOM))
-                self._check(link.unsent)
-            if not link.unsent:
-                break
-            del link.unsent[: link.connection.send(bytes(link.unsent))]
-            if link.unsent:
-                return
-        if link.closing:
-            self.lose(link)
+    def message(self, message: Message) -> None:
+        assert message["number"] == len(self.told), "a control message lost, or twice"
+        self.told.append(message["number"])
 
-    def _check(self, data: bytearray) -> None:
+    def over(self, stream: Stream) -> None:
+        endpoint = self.endpoints[stream.id]
+        assert endpoint.closed or endpoint.ended, "over before its end"
+
+    def forget(self, link: Link) -> None:
+        """A connection has ended; what its carrier had not brought across will be sent again."""
+        if link in self.links:
+            self.links.remove(link)
+            link.connection.close()
+            self.attachment.lose(link.carrier, self.wire.now)
+
+    def greet(self, link: Link, frame: Frame) -> None:
+        """The first frame on a connection."""
+        raise NotImplementedError
+
+    def _flush(self, link: Link) -> None:
+        waited = bool(link.unsent)
+        link.flush()
+        if link.closing and not link.unsent:
+            self.forget(link)
+        elif waited and not link.unsent:
+            self.attachment.make_room(link.carrier, self.wire.now)
+
+    def _pull(self, link: Link) -> None:
+        while link in self.links and not link.closing:
+            try:
+                data = link.connection.receive()
+            except OSError:
+                data = b""
+            if data is None:
+                return
+            if not data:
+                self.forget(link)
+                return
+            frames = link.carrier.feed(data)
+            if frames and not link.is_welcome:
+                self.greet(link, frames.pop(0))
+            if link.is_welcome:
+                self.attachment.receive(link.carrier, frames, self.wire.now)
+
+    def check(self, parts: list[bytes]) -> None:
+        """Look at what goes out."""
+        data = b"".join(parts)
         offset = 0
         while offset < len(data):
             type, id, position, length = HEADER.unpack_from(data, offset)
@@ -207,17 +242,18 @@ class Client(End):
     """The client's driver: a connection for each stream, dialled again when it is lost."""
 
     def __init__(self, wire: Wire) -> None:
-        super().__init__(wire)
+        super().__init__(wire, is_client=True)
         self.refused = 0
 
+    def over(self, stream: Stream) -> None:
+        super().over(stream)
+        self.endpoints[stream.id].unheard = not stream.was_announced
+
     def step(self) -> None:
-        for stream in self.streams.values():
+        for stream in list(self.streams.values()):
             if not stream.carriers:
                 self.dial(stream)
         super().step()
-        for link in self.links:
-            # Whoever carries nothing more is not needed; what it still has to say goes out first.
-            link.closing = not link.carrier.streams
 
     def dial(self, *streams: Stream) -> None:
         """Carry `streams` on a new connection."""
@@ -225,59 +261,57 @@ class Client(End):
             connection = self.wire.dial()
         except OSError:
             return
-        carrier = Carrier(self.attachment)
-        hello = {
-            "attachment": self.attachment.id,
-            "generation": self.attachment.generation,
-            "oldest": self.attachment.oldest,
-        }
-        carrier.send(Frame(HELLO, payload=json.dumps(hello).encode()))
-        for stream in streams:
-            carrier.announce(stream)
-        self.links.append(Link(connection, carrier, self.attachment.generation))
+        link = Link(self, connection, self.attachment.generation)
+        self.links.append(link)
+        hello = {"generation": self.attachment.generation, "oldest": self.attachment.oldest}
+        link.carrier.send(Frame(HELLO, payload=json.dumps(hello).encode()))
+        self.attachment.add(link.carrier, streams)
+        self.attachment.pump(link.carrier, self.wire.now)
 
     def reconnect(self) -> None:
         """Give everything up that there is and begin a new generation."""
         self.attachment.generation += 1
+        self.attachment.drop_carriers(self.wire.now)
         for link in self.links[:]:
-            self.lose(link)
+            self.forget(link)  # those that were only to send their last
 
-    def handle(self, link: Link, frame: Frame) -> None:
+    def greet(self, link: Link, frame: Frame) -> None:
         if frame.type == REFUSED:
             self.refused += 1
-            self.lose(link)
+            self.forget(link)
+            return
+        assert frame.type == WELCOME
+        link.is_welcome = True
 
 
 class Agent(End):
     """The agent's driver."""
 
     def __init__(self, wire: Wire) -> None:
-        super().__init__(wire)
+        super().__init__(wire, is_client=False)
         self.refused = 0
 
     def step(self) -> None:
         for connection in self.wire.accept():
-            self.links.append(Link(connection, Carrier(), -1))
+            self.links.append(Link(self, connection, -1))
         super().step()
 
-    def handle(self, link: Link, frame: Frame) -> None:
-        if frame.type != HELLO:
-            return
+    def greet(self, link: Link, frame: Frame) -> None:
+        assert frame.type == HELLO
         hello = json.loads(frame.payload)
         generation = hello["generation"]
         if generation < self.attachment.generation:
             self.refused += 1
-            link.carrier.send(Frame(REFUSED, payload=b"an old generation"))
+            link.send([Frame(REFUSED, payload=b"an old generation").encode()])
             link.closing = True
             return
-        self.attachment.generation = link.generation = generation
-        for old in self.links[:]:
-            if 0 <= old.generation < generation:
-                self.lose(old)
-        for stream in self.attachment.forget_before(hello["oldest"]):
-            self.attachment.discard(stream)
-        link.carrier.attachment = self.attachment
+        if generation > self.attachment.generation:
+            self.attachment.generation = generation
+            self.attachment.drop_carriers(self.wire.now)
+        self.attachment.forget_before(hello["oldest"], self.wire.now)
+        self.attachment.add(link.carrier)
         link.carrier.send(Frame(WELCOME))
+        link.is_welcome = True
 
 
 class Pair:
@@ -287,15 +321,20 @@ class Pair:
         self.wire = wire
         self.client = Client(wire)
         self.agent = Agent(wire)
+        # What stands at the ends of the control stream are the attachments themselves.
+        self._join(CONTROL)
 
     def open(self, channel: str = "shell") -> int:
         """Open a stream; its id."""
         id = self.client.attachment.open(channel).id
+        self._join(id)
+        return id
+
+    def _join(self, id: int) -> None:
         here, there = Endpoint(), Endpoint()
         here.peer, there.peer = there, here
         self.client.endpoints[id] = here
         self.agent.endpoints[id] = there
-        return id
 
     def step(self) -> None:
         self.client.step()
@@ -314,7 +353,7 @@ class Pair:
         self.run_until(lambda: self.settled)
         for end in (self.client, self.agent):
             for id, endpoint in end.endpoints.items():
-                if not endpoint.closed:
+                if not endpoint.closed and not endpoint.peer.unheard:
                     assert endpoint.received == len(endpoint.peer.written)
                     assert endpoint.ended == endpoint.peer.closed
                 assert not (self.is_closed(id) and id in end.streams)
@@ -322,15 +361,19 @@ class Pair:
     @property
     def settled(self) -> bool:
         """Whether all was delivered, all acknowledged, and all that is closed forgotten."""
-        return all(
-            not self.is_closed(id) and not stream.unacknowledged and not stream.peek()
-            for end in (self.client, self.agent)
-            for id, stream in end.streams.items()
-        ) and all(
-            end.endpoints[id].received == len(end.endpoints[id].peer.written)
-            for end in (self.client, self.agent)
-            for id in end.endpoints
-            if not self.is_closed(id)
+        return (
+            all(
+                not self.is_closed(id) and not stream.unacknowledged and not stream.peek()
+                for end in (self.client, self.agent)
+                for id, stream in end.streams.items()
+            )
+            and all(
+                end.endpoints[id].received == len(end.endpoints[id].peer.written)
+                for end in (self.client, self.agent)
+                for id in end.endpoints
+                if not self.is_closed(id)
+            )
+            and (len(self.client.told), len(self.agent.told)) == (self.agent.said, self.client.said)
         )
 
     def is_closed(self, id: int) -> bool:
@@ -343,7 +386,7 @@ class Pair:
                 kept, endpoint = stream.kept, end.endpoints[id]
                 lines.append(
                     f"{type(end).__name__} {id}: kept {kept.start}-{kept.end} at {stream.position}"
-                    f" delivered {endpoint.received} carriers {len(stream.carriers)}"
+                    f" delivered {endpoint.received} carriers {stream.carriers}"
                     f" closed {endpoint.closed} over {stream.over} due {stream.next_deadline()}"
                 )
         return "\n".join(lines)

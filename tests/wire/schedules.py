@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+from sshpyk.wire.attachment import CONTROL
+
 from .fakewire import FakeWire
 from .pair import Pair
 
@@ -32,7 +34,6 @@ class Play:
         self.rng = random.Random(seed)
         self.wire = FakeWire(self.rng)
         self.pair = Pair(self.wire)
-        self.pair.open("agent")
         for action in actions:
             getattr(self, action.name)(action)
         self.finish()
@@ -52,13 +53,13 @@ class Play:
             for end in (self.pair.client, self.pair.agent):
                 end.close(id)
         self.pair.settle()
-        assert not self.pair.client.streams
-        assert not self.pair.agent.streams
+        assert list(self.pair.client.streams) == list(self.pair.agent.streams) == [CONTROL]
         for _ in range(10):  # whatever is on the way still
             self.pair.step()
             self.wire.wait(0.5)
-        assert not self.pair.agent.streams, "an old stream came back"
-        assert not self.pair.client.links
+        assert list(self.pair.agent.streams) == [CONTROL], "an old stream came back"
+        control = self.pair.client.attachment.control
+        assert all(link.carrier.streams == [control] for link in self.pair.client.links)
 
     def open(self, action: Action) -> None:
         if len(self.pair.client.streams) < 6:
@@ -122,15 +123,14 @@ class Play:
     def another(self, action: Action) -> None:
         """One more carrier for a stream, or for two."""
         streams = list(self.pair.client.streams.values())
-        first = streams[action.which % len(streams)] if streams else None
-        if first is not None and len(first.carriers) < 4:
+        first = streams[action.which % len(streams)]
+        if first.carriers < 4:
             self.pair.client.dial(first, *streams[: action.side])
 
     def again(self, action: Action) -> None:
         """OPEN once more, where it was sent already."""
         for link in self.pair.client.links[action.which % 4 :][:1]:
-            for stream in link.carrier.streams:
-                link.carrier.announce(stream)
+            self.pair.client.attachment.add(link.carrier, link.carrier.streams)
 
     def resend(self, action: Action) -> None:
         stream = (self.pair.client, self.pair.agent)[action.side].streams.get(self.id(action))
@@ -146,7 +146,7 @@ class Play:
 
     def id(self, action: Action) -> int:
         """The younger half of the streams are chosen more often."""
-        ids = list(self.pair.client.streams) or [0]
+        ids = list(self.pair.client.streams)
         return ids[action.which % len(ids)]
 
 

@@ -2,174 +2,211 @@
 
 from __future__ import annotations
 
-from ..wire import control
-from ..wire.carrier import Attachment
-from ..wire.channels import AGENT, CHANNELS
-from ..wire.control import MessageReader
+from ..wire.attachment import Attachment
 from ..wire.frames import ProtocolError
 from ..wire.stream import WINDOW, Stream
-from .connections import CarrierConnection, KernelConnection
+from .connections import KernelConnection
 from .spool import Spool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Optional, Set
+    from typing import Any, Dict, List, Optional, Protocol, Set
 
-    from .serve import Agent
+    from ..wire.control import Message
+    from .connections import CarrierConnection
+    from .kernel import Address
+    from .loop import Loop
+    from .outputs import Outputs
+    from .spool import Limits
+
+    class Owner(Protocol):
+        """What a client knows of the agent."""
+
+        def request(self, client: Client, message: Message) -> None:
+            """Do what a control message asks for. Raises `ProtocolError`."""
+
+        def address(self, channel: str) -> Optional[Address]:
+            """Where the kernel takes connections; None while there is none that does."""
+
+        def kernel_missing(self) -> None:
+            """Nothing listens where the kernel should."""
+
 
 #: Seconds of silence after which a client counts as lost though its connection stands: it pings
 #: every five.
 LOST_AFTER = 15.0
 
+#: Seconds between two tries to connect to a kernel that takes no connection, as while it is
+#: stopped.
+TRY_AGAIN = 0.2
+
 
 class Client:
-    """One attachment: its carriers, and the kernel's side of its streams."""
+    """One attachment, and the kernel's side of its streams.
 
-    def __init__(self, agent: Agent, id: str) -> None:
-        self.agent = agent
-        self.attachment = Attachment(id, keep=lambda: Spool(agent.limits))
-        self.carriers: Set[CarrierConnection] = set()
-        self.kernels: Dict[Stream, KernelConnection] = {}
-        self.silent_since: Optional[float] = None
+    `outputs` overhears its iopub; None where there is nothing to be heard.
+    """
+
+    def __init__(
+        self, id: str, owner: Owner, loop: Loop, limits: Limits, outputs: Optional[Outputs]
+    ) -> None:
+        self.attachment = Attachment(id, self, is_client=False, keep=lambda: Spool(limits))
+        self.attachment.heard = loop.now()
         self.has_left = False
-        self.heard = agent.loop.now()
         self.watches = False  # whether it wants to know of busy and idle
-        self._messages = MessageReader()
-        self._control: Optional[Stream] = None
+        self._owner = owner
+        self._loop = loop
+        self._limits = limits
+        self._outputs = outputs
+        self._kernels: Dict[Stream, KernelConnection] = {}
+        self._full: Set[str] = set()  # the channels whose sockets took no more connections
+        self._try_at: Optional[float] = None  # when to try them again
 
-    def take(self, carrier: CarrierConnection, oldest: int) -> None:
-        """A carrier has shown that it is this client's, who is done with what is below `oldest`."""
-        carrier.client = self
-        carrier.generation = self.attachment.generation
-        carrier.carrier.attachment = self.attachment
-        self.carriers.add(carrier)
-        self.silent_since = None
-        self.forget_before(oldest)
+    # -- carriers --------------------------------------------------------------------------------
 
-    def attend(self, stream: Stream, now: float) -> None:
-        """A stream has changed: deliver, connect, close, send."""
-        if stream.channel == AGENT:
-            if self._control is None:
-                self._control = stream
-                self._tell_what_happened()
-            self._read_requests(stream, now)
-        elif stream.channel not in CHANNELS:
-            self._discard(stream)
-            raise ProtocolError("a stream of an unknown channel")
-        else:
-            self.connect(stream)
-            kernel = self.kernels.get(stream)
-            if kernel is not None:
-                kernel.flush(now)
-                if stream.peer_closed:
-                    kernel.close()
-                    self.kernels.pop(stream, None)
-        self.pump(stream, now)
+    def join(self, connection: CarrierConnection, generation: int, oldest: int) -> bool:
+        """A carrier has shown that it is this client's, who is done with the streams below
+        `oldest`; returns whether it is the first of its generation.
 
-    def connect(self, stream: Stream) -> None:
+        Raises `ProtocolError` where it is of an earlier generation.
+        """
+        attachment = self.attachment
+        now = self._loop.now()
+        if generation < attachment.generation:
+            raise ProtocolError("a carrier of an earlier connection")
+        is_new = generation > attachment.generation
+        if is_new:
+            attachment.generation = generation
+            attachment.drop_carriers(now)
+        attachment.forget_before(oldest, now)
+        connection.owner, connection.attachment = self, attachment
+        attachment.add(connection.carrier)
+        self._loop.hurry()
+        return is_new
+
+    def carrier_ended(self, connection: CarrierConnection) -> None:
+        """A carrier's connection is closed."""
+        self.attachment.lose(connection.carrier, self._loop.now())
+        self._loop.hurry()
+
+    # -- what the attachment asks for: see `sshpyk.wire.attachment.Handler` ----------------------
+
+    def deliver(self, stream: Stream, now: float) -> None:
+        """A stream has changed: connect it, deliver what the kernel takes, and its end."""
+        kernel = self._kernels.get(stream)
+        if kernel is None:
+            kernel = self._connect(stream, now)
+        if kernel is not None:
+            kernel.deliver(now)
+            if stream.peer_closed:
+                self.over(stream)
+
+    def message(self, message: Message) -> None:
+        """A control message has come."""
+        self._owner.request(self, message)
+
+    def over(self, stream: Stream) -> None:
+        """A stream is over: close the kernel's side."""
+        kernel = self._kernels.pop(stream, None)
+        if kernel is not None:
+            kernel.close()
+
+    # -- the kernel ------------------------------------------------------------------------------
+
+    def connect_all(self) -> None:
+        """The kernel takes connections now: connect the streams that wait for that."""
+        self._try_at = None
+        self._full.clear()
+        for stream in list(self.attachment.streams.values()):
+            if stream is not self.attachment.control and stream not in self._kernels:
+                self.attachment.deliver(stream, self._loop.now())
+
+    def _connect(self, stream: Stream, now: float) -> Optional[KernelConnection]:
         """Connect a stream to the kernel, if there is one to connect to by now."""
-        kernel = self.agent.kernel
-        if stream in self.kernels or stream.is_closed:
-            return
+        if stream.is_closed:
+            return None
         if stream.is_ending:
             # It closed before it was connected: ZMQ sends nothing before its peer has greeted, so
             # what came are greetings.
             while stream.peek():
-                stream.consume(len(stream.peek()), self.agent.loop.now())
-            return
-        if not kernel.bound:
-            return
+                stream.consume(len(stream.peek()), now)
+            return None
+        address = self._owner.address(stream.channel)
+        if address is None or stream.channel in self._full:
+            return None
+        outputs = self._outputs if stream.channel == "iopub" else None
         try:
-            address = kernel.plan.addresses[stream.channel]
-            self.kernels[stream] = KernelConnection(self, stream, address)
+            kernel = KernelConnection(self._loop, address, stream, self, outputs)
+        except BlockingIOError:
+            self._full.add(stream.channel)
+            self._try_at = now + TRY_AGAIN
+            return None
         except OSError:
             # Between its exit and our hearing of it; the stream waits for the next one.
-            kernel.bound = False
-
-    def pump(self, stream: Stream, now: float) -> None:
-        """Send what the stream has to send on the carriers it has."""
-        for carrier in list(self.carriers):
-            if carrier.carrier in stream.carriers:
-                carrier.pump(now)
+            self._owner.kernel_missing()
+            return None
+        self._kernels[stream] = kernel
+        return kernel
 
     def kernel_closed(self, stream: Stream) -> None:
-        """The kernel closed its side; what it said before still reaches the client."""
-        self.kernels.pop(stream, None)
-        self.pump(stream, self.agent.loop.now())
+        """The kernel closed its side; what it sent before still reaches the client."""
+        self._kernels.pop(stream, None)
+        self.attachment.close(stream, self._loop.now())
 
-    def discard_done(self) -> None:
-        """Let go of the streams that are over."""
-        for stream in [s for s in self.attachment.streams.values() if s.done]:
-            self._discard(stream)
+    def kernel_missing(self, stream: Stream) -> None:
+        """The kernel did not take a connection that waited for it."""
+        self._kernels.pop(stream, None)
+        self._owner.kernel_missing()
 
-    def forget_before(self, oldest: int) -> None:
-        """The client is done with the streams below `oldest`."""
-        for stream in self.attachment.forget_before(oldest):
-            self._discard(stream)
-
-    def _discard(self, stream: Stream) -> None:
-        carriers = stream.carriers[:]
-        self.attachment.discard(stream)
-        kernel = self.kernels.pop(stream, None)
-        if kernel is not None:
-            kernel.close()
-        for connection in [c for c in self.carriers if c.carrier in carriers]:
-            if not connection.carrier.streams and not connection.is_blocked:
-                connection.send(connection.carrier.drain(self.agent.loop.now(), 0))
-                # What it could not take at once waits; then the client closes it.
-                if not connection.is_blocked:
-                    self.carriers.discard(connection)
-                    connection.close()
+    # -- what the agent asks ---------------------------------------------------------------------
 
     def notify(self, type: str, **fields: Any) -> None:
         """Send a control message."""
-        if self._control is not None:
-            self._control.write(control.encode(type, **fields))
-            self.pump(self._control, self.agent.loop.now())
+        self.attachment.send_message(type, self._loop.now(), **fields)
+
+    def tick(self, now: float) -> List[Optional[float]]:
+        """Do what is due at `now`; when there will be more."""
+        if self._try_at is not None and now >= self._try_at:
+            self.connect_all()
+        for kernel in list(self._kernels.values()):
+            kernel.read(self.may_read)
+        return [self.attachment.tick(now), self._try_at]
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether it has a carrier."""
+        return bool(self.attachment.carriers)
 
     def is_present(self, now: float) -> bool:
         """Whether it is connected, as far as can be known."""
-        return bool(self.carriers) and not self.has_left and now < self.heard + LOST_AFTER
+        return self.is_connected and not self.has_left and now < self.attachment.heard + LOST_AFTER
 
-    def _tell_what_happened(self) -> None:
-        """A kernel may be quicker than its client: bound, or dead, before this one was there."""
-        kernel = self.agent.kernel
-        if kernel.exited is not None:
-            self.notify("exited", **kernel.exited)
-        elif kernel.bound:
-            self.notify("bound", pid=kernel.pid)
+    @property
+    def listening(self) -> List[int]:
+        """The streams on which it follows the kernel's iopub; a spare one has sent nothing."""
+        kernels = self._kernels
+        return [stream.id for stream in kernels if stream.channel == "iopub" and stream.position]
 
     @property
     def has_unread(self) -> bool:
         """Whether control messages are still on the way to the client."""
-        control = self._control
-        return control is not None and bool(control.carriers) and control.unacknowledged > 0
+        control = self.attachment.control
+        return bool(control.carriers) and control.unacknowledged > 0
 
     @property
     def is_behind(self) -> bool:
         """Whether the client is away, or takes less than the kernel gives."""
         streams = self.attachment.streams.values()
-        return not self.carriers or any(stream.unacknowledged > WINDOW for stream in streams)
+        return not self.is_connected or any(stream.unacknowledged > WINDOW for stream in streams)
 
     @property
     def may_read(self) -> bool:
         """Whether the kernel should be read for this client: not where there is no room to keep
-        what it says. Whoever keeps up needs none, and goes on."""
-        return not self.agent.limits.full or not self.is_behind
+        what it sends. A client that keeps up needs none, and goes on."""
+        return not self._limits.full or not self.is_behind
 
     def close(self) -> None:
         """End everything that belongs to this client."""
-        for stream in list(self.attachment.streams.values()):
-            self._discard(stream)
-        for carrier in list(self.carriers):
-            carrier.close()
-        self.carriers.clear()
-
-    def _read_requests(self, stream: Stream, now: float) -> None:
-        while True:
-            data = stream.peek()
-            if not data:
-                break
-            stream.consume(len(data), now)
-            for message in self._messages.feed(data):
-                self.agent.handle(self, message)
+        now = self._loop.now()
+        self.attachment.discard_all(now)
+        self.attachment.drop_carriers(now)

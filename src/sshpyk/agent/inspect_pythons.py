@@ -12,7 +12,7 @@ import subprocess  # unlike an agent, this job is gone in a second
 import sys
 import time
 
-from .inspect import Logos, everything, kernelspec_places
+from .inspect_specs import Logos, everything, kernelspec_places
 from .kernel import find_shell
 from .kernelspecs import directories
 from .records import home

@@ -16,7 +16,7 @@ from .records import home
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional, Tuple, Union
+    from typing import Any, Dict, List, Optional, Set, Tuple, Union
 
     from ..common.sockets import Socket
 
@@ -201,15 +201,24 @@ class Kernel:
         self.started_at = time.time()
         self.begun = time.monotonic()
         plan.write_connection_file()
-        self.log = Log(os.path.join(plan.directory, "kernel.log"))
-        self._tails: Dict[int, bytes] = {}
-        self._oom_kills = oom_kills()
-        self.output, output = os.pipe()
-        self.errors, errors = os.pipe()
-        self._executed, executed = os.pipe()
         argv = plan.argv
         self.program = argv[0]
-        self.pid = os.fork()
+        self._found: Set[str] = set()  # the channels whose sockets are there
+        self._tails: Dict[int, bytes] = {}
+        self._oom_kills = oom_kills()
+        self.log = Log(os.path.join(plan.directory, "kernel.log"))
+        opened: List[int] = []
+        try:
+            for _ in range(3):
+                opened += os.pipe()
+            self.output, output, self.errors, errors, self._executed, executed = opened
+            self.pid = os.fork()
+        except BaseException:
+            # A restart that fails leaves the agent where it was, and may fail again and again.
+            for fd in opened:
+                os.close(fd)
+            self.log.close()
+            raise
         if self.pid == 0:
             _become(argv, plan.env, plan.cwd, umask, output, errors, executed)
         for fd in (output, errors, executed):
@@ -227,6 +236,7 @@ class Kernel:
         if problem:
             os.waitpid(self.pid, 0)
             self.exited = {}
+            self.close()
             reason = os.strerror(int(problem))
             name = self.plan.spec.name
             raise Failed("program-missing", program=self.program, reason=reason, kernel=name)
@@ -234,8 +244,18 @@ class Kernel:
     def check_bound(self) -> bool:
         """Whether all five sockets are there."""
         if not self.bound:
-            self.bound = all(map(_is_there, self.plan.addresses.values()))
+            for channel, address in self.plan.addresses.items():
+                # Each is found once: a kernel that was stopped would not take the connections of
+                # those who ask for ever.
+                if channel not in self._found and _is_there(address):
+                    self._found.add(channel)
+            self.bound = len(self._found) == len(self.plan.addresses)
         return self.bound
+
+    def lose_sockets(self) -> None:
+        """One of its sockets is not there any more: it is about to exit."""
+        self.bound = False
+        self._found.clear()
 
     def signal(self, signum: int) -> None:
         """Send a signal to the kernel's process group; nothing happens where it is gone."""
@@ -286,7 +306,9 @@ class Kernel:
     def close(self) -> None:
         """Close its pipes and its log."""
         for fd in (self.output, self.errors):
-            os.close(fd)
+            if fd >= 0:
+                os.close(fd)
+        self.output = self.errors = -1
         self.log.close()
 
 
@@ -303,7 +325,9 @@ def _become(
     try:
         os.setsid()
         _die_with_parent()
-        for signum in (signal.SIGINT, signal.SIGPIPE, signal.SIGHUP, signal.SIGTERM):
+        # What the agent or its Python ignores; `subprocess` gives the same ones back.
+        ignored = signal.SIGINT, signal.SIGPIPE, signal.SIGHUP, signal.SIGTERM, signal.SIGXFSZ
+        for signum in ignored:
             signal.signal(signum, signal.SIG_DFL)
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
@@ -339,15 +363,19 @@ def _die_with_parent() -> None:
 
 def _is_there(address: Address) -> bool:
     # The file alone would not do: a kernel that exits closes its sockets and leaves the files.
-    with open_socket(address) as probe:
-        if probe.connect_ex(address) != 0:
-            return False
+    try:
+        probe, is_connected = connect(address)
+    except BlockingIOError:
+        return True  # so many wait there that nobody else can
+    except OSError:
+        return False
+    with probe:
         if isinstance(address, str):
             return True
         from ..common.peers import is_taken
 
         # Another user may have been quicker to take the port; the kernel will say so, and end.
-        return probe.getsockname() != address and not is_taken(address)
+        return is_connected and probe.getsockname() != address and not is_taken(address)
 
 
 def open_socket(address: Address) -> Socket:
@@ -359,15 +387,33 @@ def open_socket(address: Address) -> Socket:
     return Socket(AF_UNIX if isinstance(address, str) else AF_INET)
 
 
-def connect(address: Address) -> Socket:
-    """A socket that is connected to `address`. Raises OSError where nobody listens."""
+def connect(address: Address) -> Tuple[Socket, bool]:
+    """A socket for `address`, and whether it is connected; if not, it is writable when it is, or
+    has failed. This never waits: a kernel that was stopped takes no connection.
+
+    Raises BlockingIOError where so many wait there that this one can't, for now, and another
+    OSError where nobody listens.
+    """
     sock = open_socket(address)
     try:
-        sock.connect(address)
+        sock.setblocking(False)
+        problem = sock.connect_ex(address)
+        is_connected = problem != errno.EINPROGRESS
+        if not is_connected:
+            # On loopback it is decided by now, but for a queue that is full.
+            import select
+            from _socket import SO_ERROR, SOL_SOCKET
+
+            poll = select.poll()
+            poll.register(sock.fileno(), select.POLLOUT)
+            is_connected = bool(poll.poll(0))
+            problem = sock.getsockopt(SOL_SOCKET, SO_ERROR)
+        if problem:
+            raise OSError(problem, os.strerror(problem))
     except OSError:
         sock.close()
         raise
-    return sock
+    return sock, is_connected
 
 
 def oom_kills() -> Optional[int]:
@@ -392,20 +438,35 @@ class Log:
 
     def _open(self) -> None:
         flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND
-        self._file = os.open(self._path, flags, 0o600)
-        self._size = os.fstat(self._file).st_size
+        file = os.open(self._path, flags, 0o600)
+        try:
+            self._size = os.fstat(file).st_size
+        except OSError:
+            os.close(file)
+            raise
+        self._file = file
 
     def write(self, data: bytes) -> None:
         """Append; a disk that is full loses log lines and nothing else."""
+        if self._file < 0:
+            return
         try:
-            os.write(self._file, data)
-            self._size += len(data)
+            if self._size <= 2 * self._limit:  # where it can't be set aside it ends there
+                self._size += os.write(self._file, data)
             if self._size > self._limit:
-                os.close(self._file)
-                os.replace(self._path, self._path + ".1")
-                self._open()
+                self._set_aside()
         except OSError:
             pass
+
+    def _set_aside(self) -> None:
+        """Begin a new file. Where that fails the old one stays open, and this is tried again."""
+        try:
+            os.replace(self._path, self._path + ".1")
+        except FileNotFoundError:
+            pass  # the last time it got so far, or somebody has removed it
+        before = self._file
+        self._open()
+        os.close(before)
 
     def line(self, text: str) -> None:
         """Append a line with the time before it."""
@@ -413,5 +474,7 @@ class Log:
         self.write(f"{stamp} {text}\n".encode("utf-8", "replace"))
 
     def close(self) -> None:
-        """Close the file."""
-        os.close(self._file)
+        """Close the file; what is written from now on is lost."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1

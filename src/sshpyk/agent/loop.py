@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import select
 import time
-from _socket import AF_UNIX, IPPROTO_TCP, TCP_NODELAY
+from _socket import AF_UNIX, IPPROTO_TCP, SO_ERROR, SOL_SOCKET, TCP_NODELAY
 from math import ceil
 
 TYPE_CHECKING = False
@@ -80,7 +80,7 @@ class Loop:
         while self.running:
             now = self.now()
             if now >= self._tick_at:
-                self._look(now)
+                self._call_tick(now)
                 continue
             # Rounded up: what comes a moment too early would come once more.
             ready = self._poll.poll(ceil(min(DAY, self._tick_at - now) * 1000) * self._unit)
@@ -97,7 +97,7 @@ class Loop:
             if ready:
                 self._tick_at = min(self._tick_at, self.now() + SOON)
 
-    def _look(self, now: float) -> None:
+    def _call_tick(self, now: float) -> None:
         self._tick_at = float("inf")  # it may be that `tick` itself is in a hurry
         try:
             deadline = self._tick(now)
@@ -109,15 +109,19 @@ class Loop:
 
 
 class Connection:
-    """A socket that never blocks, with what could not be sent yet."""
+    """A socket that never blocks, with what could not be sent yet.
 
-    def __init__(self, loop: Loop, sock: Socket) -> None:
+    One that is not connected yet waits for that; `on_closed` is called where that fails.
+    """
+
+    def __init__(self, loop: Loop, sock: Socket, *, is_connected: bool = True) -> None:
         sock.setblocking(False)
         if sock.family != AF_UNIX:
             sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
         self.loop = loop
         self.socket = sock
         self.is_closed = False
+        self.is_connecting = not is_connected
         self._unsent: List[Union[bytes, memoryview]] = []
         self._wants_room = False
         self._reading = True
@@ -126,7 +130,7 @@ class Connection:
     @property
     def is_blocked(self) -> bool:
         """Whether something waits until the socket takes it."""
-        return self._wants_room or bool(self._unsent)
+        return self._wants_room or self.is_connecting or bool(self._unsent)
 
     def read(self, wanted: bool) -> None:
         """Say whether `on_data` is wanted."""
@@ -134,10 +138,11 @@ class Connection:
             self._reading = wanted
             self._watch()
 
-    def send(self, parts: List[bytes]) -> None:
-        """Send all of `parts`, now or as soon as the socket takes it."""
+    def send(self, parts: List[bytes]) -> bool:
+        """Send all of `parts`, now or as soon as the socket takes it; whether it takes more now."""
         self._unsent += parts
         self._flush()
+        return not self.is_closed and not self.is_blocked
 
     def wait_for_room(self) -> None:
         """Have `on_writable` called when the socket takes more, and the others had their turn."""
@@ -146,6 +151,8 @@ class Connection:
 
     def offer(self, data: bytes) -> int:
         """Send what the socket takes of `data` at once; how much. `on_writable` tells of room."""
+        if self.is_connecting:
+            return 0
         try:
             sent = self.socket.send(data)
         except OSError as error:
@@ -181,10 +188,13 @@ class Connection:
 
     def _watch(self) -> None:
         if not self.is_closed:
-            events = (READ if self._reading else 0) | (WRITE if self.is_blocked else 0)
+            read = self._reading and not self.is_connecting
+            events = (READ if read else 0) | (WRITE if self.is_blocked else 0)
             self.loop.watch(self.socket.fileno(), events, self._on_ready)
 
     def _flush(self) -> None:
+        if self.is_connecting:
+            return
         waited = bool(self._unsent)
         while self._unsent:
             try:
@@ -202,6 +212,11 @@ class Connection:
             self._watch()
 
     def _on_ready(self, events: int) -> None:
+        if self.is_connecting:
+            if self.socket.getsockopt(SOL_SOCKET, SO_ERROR):
+                self._broken()
+                return
+            self.is_connecting = False
         if events & WRITE:
             self._wants_room = False
             self._flush()

@@ -1,15 +1,16 @@
-"""What the kernel does and says, as its iopub tells: busy or idle, and output while away.
+"""What the kernel does and prints, as its iopub tells: busy or idle, and output while away.
 
-The agent hears what the first client on iopub gets: that costs the kernel nothing, where with a
+The agent overhears what the first client on iopub gets: that costs the kernel nothing, where with a
 subscription of the agent's own it would send everything twice. When that client closes, the agent
-goes on with its connection; where there was none, it subscribes as any client does.
+goes on with another client's connection that carries messages; where there is none it keeps the one
+that was closed, and where there never was one it subscribes as any client does.
 
 While somebody listens it keeps only the last moments, in memory, because what a client that
 vanishes had not taken yet is then missing. While nobody listens the messages go to the file
 `outputs.jsonl`, a line of JSON each: "at" (time.time()), "header" and "parent" (the message's
 headers) and "content"; without buffers, and bounded: the oldest half goes. Lines with a "mark"
-stand between: "away"; "back", when somebody came; "resumed", when it was who had been there, who
-gets the same from the stream.
+stand between: "away"; "back", when somebody came; "resumed", when a listener came back who had
+been there, who gets the same from the stream.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from __future__ import annotations
 import time
 
 from ..wire.quickjson import dumps
-from ..wire.zmtp import HANDSHAKE, LARGEST, SUBSCRIBE, Subscriber
+from ..wire.zmtp import HANDSHAKE, SUBSCRIBE, Reader
 from .kernel import Log, connect
 from .loop import Connection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, List, Optional, Set, Tuple
+    from typing import Callable, Dict, List, Optional, Set, Tuple
 
     from ..common.sockets import Socket
     from .kernel import Address
@@ -44,6 +45,9 @@ KINDS = (
     b'"clear_output"',
 )
 
+#: Bytes of one message at most that are kept while nobody listens; a larger one is left out.
+LARGEST = 32 * 1024 * 1024
+
 #: Bytes that are remembered while somebody listens, and seconds by which a vanished listener may
 #: have missed them before it was last heard of.
 RECENT = 256 * 1024
@@ -53,10 +57,13 @@ MARGIN = 0.1
 #: kernel.
 SETTLE = 1.0
 
+#: Seconds between two tries to subscribe at a kernel that takes no connection.
+TRY_AGAIN = 1.0
+
 
 class Outputs:
-    """The agent's ear at one kernel. `limit` is in bytes on disk; `on_activity` hears of changes of
-    `busy`, which is None while unknown, since `since` (time.time())."""
+    """Overhears one kernel after another. `limit` is in bytes on disk; `on_activity` is called when
+    `busy` changes, which is None while unknown; it is so since `since` (time.time())."""
 
     def __init__(self, loop: Loop, path: str, limit: int, on_activity: Callable[[], None]) -> None:
         self.busy: Optional[bool] = None
@@ -67,60 +74,108 @@ class Outputs:
         self._limit = limit
         self._on_activity = on_activity
         self._log: Optional[Log] = None
-        self._ear: Optional[Subscriber] = None  # of whose connection is listened to
-        self._connection: Optional[Iopub] = None  # where that is the agent's own
+        # The readers of the clients' connections to iopub, and whether each has brought a message.
+        self._readers: Dict[Reader, bool] = {}
+        self._overheard: Optional[Reader] = None  # the one whose messages are taken
+        self._own: Optional[Iopub] = None  # the agent's own connection, where it has one
         self._running = b""  # the input that the kernel took last
         self._recent: List[Tuple[float, bytes]] = []
         self._recent_size = 0
         self._listeners: Set[Listener] = set()
         self._settles_at: Optional[float] = None
 
-    def subscribe(self, address: Address) -> None:
-        """Hear the kernel, where that is not so yet, by a connection of the agent's own."""
-        if self._ear is not None or self._connection is not None:
-            return
-        try:
-            sock = connect(address)
-        except OSError:
-            return  # it has just ended: that will be told
-        self._connection = Iopub(self, self._loop, sock, Subscriber())
-        self._connection.send([HANDSHAKE])
+    def subscribe(self, address: Address, now: float) -> Optional[float]:
+        """Overhear the kernel, where that is not so yet, by a connection of the agent's own.
 
-    def overhear(self, subscriber: Subscriber, data: bytes) -> bool:
-        """`data` has come from the kernel's iopub; whether it is of use to go on with these.
-
-        The first connection that brings a message is the one that is listened to.
+        Returns when to try again, where the kernel takes no connection.
         """
-        if self._ear not in (None, subscriber):
-            return False
-        subscriber.largest = LARGEST if self.is_away else RECENT
-        now = self._loop.now()
-        for frames in subscriber.feed(data):
-            self._ear = subscriber
-            self.take(frames, now)
-        return True
+        if self._overheard is not None or self._own is not None:
+            return None
+        try:
+            sock, is_connected = connect(address)
+        except BlockingIOError:
+            return now + TRY_AGAIN
+        except OSError:
+            return None  # it has just ended: that will be told
+        self._own = Iopub(self, self._loop, sock, Reader(), is_connected=is_connected)
+        self._own.send([HANDSHAKE])
+        return None
 
-    def adopt(self, subscriber: Subscriber, sock: Socket) -> None:
-        """A client lets go of its connection: go on with it where it is the one listened to."""
-        if self._ear is subscriber:
-            self._connection = Iopub(self, self._loop, sock, subscriber)
+    def follow(self) -> Reader:
+        """A reader for a client's new connection, to be given to `overhear` with what comes."""
+        reader = Reader()
+        self._readers[reader] = False
+        return reader
+
+    def overhear(self, reader: Reader, data: bytes) -> None:
+        """`data` has come from the kernel's iopub, on the connection of `reader`.
+
+        The first connection that brings a message is overheard. Of the others it is only known
+        where messages end, so that one of them can be overheard later.
+        """
+        if self._overheard is reader or self._overheard is None:
+            reader.keep = LARGEST if self.is_away else RECENT
         else:
-            sock.close()
+            reader.keep = 0
+        has_ended = False
+        offset = 0
+        while offset < len(data):
+            offset = reader.read(data, offset)
+            if reader.has_ended:
+                has_ended = True
+                if self._overheard is None:
+                    self._overheard = reader
+                if self._overheard is reader:
+                    self._take(reader.frames)
+        if has_ended and reader in self._readers:
+            self._readers[reader] = True
+            if self._own is not None:
+                self._go_on_with(reader, self._own.reader, self._own.detach())
 
-    def lost(self, subscriber: Subscriber) -> None:
+    def adopt(self, reader: Reader, sock: Socket, *, is_connected: bool) -> None:
+        """A client lets go of its connection: close it, or go on with it where it is needed."""
+        self._readers.pop(reader, None)
+        if self._overheard is not reader:
+            sock.close()
+            return
+        for other, has_brought in self._readers.items():
+            if has_brought:
+                self._go_on_with(other, reader, sock)
+                return
+        self._own = Iopub(self, self._loop, sock, reader, is_connected=is_connected)
+
+    def _go_on_with(self, reader: Reader, before: Reader, sock: Socket) -> None:
+        """Overhear `reader` in place of `before`, whose `sock` is closed when it was read."""
+        self._own = None
+        if self._overheard is before:
+            try:
+                while True:
+                    data = sock.recv(256 * 1024)
+                    if not data:
+                        break
+                    self.overhear(before, data)
+            except OSError:
+                pass  # nothing more is there now
+            self._overheard = reader
+        sock.close()
+
+    def lost(self, reader: Reader) -> None:
         """The kernel has closed a connection, as it does when it ends."""
-        if self._ear is subscriber:
+        self._readers.pop(reader, None)
+        if self._overheard is reader:
             self.forget_kernel()
+        elif self._own is not None and self._own.reader is reader:
+            self._own = None
 
     def forget_kernel(self) -> None:
         """The kernel has ended."""
-        if self._connection is not None:
-            self._connection.close()
-        self._connection = self._ear = None
+        if self._own is not None:
+            self._own.close()
+        self._own = self._overheard = None
         self._set_busy(None)
 
-    def attend(self, listeners: Set[Listener], heard: float, now: float) -> Optional[float]:
-        """Say who listens now, and when one of them was heard last; the time to say it again."""
+    def listen(self, listeners: Set[Listener], heard: float, now: float) -> Optional[float]:
+        """Be told who listens now, and when one of them was heard last; when to be told again."""
         if not listeners:
             self._settles_at = None
             if not self.is_away and self._listeners:
@@ -138,13 +193,13 @@ class Outputs:
             self._listeners = set(listeners)
         return self._settles_at
 
-    def take(self, frames: List[bytes], now: float) -> None:
+    def _take(self, frames: List[bytes]) -> None:
         """The kernel has published a message."""
         try:
             start = frames.index(b"<IDS|MSG>") + 2
             header, parent, _, content = frames[start : start + 4]
         except ValueError:
-            return  # an iopub_welcome, or nothing of Jupyter's
+            return  # an iopub_welcome, nothing of Jupyter's, or too large
         if b'"status"' in header:
             self._take_status(content)
         elif any(kind in header for kind in KINDS) and content:
@@ -157,7 +212,7 @@ class Outputs:
             if self.is_away:
                 self._write(line)
             else:
-                self._remember(now, line)
+                self._remember(self._loop.now(), line)
 
     def _take_status(self, content: bytes) -> None:
         if b'"busy"' in content:
@@ -208,17 +263,18 @@ class Outputs:
 class Iopub(Connection):
     """A connection of the agent's own to the kernel's iopub."""
 
-    def __init__(self, outputs: Outputs, loop: Loop, sock: Socket, subscriber: Subscriber) -> None:
+    def __init__(
+        self, outputs: Outputs, loop: Loop, sock: Socket, reader: Reader, *, is_connected: bool
+    ) -> None:
+        self.reader = reader
         self._outputs = outputs
-        self._subscriber = subscriber
-        super().__init__(loop, sock)
+        super().__init__(loop, sock, is_connected=is_connected)
 
     def on_data(self, data: bytes) -> None:
-        was_ready = self._subscriber.is_ready
-        if not self._outputs.overhear(self._subscriber, data):
-            self.close()  # a client was quicker
-        elif self._subscriber.is_ready and not was_ready:
+        was_ready = self.reader.is_ready
+        self._outputs.overhear(self.reader, data)
+        if self.reader.is_ready and not was_ready and not self.is_closed:
             self.send([SUBSCRIBE])
 
     def on_closed(self) -> None:
-        self._outputs.lost(self._subscriber)
+        self._outputs.lost(self.reader)

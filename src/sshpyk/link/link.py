@@ -569,14 +569,14 @@ class Link(RemoteKernel):
     # -- errors ----------------------------------------------------------------------------------
 
     def _timeout(self, seconds: float) -> errors.SshpykError:
-        if self.streams.complaint is not None:
-            what = str(self.streams.complaint)
+        if self.streams.violation is not None:
+            what = str(self.streams.violation)
             return errors.StrangeAgent(host=self.transport.host, what=what)
         if self.status.trouble is not None:
             return self.status.trouble
-        details = self.exited["stderr"] if self.exited is not None else ""  # it was ended by now
         if self._job is not None:
-            details = self._job.noise
+            return self._job.timed_out(seconds)
+        details = self.exited["stderr"] if self.exited is not None else ""  # it was ended by now
         return errors.LaunchTimeout(
             host=self.transport.host,
             seconds=seconds,

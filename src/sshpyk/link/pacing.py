@@ -5,14 +5,16 @@ second is dropped. A live kernel that floods is cut off there as it would be wit
 but what piled up while the link was away comes all at once through no fault of its own. So that
 is handed over at a rate below the limits. Other clients have no limits, and get it at full speed.
 
-This is the one place that looks into ZMQ's bytes: at where messages begin, and whether they are
-text, for only that counts by its size there. Where that can't be seen (CURVE), all bytes count.
+To count it must look into ZMQ's bytes: where messages begin, and whether they are text, for only
+text counts by its size there. Where that can't be seen (CURVE), all bytes count.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+
+from ..wire.zmtp import Reader
 
 #: The share of the limits that is used. The server counts by its own clock, over a few seconds:
 #: were it busy for one of them, it would find more in its window than was handed over in one.
@@ -32,9 +34,6 @@ LEAST = 400
 
 #: Bytes of a message in which its type stands.
 HEAD = 1024
-
-_GREETING = 64
-_MORE, _LONG, _COMMAND = 1, 2, 4
 
 
 @dataclass(frozen=True)
@@ -74,13 +73,13 @@ class Pacer:
         self._messages = _Budget(SHARE * limits.messages)
         self._text = _Budget(SHARE * limits.text)
         self._quiet_at: float | None = None  # when the backlog counts as through
-        self._reader = _Reader()
+        self._reader = Reader(keep=HEAD)
 
     def begin(self, now: float) -> None:
         """A backlog may be coming."""
         self._quiet_at = now + QUIET
 
-    def take(self, data: bytes, now: float) -> int:
+    def allow(self, data: bytes, now: float) -> int:
         """How many bytes of `data`, the next of the stream, may go on at `now`.
 
         Where it is less than all: ask again in `PORTION` seconds, beginning with the rest.
@@ -91,14 +90,26 @@ class Pacer:
         self._text.refill(now)
         offset = 0
         while offset < len(data):
-            if self._quiet_at is not None and self._is_spent and self._reader.may_stop:
+            if self._quiet_at is not None and self._is_spent and self._reader.is_between:
                 self._quiet_at = now + QUIET
                 break
-            read, messages, text = self._reader.read(data, offset)
-            offset += read
-            self._messages.left -= messages
-            self._text.left -= text
+            offset = self._read(data, offset)
         return offset
+
+    def _read(self, data: bytes, offset: int) -> int:
+        """Count what comes next, a message or a part of one; returns where it ends."""
+        reader = self._reader
+        end = reader.read(data, offset)
+        if reader.is_opaque:
+            size = min(len(data) - offset, 4 * LEAST)
+            self._messages.left -= size / LEAST
+            self._text.left -= size
+            return offset + size
+        if reader.has_ended:
+            self._messages.left -= 1
+            if any(b'"stream"' in frame for frame in reader.frames):
+                self._text.left -= reader.size
+        return end
 
     @property
     def _is_spent(self) -> bool:
@@ -117,83 +128,3 @@ class _Budget:
         grown = (now - self._at) * self._rate if now > self._at else 0.0
         self.left = min(self._most, max(self.left, -QUIET * self._rate) + grown)
         self._at = now
-
-
-class _Reader:
-    """Follows ZMTP 3, the protocol on ZMQ's connections, as far as pacing needs it.
-
-    A greeting of 64 bytes; then frames: flags, a length of 1 or 8 bytes, and a body. A message is
-    a row of frames of which all but the last are flagged "more"; commands stand between messages.
-    """
-
-    def __init__(self) -> None:
-        self._buffer = bytearray()  # of a greeting or a frame's head that is not complete
-        self._greeted = False
-        self._is_opaque = False
-        self._left = 0  # bytes of the present frame's body that are still to come
-        self._flags = 0
-        self._size = 0  # of the present message
-        self._head = bytearray()  # its first bytes
-
-    @property
-    def may_stop(self) -> bool:
-        """Whether this is a place between two messages."""
-        return self._is_opaque or not (self._left or self._size or self._buffer)
-
-    def read(self, data: bytes, offset: int) -> tuple[int, float, float]:
-        """Take the next part of `data`: its size, and the messages and bytes of text that end
-        with it."""
-        if self._is_opaque:
-            size = min(len(data) - offset, 4 * LEAST)
-            return size, size / LEAST, size
-        if self._left:
-            size = min(self._left, len(data) - offset)
-            self._take_body(data, offset, size)
-        else:
-            size = self._take_head(data, offset)
-        if self._left or self._buffer or not self._greeted or self._flags & _MORE:
-            return size, 0, 0
-        return size, *self._ended()
-
-    def _take_body(self, data: bytes, offset: int, size: int) -> None:
-        self._left -= size
-        self._size += size
-        if len(self._head) < HEAD:
-            self._head += data[offset : offset + min(size, HEAD)]
-
-    def _take_head(self, data: bytes, offset: int) -> int:
-        wanted = self._wanted()
-        size = min(wanted - len(self._buffer), len(data) - offset)
-        self._buffer += data[offset : offset + size]
-        if len(self._buffer) < self._wanted():
-            return size
-        head = bytes(self._buffer)
-        self._buffer.clear()
-        if not self._greeted:
-            self._greeted = True
-            # The mechanism's name stands at 12; of encrypted messages nothing can be seen.
-            is_plain = head[0] == 0xFF and head[10] >= 3 and head[12:17] in (b"NULL\0", b"PLAIN")
-            self._is_opaque = not is_plain
-            self._flags = _COMMAND
-            return size
-        self._flags = head[0]
-        self._is_opaque = head[0] > 7
-        self._left = int.from_bytes(head[1:], "big")
-        self._size += len(head)
-        return size
-
-    def _wanted(self) -> int:
-        if not self._greeted:
-            return _GREETING
-        if not self._buffer:
-            return 1
-        return 9 if self._buffer[0] & _LONG else 2
-
-    def _ended(self) -> tuple[float, float]:
-        """A message or a command has ended: what it counts."""
-        size, is_text = self._size, b'"stream"' in self._head
-        self._size = 0
-        self._head.clear()
-        if self._flags & _COMMAND:
-            return 0, 0
-        return 1, size if is_text else 0

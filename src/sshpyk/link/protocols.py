@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from hmac import compare_digest
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ..common.peers import is_stranger
 from ..wire.carrier import Carrier
-from ..wire.frames import REFUSED, WELCOME, ProtocolError
-from ..wire.stream import Stream
+from ..wire.frames import REFUSED, WELCOME, Frame, ProtocolError, Refused
 from .pacing import PORTION, Pacer
 
 if TYPE_CHECKING:
-    from .streams import Streams
+    from ..wire.attachment import Attachment
+    from ..wire.stream import Stream
+    from .log import KernelLog
 
 #: Bytes given to a socket before the loop has its turn.
 TURN = 1024 * 1024
@@ -23,26 +23,44 @@ TURN = 1024 * 1024
 MOST_WAITING = 64 * 1024 * 1024
 
 
-class Refused(ProtocolError):
-    """The agent's own word: why it does not take a carrier."""
+class CarrierOwner(Protocol):
+    """Whom a carrier's connection reports to."""
+
+    def carrier_welcomed(self, protocol: CarrierProtocol) -> None:
+        """The agent has taken it, and has proved to be the agent."""
+
+    def carrier_heard(self, protocol: CarrierProtocol, frames: list[Frame]) -> None:
+        """Bytes came, and with them these frames. Raises `ProtocolError`: the carrier ends."""
+
+    def carrier_has_room(self, protocol: CarrierProtocol) -> None:
+        """It takes more again."""
+
+    def carrier_failed(self, protocol: CarrierProtocol, error: ProtocolError) -> None:
+        """It is aborted for what came on it, or because the agent refuses it."""
+
+    def carrier_lost(self, protocol: CarrierProtocol) -> None:
+        """Its connection has ended."""
 
 
 class CarrierProtocol(asyncio.Protocol):
-    """A carrier over a forward's local socket.
+    """The connection of a carrier of `attachment`, dialled for `stream`, over a forward's socket.
 
     `welcomed` becomes True when the agent takes it, False when the connection ends before, and a
     `ProtocolError` when the agent says why not, or can't prove by `proof` that it is the agent.
     """
 
-    def __init__(self, streams: Streams, stream: Stream, proof: bytes) -> None:
-        self.streams = streams
+    def __init__(
+        self, owner: CarrierOwner, attachment: Attachment, stream: Stream, proof: bytes
+    ) -> None:
+        self.attachment = attachment
         self.stream = stream
-        self.is_welcome = False
-        self._proof = proof
-        self.carrier = Carrier(streams.attachment)
+        self.carrier = Carrier(self, TURN)
         self.welcomed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._owner = owner
+        self._proof = proof
         self._transport: asyncio.Transport | None = None
         self._has_heard = False
+        self._is_welcome = False
         self._is_paused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -51,66 +69,55 @@ class CarrierProtocol(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        now = self.streams.now()
+        if self._transport is None or self._transport.is_closing():
+            return
         try:
             if not self._has_heard and data[0] not in (WELCOME, REFUSED):
                 raise ProtocolError("what answers is no agent: it did not begin with a welcome")
             self._has_heard = True
-            self.streams.owner.on_heard()
-            for event in self.carrier.receive(data, now):
-                if isinstance(event, Stream):
-                    self.streams.attend(event, now)
-                elif event.type == WELCOME:
-                    if not compare_digest(event.payload, self._proof):
-                        raise ProtocolError("what answers is not the agent, but someone else")
-                    self._welcome(None)
-                elif event.type == REFUSED:
-                    raise Refused(event.payload.decode("utf-8", "replace"))
+            frames = self.carrier.feed(data)
+            if frames and not self._is_welcome:
+                self._read_welcome(frames.pop(0))
+            self._owner.carrier_heard(self, frames)
         except ProtocolError as error:
-            level = logging.DEBUG
-            if not isinstance(error, Refused):
-                level = logging.WARNING
-                self.streams.complaint = error
-            self.streams.log.log(level, "! a carrier ended: %s", error)
-            self._welcome(error)
+            self._end_welcome(error)
+            self._owner.carrier_failed(self, error)
             self.abort()
-            return
-        self.pump()
 
-    def _welcome(self, error: ProtocolError | None) -> None:
-        if self.welcomed.done():
-            return
-        if error is None:
-            self.is_welcome = True
-            if self.stream is self.streams.control:
-                self.carrier.announce(self.stream)
+    def _read_welcome(self, frame: Frame) -> None:
+        if frame.type == REFUSED:
+            raise Refused(frame.payload.decode("utf-8", "replace"))
+        if not compare_digest(frame.payload, self._proof):
+            raise ProtocolError("what answers is not the agent, but someone else")
+        self._is_welcome = True
+        self._owner.carrier_welcomed(self)
+        if not self.welcomed.done():
             self.welcomed.set_result(True)
-        else:
-            self.welcomed.set_exception(error)
-            self.welcomed.exception()  # it may be nobody who waits for this one
 
-    def pump(self) -> None:
-        """Send what there is to send, as far as the socket takes it."""
-        now = self.streams.now()
-        while self._transport is not None and not self._is_paused:
-            parts = self.carrier.drain(now, TURN)
-            if not parts:
-                break
-            self._transport.write(parts[0] if len(parts) == 1 else b"".join(parts))
-        self.streams.settle(self.carrier)
+    def _end_welcome(self, error: ProtocolError) -> None:
+        if not self.welcomed.done():
+            self.welcomed.set_exception(error)
+            self.welcomed.exception()  # it may be that nobody waits for this one
+
+    def send(self, parts: list[bytes]) -> bool:
+        """Called by the attachment; see `sshpyk.wire.carrier.Connection`."""
+        if self._transport is None:
+            return False
+        self._transport.write(parts[0] if len(parts) == 1 else b"".join(parts))
+        return not self._is_paused
 
     def pause_writing(self) -> None:
         self._is_paused = True
 
     def resume_writing(self) -> None:
         self._is_paused = False
-        self.pump()
+        self._owner.carrier_has_room(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         if not self.welcomed.done():
             self.welcomed.set_result(False)
-        self.streams.carrier_lost(self)
+        self._owner.carrier_lost(self)
 
     def close(self) -> None:
         """End it once what was written has gone out."""
@@ -123,18 +130,40 @@ class CarrierProtocol(asyncio.Protocol):
             self._transport.abort()
 
 
-class LocalProtocol(asyncio.Protocol):
-    """A connection that a Jupyter client made to one of the local sockets: the end of a stream."""
+class LocalOwner(Protocol):
+    """Whom a Jupyter client's connection reports to."""
 
-    def __init__(self, streams: Streams, channel: str) -> None:
-        self.streams = streams
+    def local_opened(self, local: LocalProtocol) -> Stream:
+        """It is there; returns the stream whose end it is from now on."""
+
+    def local_wrote(self, stream: Stream, data: bytes) -> None:
+        """It has sent bytes."""
+
+    def local_has_room(self, stream: Stream) -> None:
+        """It takes more than it did: have `LocalProtocol.deliver` called."""
+
+    def local_closed(self, local: LocalProtocol) -> None:
+        """It has gone."""
+
+
+class LocalProtocol(asyncio.Protocol):
+    """A connection that a Jupyter client made to one of the local sockets: the end of a stream.
+
+    `pacer` is for the iopub of a Jupyter Server.
+    """
+
+    def __init__(
+        self, owner: LocalOwner, channel: str, log: KernelLog, pacer: Pacer | None = None
+    ) -> None:
         self.channel = channel
+        self.pacer = pacer
+        self._owner = owner
+        self._log = log
         self.stream: Stream | None = None
         self._transport: asyncio.Transport | None = None
         self._is_held = False
         self._is_reading = True
         self._is_paused = False
-        self.pacer = Pacer(streams.limits) if streams.limits and channel == "iopub" else None
         self._later: asyncio.TimerHandle | None = None  # when the next portion may go on
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -142,22 +171,21 @@ class LocalProtocol(asyncio.Protocol):
         if is_stranger(transport.get_extra_info("socket")):
             # Jupyter's tcp sockets are open to every user of this machine. Who has no HMAC key
             # could not run anything, but could read what the kernel publishes.
-            self.streams.log.warning("! another user's connection to %s was refused", self.channel)
+            self._log.warning("! another user's connection to %s was refused", self.channel)
             transport.abort()
             return
         transport.set_write_buffer_limits(high=TURN)
         self._transport = transport
-        self.stream = self.streams.local_opened(self)
-        self.streams.attend(self.stream, self.streams.now())
+        self.stream = self._owner.local_opened(self)
+        self._owner.local_has_room(self.stream)
 
     def data_received(self, data: bytes) -> None:
         if self.stream is None:
             return  # a stranger's, on its way out
-        self.stream.write(data)
-        self.streams.pump(self.stream)
-        self.flow()
+        self._owner.local_wrote(self.stream, data)
+        self.limit_reading()
 
-    def flow(self) -> None:
+    def limit_reading(self) -> None:
         """Read from the client as long as what waits for the link is not too much."""
         if self._transport is None or self.stream is None:
             return
@@ -172,16 +200,16 @@ class LocalProtocol(asyncio.Protocol):
     def hold(self, held: bool) -> None:
         """Read nothing from the client until further notice."""
         self._is_held = held
-        self.flow()
+        self.limit_reading()
 
-    def flush(self, now: float) -> None:
+    def deliver(self, now: float) -> None:
         """Give the client what has arrived for it."""
         stream = self.stream
         while stream is not None and self._transport is not None and not self._is_paused:
             piece = stream.peek()
             if not piece:
                 break
-            size = len(piece) if self.pacer is None else self.pacer.take(piece, now)
+            size = len(piece) if self.pacer is None else self.pacer.allow(piece, now)
             if size:
                 self._transport.write(piece[:size])
                 stream.consume(size, now)
@@ -195,7 +223,7 @@ class LocalProtocol(asyncio.Protocol):
             self._later.cancel()
             self._later = None
         if self.stream is not None:
-            self.streams.attend(self.stream, self.streams.now())
+            self._owner.local_has_room(self.stream)
 
     def pause_writing(self) -> None:
         self._is_paused = True
@@ -208,7 +236,7 @@ class LocalProtocol(asyncio.Protocol):
         self._transport = None
         if self._later is not None:
             self._later.cancel()
-        self.streams.local_closed(self)
+        self._owner.local_closed(self)
 
     def close(self) -> None:
         """End it once what was written has gone out."""

@@ -1,6 +1,6 @@
 """The streams of a link: local sockets on one side, carriers on the other, no idea of ssh.
 
-A thin asyncio shell over `sshpyk.wire`; the agent's `serve.Client` is its counterpart.
+A thin asyncio shell over `sshpyk.wire.attachment`; its counterpart is `sshpyk.agent.client`.
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..aio import within
 from ..common.peers import proof
-from ..wire.carrier import Attachment, Carrier
-from ..wire.channels import AGENT, CHANNELS
-from ..wire.control import MessageReader
-from ..wire.frames import HELLO, PING, Frame, ProtocolError
+from ..wire.attachment import Attachment
+from ..wire.channels import CHANNELS
+from ..wire.frames import HELLO, Frame, ProtocolError, Refused
 from ..wire.liveness import Backoff
 from ..wire.stream import Stream
 from .log import KernelLog
-from .pacing import Limits
+from .pacing import Limits, Pacer
 from .protocols import CarrierProtocol, LocalProtocol
 
 if TYPE_CHECKING:
@@ -53,17 +52,15 @@ class Streams:
     def __init__(self, owner: Owner, log: KernelLog, token: str) -> None:
         self.owner = owner
         self.log = log
-        self.attachment = Attachment(secrets.token_hex(16))
-        self.control = self.attachment.open(AGENT)
+        self.attachment = Attachment(secrets.token_hex(16), self, is_client=True)
         self.limits: Limits | None = None  # of those who read iopub; set it before `listen`
-        self.complaint: ProtocolError | None = None  # what came last that no agent sends
-        self._messages = MessageReader()
+        self.violation: ProtocolError | None = None  # what came last that no agent sends
         self._token = token
         self._loop = asyncio.get_running_loop()
         self._locals: dict[Stream, LocalProtocol] = {}
         self._spares: dict[str, Stream] = {}  # a channel's stream that has no local client yet
         self._servers: list[asyncio.Server] = []
-        self._carriers: set[CarrierProtocol] = set()
+        self._greeted: CarrierProtocol | None = None  # the control carrier before its welcome
         self._control_carrier: CarrierProtocol | None = None
         self._dialer: Dialer | None = None  # None while there is no way to the agent
         self._is_known = False  # whether the agent has welcomed this attachment
@@ -100,7 +97,11 @@ class Streams:
         self._servers.clear()
 
     def _local_factory(self, channel: str) -> Callable[[], LocalProtocol]:
-        return lambda: LocalProtocol(self, channel)
+        def make() -> LocalProtocol:
+            pacer = Pacer(self.limits) if self.limits and channel == "iopub" else None
+            return LocalProtocol(self, channel, self.log, pacer)
+
+        return make
 
     def local_opened(self, local: LocalProtocol) -> Stream:
         """A Jupyter client connected: it gets a stream, and a carrier if there can be one now.
@@ -120,14 +121,17 @@ class Streams:
         stream = local.stream
         if stream is None or self._locals.pop(stream, None) is None:
             return
-        stream.close()
-        if stream.was_announced:
-            self.pump(stream)
-        else:
-            # The agent has never heard of it, so the kernel never greeted it, and ZMQ sends no
-            # message before: nothing is lost, and a heartbeat that gives up every second while
-            # the link is away costs nothing.
-            self.attachment.discard(stream)
+        self.attachment.close(stream, self.now())
+
+    def local_wrote(self, stream: Stream, data: bytes) -> None:
+        """A Jupyter client has sent bytes."""
+        self.attachment.write(stream, data, self.now())
+        self._arm()
+
+    def local_has_room(self, stream: Stream) -> None:
+        """A Jupyter client takes more again."""
+        self.attachment.deliver(stream, self.now())
+        self._arm()
 
     def hold_control(self, held: bool) -> None:
         """Keep what clients send to the kernel's control channel from it, or let it go on."""
@@ -153,7 +157,7 @@ class Streams:
         self.cut()
         self.attachment.generation += 1
         self._dialer = dialer
-        protocol = await self._dial(self.control)
+        protocol = await self._dial(self.attachment.control)
         if protocol is None or not await within(timeout, protocol.welcomed):
             return False
         if not self._is_known:
@@ -162,7 +166,7 @@ class Streams:
         self._control_carrier = protocol
         self._backoff.reset()
         for stream in list(self.attachment.streams.values()):
-            if stream is not self.control:
+            if stream is not self.attachment.control:
                 self._dial_soon(stream)
         return True
 
@@ -175,10 +179,10 @@ class Streams:
         """End all carriers; the streams wait for the next `connect`."""
         self._dialer = None
         self._control_carrier = None
-        for protocol in list(self._carriers):
-            self._carriers.discard(protocol)
-            protocol.carrier.lost()
-            protocol.abort()
+        self.attachment.drop_carriers(self.now())
+        if self._greeted is not None:
+            self._greeted.abort()
+            self._greeted = None
         for dial in self._dials.values():
             dial.cancel()
         self._dials = {}
@@ -190,9 +194,7 @@ class Streams:
             local.close()
         self._locals.clear()
         self._spares.clear()
-        self.attachment = Attachment(secrets.token_hex(16))
-        self.control = self.attachment.open(AGENT)
-        self._messages = MessageReader()
+        self.attachment = Attachment(secrets.token_hex(16), self, is_client=True)
         self._is_known = False
 
     def close(self) -> None:
@@ -211,7 +213,7 @@ class Streams:
 
         async def dial() -> None:
             await asyncio.sleep(pause)
-            while stream.id in self.attachment.streams and self._wants_carrier(stream):
+            while self._is_open(stream) and self._wants_carrier(stream):
                 if await self._dial(stream) is not None:
                     return
                 await asyncio.sleep(self._backoff.pause())
@@ -221,120 +223,128 @@ class Streams:
             task = dials[stream] = self._loop.create_task(dial())
             task.add_done_callback(lambda _: dials.pop(stream, None))
 
+    def _is_open(self, stream: Stream) -> bool:
+        return self.attachment.streams.get(stream.id) is stream
+
     def _wants_carrier(self, stream: Stream) -> bool:
-        has = len(stream.carriers)
-        return has < (MOST_CARRIERS if stream.position >= MUCH else 1)
+        return stream.carriers < (MOST_CARRIERS if stream.position >= MUCH else 1)
 
     async def _dial(self, stream: Stream) -> CarrierProtocol | None:
         """Give a stream a carrier; None where nothing takes the connection."""
         dialer = self._dialer
         if dialer is None:
             return None
-        generation = self.attachment.generation
+        attachment = self.attachment
+        generation = attachment.generation
         nonce = secrets.token_hex(16)
-        protocol = CarrierProtocol(self, stream, proof(self._token, nonce))
+        protocol = CarrierProtocol(self, attachment, stream, proof(self._token, nonce))
         try:
             await dialer.dial(stream.channel, lambda: protocol)
         except OSError as error:
             self.log.debug("! no carrier for %s: %s", stream.channel, error)
             return None
-        is_there = self.attachment.streams.get(stream.id) is stream
-        if generation != self.attachment.generation or not is_there:
-            protocol.abort()  # cut, or let go of by its client, meanwhile
+        if generation != attachment.generation or not self._is_open(stream):
+            protocol.abort()  # all were cut, or this stream's client has gone, meanwhile
             return None
-        self._carriers.add(protocol)
         hello = {
             "version": 1,
             "token": self._token,
-            "attachment": self.attachment.id,
+            "attachment": attachment.id,
             "generation": generation,
-            "oldest": self.attachment.oldest,
+            "oldest": attachment.oldest,
             "known": self._is_known,
             "nonce": nonce,
         }
         protocol.carrier.send(Frame(HELLO, payload=json.dumps(hello).encode("ascii")))
-        if stream is not self.control:
-            # The control carrier's comes with its welcome: only then is it known to be the agent.
-            protocol.carrier.announce(stream)
-        protocol.pump()
+        if stream is attachment.control:
+            # It is announced when the welcome has come: only then is this known to be the agent.
+            self._greeted = protocol
+        else:
+            attachment.add(protocol.carrier, [stream])
+        attachment.pump(protocol.carrier, self.now())
         return protocol
+
+    def carrier_welcomed(self, protocol: CarrierProtocol) -> None:
+        """The agent has taken a carrier."""
+        if protocol is self._greeted:
+            self._greeted = None
+            protocol.attachment.add(protocol.carrier, [protocol.stream])
+
+    def carrier_heard(self, protocol: CarrierProtocol, frames: list[Frame]) -> None:
+        """Bytes came on a carrier."""
+        self.owner.on_heard()
+        protocol.attachment.receive(protocol.carrier, frames, self.now())
+        self._arm()
+
+    def carrier_has_room(self, protocol: CarrierProtocol) -> None:
+        """A carrier takes more again."""
+        protocol.attachment.make_room(protocol.carrier, self.now())
+
+    def carrier_failed(self, protocol: CarrierProtocol, error: ProtocolError) -> None:
+        """A carrier is aborted for what came on it."""
+        if isinstance(error, Refused):
+            self.log.debug("! a carrier ended: %s", error)
+        else:
+            self.violation = error
+            self.log.warning("! a carrier ended: %s", error)
 
     def carrier_lost(self, protocol: CarrierProtocol) -> None:
         """A carrier's connection has ended."""
-        streams = protocol.carrier.lost()
-        if protocol not in self._carriers:
-            return
-        self._carriers.discard(protocol)
+        streams = protocol.attachment.lose(protocol.carrier, self.now())
         if protocol is self._control_carrier:
             self._control_carrier = None
             self.owner.on_broken()
-            return
-        pause = self._backoff.pause()
-        for stream in streams:
-            self._dial_soon(stream, pause)
+        elif streams and protocol.attachment is self.attachment:
+            pause = self._backoff.pause()
+            for stream in streams:
+                self._dial_soon(stream, pause)
 
-    def attend(self, stream: Stream, now: float) -> None:
-        """A stream has changed: deliver, close, send."""
-        if stream is self.control:
-            while piece := stream.peek():
-                stream.consume(len(piece), now)
-                for message in self._messages.feed(piece):
-                    self.owner.on_message(message)
-        else:
-            local = self._locals.get(stream)
-            if stream.is_ending and self._spares.get(stream.channel) is stream:
-                # Nobody came: a ZMQ socket waits thirty seconds for a greeting.
-                del self._spares[stream.channel]
-                stream.close()
-            if local is not None:
-                local.flush(now)
-                local.flow()
-                if stream.peer_closed:
-                    local.close()
-                elif self._wants_carrier(stream):
-                    self._dial_soon(stream)
-        self.pump(stream)
+    # -- what the attachment asks for: see `sshpyk.wire.attachment.Handler` ----------------------
 
-    def pump(self, stream: Stream) -> None:
-        """Send what the stream has to send on the carriers it has."""
-        for protocol in list(self._carriers):
-            if protocol.carrier in stream.carriers:
-                protocol.pump()
-        self._arm()
+    def deliver(self, stream: Stream, now: float) -> None:
+        """A stream has changed: deliver what its local client takes, and its end."""
+        if stream.is_ending and self._spares.get(stream.channel) is stream:
+            # Nobody came: a ZMQ socket waits thirty seconds for a greeting.
+            del self._spares[stream.channel]
+            stream.close()
+        local = self._locals.get(stream)
+        if local is not None:
+            local.deliver(now)
+            local.limit_reading()
+            if stream.peer_closed:
+                local.close()
+            elif self._wants_carrier(stream):
+                self._dial_soon(stream)
 
-    def settle(self, carrier: Carrier) -> None:
-        """Let go of the streams of a carrier that are over, and of the carrier with its last."""
-        for stream in carrier.streams[:]:
-            if stream.done:
-                self.attachment.discard(stream)
-        if not carrier.streams:
-            for protocol in [p for p in self._carriers if p.carrier is carrier and p.is_welcome]:
-                self._carriers.discard(protocol)
-                protocol.close()
+    def message(self, message: Message) -> None:
+        """A control message has come."""
+        self.owner.on_message(message)
+
+    def over(self, stream: Stream) -> None:
+        """A stream is over and forgotten."""
+        local = self._locals.pop(stream, None)
+        if local is not None:
+            local.close()
 
     def say(self, line: bytes) -> None:
         """Send a control message; it arrives when the link is there."""
-        self.control.write(line)
-        self.pump(self.control)
+        self.attachment.write(self.attachment.control, line, self.now())
+        self._arm()
 
     def ping(self) -> None:
         """Ask the agent for a sign of life."""
-        if self._control_carrier is not None:
-            self._control_carrier.carrier.send(Frame(PING))
-            self._control_carrier.pump()
+        self.attachment.ping(self.now())
 
     def _arm(self) -> None:
         """See to it that acknowledgements go out when they are due."""
         if self._timer is None:
-            deadline = self.attachment.next_deadline()
-            # What is due already waits for room on its carrier, which brings it by itself.
-            if deadline is not None and deadline > self.now():
+            deadline = self.attachment.next_deadline(self.now())
+            if deadline is not None:
                 self._timer = self._loop.call_at(deadline, self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None
-        for protocol in list(self._carriers):
-            protocol.pump()
+        self.attachment.tick(self.now())
         self._arm()
 
     def has(self, channel: str) -> bool:

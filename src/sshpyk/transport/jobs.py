@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .. import errors
 from ..agent.boot import MAGIC
 from ..aio import within
-from . import answers, package
+from . import answers, package, unanswered
 from .base import Program, Transport
 
 if TYPE_CHECKING:
@@ -45,9 +45,6 @@ NO_ROOM_PAUSE = 0.1
 
 #: Seconds for a job that answers at once.
 ANSWER_WITHIN = 30.0
-
-#: What Python 2 says to the options that start the agent.
-PYTHON_2 = r"Unknown option: -I|-X is reserved for implementation"
 
 
 def quote(text: str) -> str:
@@ -152,17 +149,22 @@ class Job:
                     await asyncio.sleep(NO_ROOM_PAUSE)
                     await self._begin()
                     continue
-                self._noise += b"\n" + self._rest
                 raise self._no_answer(status)
             *self._lines, self._rest = (self._rest + data).split(b"\n")
             if self._noise_size > MOST_NOISE or len(self._rest) > LONGEST_ANSWER:
-                raise self._strange("it prints without end:")
+                raise self._endless()
 
     @property
     def noise(self) -> str:
         """What came that is no answer, for people: the end of it."""
-        parts = (self._readable(self._noise)[-1000:], self._readable(self._program.stderr)[-2000:])
+        stderr = self._program.stderr
+        parts = (self._readable(self._not_answers)[-1000:], self._readable(stderr)[-2000:])
         return "\n".join(parts).strip()
+
+    @property
+    def _not_answers(self) -> bytes:
+        """The end of what came on stdout, with a last line that may have no end, like a prompt."""
+        return (self._noise + b"\n" + self._rest)[-KEPT_NOISE:]
 
     def _readable(self, noise: bytes) -> str:
         """`noise` for people, and without what we sent: some programs echo it, keys and all."""
@@ -184,24 +186,33 @@ class Job:
             self._transport.reads_bytecode[self._python] = reads == package.BYTECODE != ""
         return answer
 
+    def timed_out(self, seconds: float) -> errors.SshpykError:
+        """Why the job, which has not answered within so many seconds, may not have."""
+        kind = unanswered.explain_wait(self._heard_instead(None))
+        return self._error(kind, details=self.noise, seconds=seconds)
+
     def _no_answer(self, status: int) -> errors.SshpykError:
-        """Why the job ended without a word."""
-        stderr = self._program.stderr.decode("utf-8", "replace")
-        noise = self._noise.decode("utf-8", "replace")
-        old = re.search(r"SSHPYK2-OLD (\d+\.\d+)", noise)
-        if old or re.search(PYTHON_2, stderr):
-            return self._error(errors.PythonTooOld, version=old.group(1) if old else "2")
-        # csh tells it by words alone.
-        program = re.escape(self._python.rpartition("/")[2])
-        missing = rf"{program}: (Command not found|Permission denied)"
-        if status in (126, 127) or re.search(missing, stderr):
-            return self._error(errors.PythonMissing, details=self.noise)
-        return self._strange(f"(exit status {status})")
+        """Why the job ended without an answer."""
+        kind, fields = unanswered.explain(self._heard_instead(status))
+        details = self.noise
+        if kind is errors.StrangeAnswer:
+            details = f"(exit status {status})\n{details}"
+        return self._error(kind, details=details, **fields)
 
-    def _strange(self, what: str) -> errors.SshpykError:
-        return self._error(errors.StrangeAnswer, details=f"{what}\n{self.noise}")
+    def _endless(self) -> errors.SshpykError:
+        """Why there is no end of what is no answer."""
+        kind, fields = unanswered.explain(self._heard_instead(None))
+        if kind is errors.StrangeAnswer:
+            kind = errors.EndlessNoise
+        return self._error(kind, details=self.noise, **fields)
 
-    def _error(self, kind: type[errors.RemoteError], **fields: object) -> errors.RemoteError:
+    def _heard_instead(self, status: int | None) -> unanswered.Heard:
+        stdout, stderr = (
+            data.decode("utf-8", "replace") for data in (self._not_answers, self._program.stderr)
+        )
+        return unanswered.Heard(status, stdout, stderr, self._python)
+
+    def _error(self, kind: type[errors.SshpykError], **fields: object) -> errors.SshpykError:
         login = self._transport.login.command
         return kind(host=self._host, python=self._python, command=login, **fields)
 

@@ -1,135 +1,66 @@
-"""A carrier brings the frames of streams across; an attachment is all streams of one client.
-
-Both ends use these classes under thin drivers that own the sockets: asyncio on the client,
-`selectors` on the host.
-"""
+"""A carrier brings the frames of streams across, on one connection."""
 
 from __future__ import annotations
 
-from .frames import (
-    ACK,
-    CLOSE,
-    DATA,
-    GONE,
-    HEADER,
-    HELLO,
-    OPEN,
-    PING,
-    PONG,
-    REFUSED,
-    WELCOME,
-    Frame,
-    FrameReader,
-    ProtocolError,
-)
-from .stream import Memory, Stream
+from .frames import HEADER, OPEN, Frame, FrameReader, ProtocolError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, Dict, Iterator, List, Optional, Set, Union
+    from typing import List, Protocol
 
-    from .stream import Store
+    from .stream import Stream
 
-#: Streams that one attachment may have open: a client has five a kernel, and a few for each
-#: notebook that shows it; more than this is no client of ours.
-MAX_STREAMS = 4096
+    class Connection(Protocol):
+        """What a carrier travels on: the driver's socket, which never blocks."""
 
-#: Frames that may wait to go out, beside streams' data. Whoever has us answer more than that
-#: without reading it is no peer of ours.
-MAX_WAITING = 4 * MAX_STREAMS
+        def send(self, parts: List[bytes]) -> bool:
+            """Send all of `parts`, keeping what the socket does not take at once; returns whether
+            it takes more now. If not, the driver calls `Attachment.make_room` when it does."""
+
+        def close(self) -> None:
+            """End it; everything sent before still goes out."""
+
+        def abort(self) -> None:
+            """End it at once: nothing more goes out."""
 
 
-class Attachment:
-    """One end of all the streams between one client and one agent.
-
-    `generation` counts how often the client has connected anew: the agent ends the carriers of
-    earlier ones, which sshd may keep half open for a long time. `keep` makes a new stream's store
-    of unacknowledged bytes.
-    """
-
-    def __init__(self, id: str, keep: Callable[[], Store] = Memory) -> None:
-        self.id = id
-        self.generation = 0
-        self.streams: Dict[int, Stream] = {}
-        self._keep = keep
-        self._next = 0
-        self._floor = 0
-        self._over: Set[int] = set()  # ids from the floor up whose streams are over
-
-    def open(self, channel: str) -> Stream:
-        """A new stream; only the client opens them. The first, 0, is the control stream."""
-        stream = Stream(self._next, channel, self._keep())
-        self._floor = self._next = self._next + 1  # nothing to remember of what is over here
-        self.streams[stream.id] = stream
-        return stream
-
-    @property
-    def oldest(self) -> int:
-        """The lowest id, but 0, that the client may still speak of."""
-        return min((id for id in self.streams if id), default=self._next)
-
-    def accept(self, id: int, channel: str) -> Optional[Stream]:
-        """The agent's side of OPEN: the stream, a new one or one that exists; None when over."""
-        if id in self._over or self._is_forgotten(id):
-            return None
-        if id not in self.streams:
-            if len(self.streams) >= MAX_STREAMS:
-                raise ProtocolError(f"more than {MAX_STREAMS} streams")
-            self.streams[id] = Stream(id, channel, self._keep())
-        return self.streams[id]
-
-    def forget_before(self, oldest: int) -> List[Stream]:
-        """The client will never again speak of ids below `oldest`; returns streams that end so."""
-        self._floor = max(self._floor, oldest)
-        self._over = {id for id in self._over if not self._is_forgotten(id)}
-        return [stream for id, stream in self.streams.items() if self._is_forgotten(id)]
-
-    def _is_forgotten(self, id: int) -> bool:
-        return 0 < id < self._floor
-
-    def discard(self, stream: Stream) -> None:
-        """Take out a stream that is over, and have its carriers say so and let it go.
-
-        A carrier that has not sent this when it ends costs the client one more OPEN to hear it.
-        """
-        if self.streams.pop(stream.id, None) is None:
-            return
-        if not self._is_forgotten(stream.id):
-            self._over.add(stream.id)
-        stream.kept.clear()
-        for carrier in stream.carriers[:]:
-            carrier.send(Frame(GONE, stream.id))
-            carrier.release(stream)
-
-    def next_deadline(self) -> Optional[float]:
-        """When the next acknowledgement is due."""
-        times = [s.next_deadline() for s in self.streams.values() if s.carriers]
-        return min((t for t in times if t is not None), default=None)
+#: Frames without data that may wait to go out. A peer that makes us answer more than that without
+#: reading the answers is no peer of ours.
+MAX_WAITING = 4 * 4096
 
 
 class Carrier:
-    """One connection that carries frames: bytes in, bytes out, no socket.
+    """One connection that carries frames: bytes in, buffers out.
 
-    The client makes one with its attachment; the agent makes one without, and sets `attachment`
-    when the HELLO has named a client that it knows.
+    About `turn` bytes go to the connection at a time. `has_room` is whether it takes more now.
     """
 
-    def __init__(self, attachment: Optional[Attachment] = None) -> None:
-        self.attachment = attachment
+    def __init__(self, connection: Connection, turn: int) -> None:
+        self.connection = connection
+        self.turn = turn
+        self.has_room = True
         self.streams: List[Stream] = []
-        self._is_client = attachment is not None
+        self._has_carried = False
         self._reader = FrameReader()
         self._out: List[Frame] = []
-        self._turn = 0
+        self._next = 0  # the stream whose turn it was last
+
+    def feed(self, data: bytes) -> List[Frame]:
+        """Give the connection's bytes, get the frames that they complete, of DATA also parts.
+
+        Raises `ProtocolError` where no peer of ours sent them: end the carrier.
+        """
+        return self._reader.feed(data)
 
     def carry(self, stream: Stream) -> None:
         """Carry `stream` from now on."""
+        self._has_carried = True
         if stream not in self.streams:
             self.streams.append(stream)
-            stream.carriers.append(self)
+            stream.carriers += 1
 
     def announce(self, stream: Stream) -> None:
-        """The client's way to carry: begin with OPEN, which says how far it has come."""
+        """Carry `stream` from now on, as the client does: with an OPEN that says how far it is."""
         self.carry(stream)
         stream.was_announced = True
         self.send(Frame(OPEN, stream.id, stream.position, stream.channel.encode("ascii")))
@@ -138,18 +69,32 @@ class Carrier:
         """Carry `stream` no more."""
         if stream in self.streams:
             self.streams.remove(stream)
-            stream.carriers.remove(self)
+            stream.carriers -= 1
 
-    def lost(self) -> List[Stream]:
-        """The connection is gone: its streams will send again. Returns them."""
+    def lose(self) -> List[Stream]:
+        """The connection is gone, so its streams send again what was on it. Returns them."""
         streams = self.streams[:]
         for stream in streams:
             self.release(stream)
             stream.resend()
         return streams
 
+    @property
+    def is_spent(self) -> bool:
+        """Whether it has carried streams, and all of them are over."""
+        return self._has_carried and not self.streams
+
     def send(self, frame: Frame) -> None:
         """Send a frame that is no stream's data."""
+        self._out.append(frame)
+
+    def answer(self, frame: Frame) -> None:
+        """Send a frame that the peer has asked for.
+
+        Raises `ProtocolError` where it asks and does not read.
+        """
+        if len(self._out) > MAX_WAITING:
+            raise ProtocolError("a peer that asks and never reads")
         self._out.append(frame)
 
     def drain(self, now: float, room: int) -> List[bytes]:
@@ -160,8 +105,8 @@ class Carrier:
         idle = 0
         while size < room and idle < len(self.streams):
             # One frame from each in turn, so that no stream waits behind another's gigabyte.
-            self._turn = (self._turn + 1) % len(self.streams)
-            frame = self.streams[self._turn].next_frame(now)
+            self._next = (self._next + 1) % len(self.streams)
+            frame = self.streams[self._next].next_frame(now)
             if frame is None:
                 idle += 1
                 continue
@@ -169,58 +114,3 @@ class Carrier:
             parts += frame.parts()
             size += HEADER.size + len(frame.payload)
         return parts
-
-    def receive(self, data: bytes, now: float) -> Iterator[Union[Frame, Stream]]:
-        """Take the connection's bytes; yields what the driver must attend to, in its order.
-
-        A frame: HELLO, WELCOME, REFUSED and PONG are the driver's to answer, before it asks for
-        the next. A stream: it has changed, so there may be bytes to deliver, room to write, or an
-        end. Raises `ProtocolError`: end the carrier.
-        """
-        changed: List[Stream] = []
-        for frame in self._reader.feed(data):
-            attachment = self.attachment
-            if attachment is None:
-                if frame.type != HELLO:
-                    raise ProtocolError(f"{frame!r} before HELLO")
-                yield frame
-            elif len(self._out) > MAX_WAITING:
-                raise ProtocolError("a peer that asks and never reads")
-            elif frame.type == PING:
-                self.send(Frame(PONG, 0, frame.position))
-            elif frame.type in (OPEN, DATA, ACK, CLOSE, GONE):
-                stream = self._apply(attachment, frame, now)
-                if stream is not None and stream not in changed:
-                    changed.append(stream)
-            elif frame.type == HELLO:
-                raise ProtocolError("a HELLO from the agent, or a second one")
-            elif frame.type in (WELCOME, REFUSED, PONG) and not self._is_client:
-                raise ProtocolError(f"{frame!r} from the client")
-            else:
-                yield frame
-        for stream in changed:
-            yield stream
-
-    def _apply(self, attachment: Attachment, frame: Frame, now: float) -> Optional[Stream]:
-        if frame.type == OPEN:
-            return self._open(attachment, frame, now)
-        stream = attachment.streams.get(frame.stream)
-        if stream is None:
-            pass  # it is over here, and every carrier that had it was told so
-        elif frame.type == GONE:
-            stream.gone()
-        else:
-            stream.receive(frame, now)
-        return stream
-
-    def _open(self, attachment: Attachment, frame: Frame, now: float) -> Optional[Stream]:
-        if self._is_client:
-            raise ProtocolError("an OPEN from the agent")
-        stream = attachment.accept(frame.stream, frame.payload.decode("ascii", "replace"))
-        if stream is None:
-            self.send(Frame(GONE, frame.stream))
-        else:
-            self.carry(stream)
-            stream.acknowledged(frame.position, now)
-            stream.acknowledge_now(now)
-        return stream

@@ -44,6 +44,10 @@ class ProtocolError(Exception):
     """The peer sent what no peer of ours sends; the carrier that brought it must end."""
 
 
+class Refused(ProtocolError):
+    """The agent ends a carrier, and this is the reason that it gives."""
+
+
 class Frame:
     """One frame, or a part of a DATA frame: see `FrameReader`."""
 

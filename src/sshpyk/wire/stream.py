@@ -13,18 +13,16 @@ it is dropped.
 
 from __future__ import annotations
 
-import heapq
 from bisect import bisect_right
 from collections import deque
 
+from .beyond import SMALL, Beyond
 from .frames import ACK, CHUNK, CLOSE, DATA, Frame, ProtocolError
-from .pace import Pace
+from .window import Window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Deque, List, Optional, Protocol, Tuple, Union
-
-    from .carrier import Carrier
+    from typing import Deque, List, Optional, Protocol, Union
 
     class Store(Protocol):
         """What keeps a stream's unacknowledged bytes: see `Memory`."""
@@ -42,12 +40,12 @@ if TYPE_CHECKING:
 #: it is also what the receiver holds at most. 16 MiB fill 320 MB/s at 50 ms of round trip.
 WINDOW = 16 * 1024 * 1024
 
-#: Acknowledge after so many bytes, so that the sender's memory stays small and its pace learns...
+#: Acknowledge after so many bytes, so that the sender's memory stays small and its window
+#: learns...
 ACK_EVERY = 256 * 1024
 
 #: ...or after so many seconds, so that single messages cost one small frame and no latency.
 ACK_DELAY = 0.1
-
 
 #: Bytes from which a write is not joined with others.
 LARGE = 32 * 1024
@@ -103,17 +101,17 @@ class Memory:
 class Stream:
     """One end of one stream: feed it frames and bytes, drain frames and bytes from it.
 
-    `id` and `channel` name it; `kept` holds what is not acknowledged. `carriers` are those that
-    carry it now (kept by `Carrier`).
+    `id` and `channel` name it; `kept` holds what is not acknowledged. `carriers` is how many
+    carriers it has now (counted by `Carrier`).
     """
 
     def __init__(self, id: int, channel: str, kept: Optional[Store] = None) -> None:
         self.id = id
         self.channel = channel
-        self.carriers: List[Carrier] = []
+        self.carriers = 0
         self.was_announced = False  # whether the agent may have heard of it
         self.kept: Store = kept if kept is not None else Memory()
-        self._pace = Pace(WINDOW)
+        self._window = Window(WINDOW)
         self._sent = 0
         self._acked = 0  # end + 1 once the peer has seen our close
         self._closed = False
@@ -123,8 +121,7 @@ class Stream:
         self._consumed = 0  # everything before it was delivered
         self._announced = 0  # how far we have told the peer
         self._ack_at: Optional[float] = None
-        self._beyond: List[Tuple[int, bytes]] = []  # a heap of what lies behind a gap
-        self._beyond_size = 0
+        self._beyond = Beyond()
         self._peer_end: Optional[int] = None
         self._gone = False
 
@@ -145,7 +142,7 @@ class Stream:
             self._plan_ack(float("-inf"))
 
     def peek(self) -> bytes:
-        """The next bytes to deliver; empty where there are none yet."""
+        """The next bytes to deliver; empty while there are none."""
         return self._arrived[0] if self._arrived else b""
 
     def consume(self, size: int, now: float) -> None:
@@ -214,12 +211,12 @@ class Stream:
             return self._ack()
         if self.over:
             return None
-        room = self._acked + self._pace.window - self._sent
+        room = self._acked + self._window.size - self._sent
         if self._sent < self.kept.end and room > 0:
             piece = self.kept.read(self._sent, min(CHUNK, room))
             frame = Frame(DATA, self.id, self._sent, piece)
             self._sent += len(piece)
-            self._pace.sent(self._sent, now)
+            self._window.sent(self._sent, now)
             return frame
         if self._closed and not self._close_sent and self._sent == self.kept.end:
             self._close_sent = True
@@ -238,7 +235,7 @@ class Stream:
         """A carrier was lost, and nobody knows with how much: begin at what is acknowledged."""
         self._sent = min(self._acked, self.kept.end)
         self._close_sent = False
-        self._pace.forget()
+        self._window.forget()
         self._ack_at = float("-inf")
 
     # -- what comes in ---------------------------------------------------------------------------
@@ -261,7 +258,7 @@ class Stream:
             raise ProtocolError("an acknowledgement of bytes that were never sent")
         if position > self._acked:
             self._acked = position
-            self._pace.acknowledged(position, now)
+            self._window.acknowledged(position, now)
             self._sent = max(self._sent, min(position, self.kept.end))
             self.kept.release(min(position, self.kept.end))
 
@@ -281,35 +278,22 @@ class Stream:
             self._plan_ack(now)
             return
         if position > self._received:
-            heapq.heappush(self._beyond, (position, data))
-            self._beyond_size += len(data)
-            if self._beyond_size > 2 * WINDOW:
-                self._tidy()
+            self._beyond.add(position, data)
             return
         self._deliver(data[self._received - position :])
-        while self._beyond and self._beyond[0][0] <= self._received:
-            position, data = heapq.heappop(self._beyond)
-            self._beyond_size -= len(data)
-            if position + len(data) > self._received:
-                self._deliver(data[self._received - position :])
+        if self._beyond:
+            for piece in self._beyond.take(self._received):
+                self._deliver(piece)
         if self._closed:
             self._plan_ack(now)
-
-    def _tidy(self) -> None:
-        """Cut what was sent again from what lies behind the gap; the rest is within the window."""
-        pieces, end = [], self._received
-        for position, data in sorted(self._beyond):
-            if position + len(data) > end:
-                start = max(position, end)
-                end = position + len(data)
-                pieces.append((start, data[start - position :]))
-        self._beyond = pieces
-        self._beyond_size = sum(len(data) for _, data in pieces)
 
     def _deliver(self, data: bytes) -> None:
         self._received += len(data)
         if self._closed:
             self._consumed = self._received
+        elif self._arrived and len(data) < SMALL and len(self._arrived[-1]) < SMALL:
+            # Many small arrivals become one: Python adds 50 bytes or more to each.
+            self._arrived[-1] += data
         else:
             self._arrived.append(data)
 

@@ -1,9 +1,9 @@
-"""How much of one stream may be on the way, so that others do not wait behind it.
+"""How much of one stream may be on the way, so that other streams do not wait behind it.
 
-Whatever a sender has on the way beyond what the path holds waits in some buffer: ssh's, the
-kernel's, a router's. On a slow link those hold seconds, and a reply that comes behind them on
-another channel waits as long. So the sender watches how long its bytes take, and keeps as much on
-the way as adds at most `PATIENCE` to the shortest time seen (the idea of LEDBAT, RFC 6817).
+What a sender has on the way beyond what the path holds waits in some buffer: ssh's, the kernel's,
+a router's. On a slow link those buffers hold seconds, and a reply that comes behind them on another
+channel waits as long. So the sender watches how long its bytes take, and keeps as much on the way
+as adds at most `PATIENCE` to the shortest time seen (the idea of LEDBAT, RFC 6817).
 """
 
 from __future__ import annotations
@@ -20,27 +20,30 @@ PATIENCE = 0.1
 #: Bytes that may always be on the way: enough for 10 MB/s at 50 ms, and it grows from there.
 LEAST = 512 * 1024
 
-#: Bytes between two of the positions whose times are kept: a million prints are not a million.
+#: Bytes between two positions whose times are kept, so that a million prints are not a million
+#: entries.
 COARSE = 4096
 
-#: Seconds after which the shortest time seen is looked for anew: paths change.
+#: Seconds after which the shortest time seen is forgotten and measured anew: paths change.
 MEMORY = 30.0
 
 
-class Pace:
-    """Learns from when bytes were sent and acknowledged; `window` is the bytes to have on the way.
+class Window:
+    """Learns from when bytes were sent and acknowledged; `size` is the bytes to have on the way.
 
-    `most` is the largest window.
+    `most` is the largest size.
     """
 
     def __init__(self, most: int) -> None:
-        self.window = min(most, 2 * LEAST)
+        self.size = min(most, 2 * LEAST)
         self._most = most
         self._sent: Deque[Tuple[int, float]] = deque()
         self._shortest = float("inf")
         self._shortest_at = float("-inf")
         self._acked = 0
-        self._judged = 0  # what was sent before this says nothing of the last shrinking
+        # How far the stream had been sent when the window last shrank. Bytes sent before then went
+        # out under the larger window, so their delay is no reason to shrink it once more.
+        self._shrunk_at = 0
 
     def sent(self, position: int, now: float) -> None:
         """The bytes before `position` are on the way at `now` (seconds)."""
@@ -59,19 +62,19 @@ class Pace:
             self._shortest = taken
             self._shortest_at = now
         latest = self._sent[-1][0] if self._sent else position
-        if latest - position < self.window // 2:
-            return  # there is not more to send: the window was not what held it
+        if latest - position < self.size // 2:
+            return  # there was not more to send, so the window did not hold anything back
         waited = taken - self._shortest
         if waited <= PATIENCE:
-            # Twice as much with each round trip at first, ever less as the line grows.
-            grown = self.window + int(freed * (1 - waited / PATIENCE))
-            self.window = min(self._most, grown)
-        elif position > self._judged:
+            # It doubles with each round trip at first, and grows less as the line gets longer.
+            grown = self.size + int(freed * (1 - waited / PATIENCE))
+            self.size = min(self._most, grown)
+        elif position > self._shrunk_at:
             share = max(0.5, (self._shortest + PATIENCE) / taken)
-            self.window = max(min(LEAST, self._most), int(self.window * share))
-            self._judged = latest
+            self.size = max(min(LEAST, self._most), int(self.size * share))
+            self._shrunk_at = latest
 
     def forget(self) -> None:
         """A carrier was lost: what is acknowledged now says nothing about the path."""
         self._sent.clear()
-        self._judged = 0
+        self._shrunk_at = 0

@@ -1,16 +1,16 @@
-"""The pace of a stream, on paths of known speed: so many bytes a second behind a delay."""
+"""The window of a stream, on paths of known speed: so many bytes a second behind a delay."""
 
 from __future__ import annotations
 
 import pytest
 
-from sshpyk.wire.pace import LEAST, PATIENCE, Pace
+from sshpyk.wire.window import LEAST, PATIENCE, Window
 
 MOST = 16 * 1024 * 1024
 PIECE = 64 * 1024
 
 
-def send_for(pace: Pace, seconds: float, *, rate: float, delay: float) -> tuple[float, float]:
+def send_for(window: Window, seconds: float, *, rate: float, delay: float) -> tuple[float, float]:
     """Always have more to send, over a path of `rate` bytes a second and a round trip of `delay`.
 
     Returns the share of the rate that was used in the last half, and the longest time in line
@@ -21,15 +21,15 @@ def send_for(pace: Pace, seconds: float, *, rate: float, delay: float) -> tuple[
     coming: list[tuple[float, int]] = []
     used, waited = 0, 0.0
     while now < seconds:
-        while sent + PIECE - acknowledged <= pace.window:
+        while sent + PIECE - acknowledged <= window.size:
             free = max(free, now) + PIECE / rate
             sent += PIECE
-            pace.sent(sent, now)
+            window.sent(sent, now)
             coming.append((free + delay, sent))
             if now > seconds / 2:
                 waited = max(waited, free - now)
         now, acknowledged = coming.pop(0)
-        pace.acknowledged(acknowledged, now)
+        window.acknowledged(acknowledged, now)
         if now > seconds / 2:
             used += PIECE
     return used / (rate * seconds / 2), waited
@@ -38,31 +38,31 @@ def send_for(pace: Pace, seconds: float, *, rate: float, delay: float) -> tuple[
 @pytest.mark.parametrize("delay", [0.001, 0.05, 0.2])
 @pytest.mark.parametrize("rate", [1e6, 2e7, 2e8])
 def test_fills_the_path_and_does_not_stand_in_line(rate: float, delay: float) -> None:
-    share, waited = send_for(Pace(MOST), 20.0, rate=rate, delay=delay)
+    share, waited = send_for(Window(MOST), 20.0, rate=rate, delay=delay)
     reachable = min(1.0, MOST / delay / rate)
     assert share >= 0.9 * reachable
     assert waited <= 2 * PATIENCE + LEAST / rate
 
 
 def test_small_messages_say_nothing_of_the_path() -> None:
-    pace = Pace(MOST)
-    before = pace.window
+    window = Window(MOST)
+    before = window.size
     for number in range(100):
-        pace.sent(1000 * (number + 1), float(number))
-        pace.acknowledged(1000 * (number + 1), number + 0.9)
-    assert pace.window == before
+        window.sent(1000 * (number + 1), float(number))
+        window.acknowledged(1000 * (number + 1), number + 0.9)
+    assert window.size == before
 
 
 def test_a_path_that_becomes_slow_is_noticed() -> None:
-    pace = Pace(MOST)
-    send_for(pace, 5.0, rate=2e8, delay=0.01)
-    assert pace.window > MOST / 4
-    pace.forget()
-    _, waited = send_for(pace, 10.0, rate=2e6, delay=0.01)
+    window = Window(MOST)
+    send_for(window, 5.0, rate=2e8, delay=0.01)
+    assert window.size > MOST / 4
+    window.forget()
+    _, waited = send_for(window, 10.0, rate=2e6, delay=0.01)
     assert waited <= 2 * PATIENCE + LEAST / 2e6
 
 
 def test_never_beyond_its_limit() -> None:
-    pace = Pace(1000)
-    assert pace.window == 1000
-    send_for(Pace(PIECE * 2), 1.0, rate=1e9, delay=0.001)
+    window = Window(1000)
+    assert window.size == 1000
+    send_for(Window(PIECE * 2), 1.0, rate=1e9, delay=0.001)

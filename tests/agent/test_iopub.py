@@ -1,0 +1,182 @@
+"""The agent at a kernel's iopub: with the real ZeroMQ, and which connection it overhears."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import zmq
+
+from sshpyk.agent.loop import Loop
+from sshpyk.agent.outputs import Outputs
+from sshpyk.common.sockets import Socket
+from sshpyk.wire.zmtp import HANDSHAKE, SUBSCRIBE, Reader
+from tests.wire.test_zmtp import GREETING, frame, messages
+
+SOCKETS = [zmq.PUB, zmq.XPUB]
+
+LARGEST = 1 << 20
+
+
+@pytest.fixture
+def context() -> Iterator[zmq.Context[zmq.Socket[bytes]]]:
+    with zmq.Context() as context:
+        yield context
+
+
+def subscribed(publisher: zmq.Socket[bytes], path: Path) -> tuple[socket.socket, bytes]:
+    """A connection that has subscribed, and what came on it."""
+    publisher.bind(f"ipc://{path}")
+    sock = socket.socket(socket.AF_UNIX)
+    sock.settimeout(10)
+    sock.connect(str(path))
+    sock.sendall(HANDSHAKE)
+    reader, came = Reader(), b""
+    while not reader.is_ready:
+        data = sock.recv(65536)
+        assert data
+        came += data
+        assert messages(reader, data) == []
+    sock.sendall(SUBSCRIBE)
+    return sock, came
+
+
+@pytest.mark.parametrize("kind", SOCKETS)
+def test_with_the_real_one(
+    context: zmq.Context[zmq.Socket[bytes]], short_tmp: Path, kind: int
+) -> None:
+    published = [
+        [b"topic", b"<IDS|MSG>", b"", b"x" * 255, b"y" * 256],
+        [b"one"],
+        [os.urandom(300_000), b"end"],
+    ]
+    with context.socket(kind) as publisher:
+        sock, came = subscribed(publisher, short_tmp / "s")
+        with sock:
+            found: list[list[bytes]] = []
+            reader = Reader(LARGEST)
+            messages(reader, came)
+            while not found:  # until the subscription has arrived, what is published is not sent
+                publisher.send_multipart([b"hello"])
+                sock.settimeout(0.05)
+                try:
+                    data = sock.recv(65536)
+                except TimeoutError:
+                    continue
+                came += data
+                found += messages(reader, data)
+            sock.settimeout(10)
+            for message in published:
+                publisher.send_multipart(message)
+            while [b"one"] not in found or len(found[-1]) != 2:
+                data = sock.recv(65536)
+                came += data
+                found += messages(reader, data)
+    assert [message for message in found if message != [b"hello"]] == published
+    again = Reader(LARGEST)
+    by_bytes = [m for at in range(2000) for m in messages(again, came[at : at + 1])]
+    assert by_bytes == found[: len(by_bytes)]
+    assert published[0] in by_bytes
+    follower = Reader()
+    assert messages(follower, came) == [[]] * len(found)
+
+
+def published(type: str, content: dict[str, str]) -> bytes:
+    """A message of a kernel."""
+    header = json.dumps({"msg_type": type}).encode()
+    parts = [b"topic", b"<IDS|MSG>", b"signature", header, b"{}", b"{}"]
+    return b"".join(frame(part, more=True) for part in parts) + frame(json.dumps(content).encode())
+
+
+BUSY = published("status", {"execution_state": "busy"})
+IDLE = published("status", {"execution_state": "idle"})
+
+
+class Ear:
+    """Outputs of which nobody is away, and connections to a kernel that it overhears."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / "outputs.jsonl"
+        self.loop = Loop(lambda now: None, lambda: None)
+        self.outputs = Outputs(self.loop, str(self.path), 1 << 20, lambda: None)
+        self.sockets: list[Socket | socket.socket] = []
+
+    def connect(self) -> tuple[Reader, Socket, socket.socket]:
+        """A client's connection: its reader, its socket, and the kernel's."""
+        here, kernel = socket.socketpair()
+        sock = Socket(fileno=here.detach())
+        self.sockets += (sock, kernel)
+        return self.outputs.follow(), sock, kernel
+
+    def texts(self) -> list[str]:
+        """What was kept, and goes to the file when nobody listens any more."""
+        now = self.loop.now()
+        self.outputs.listen({("a", 1)}, now, now)
+        self.outputs.listen(set(), now - 60, now)
+        lines = [json.loads(line) for line in self.path.read_text().splitlines()]
+        return [line["content"]["text"] for line in lines if "content" in line]
+
+
+@pytest.fixture
+def ear(tmp_path: Path) -> Iterator[Ear]:
+    ear = Ear(tmp_path)
+    yield ear
+    ear.outputs.forget_kernel()
+    for sock in ear.sockets:
+        sock.close()
+    if ear.outputs._log is not None:
+        ear.outputs._log.close()
+
+
+def text(words: str) -> bytes:
+    return published("stream", {"text": words})
+
+
+def test_the_first_connection_with_a_message_is_overheard(ear: Ear) -> None:
+    first, *_ = ear.connect()
+    second, *_ = ear.connect()
+    for reader in (first, second):
+        ear.outputs.overhear(reader, GREETING)
+    for message in (BUSY, text("one")):
+        for reader in (second, first):
+            ear.outputs.overhear(reader, message)
+    assert ear.outputs.busy is True
+    assert ear.texts() == ["one"]
+
+
+def test_goes_on_with_another_clients_connection(ear: Ear) -> None:
+    """And closes the one that its client has closed: the kernel would send everything twice."""
+    first, sock, kernel = ear.connect()
+    second, *_ = ear.connect()
+    spare, *_ = ear.connect()
+    ear.outputs.overhear(spare, GREETING)
+    for reader in (first, second):
+        ear.outputs.overhear(reader, GREETING + BUSY + text("one"))
+    ear.outputs.overhear(second, text("two")[:20])
+    kernel.sendall(text("two"))  # which the first has not read yet
+    sock.setblocking(False)
+    ear.outputs.adopt(first, sock, is_connected=True)
+    assert sock.fileno() == -1
+    ear.outputs.overhear(second, text("two")[20:] + text("three") + IDLE)
+    assert ear.outputs.busy is False
+    assert ear.texts() == ["one", "two", "three"]
+
+
+def test_a_new_client_takes_over_from_the_agents_own_connection(ear: Ear) -> None:
+    first, sock, kernel = ear.connect()
+    ear.outputs.overhear(first, GREETING + text("one"))
+    sock.setblocking(False)
+    ear.outputs.adopt(first, sock, is_connected=True)
+    assert sock.fileno() >= 0
+    second, *_ = ear.connect()
+    kernel.sendall(text("two"))
+    ear.outputs.overhear(second, GREETING)
+    assert sock.fileno() >= 0  # nothing has come there
+    ear.outputs.overhear(second, text("two"))
+    assert sock.fileno() == -1
+    ear.outputs.overhear(second, text("three"))
+    assert ear.texts() == ["one", "two", "three"]
