@@ -6,6 +6,7 @@ import inspect
 import re
 import shlex
 import string
+import subprocess
 from typing import Any
 
 import pytest
@@ -174,6 +175,14 @@ def test_what_a_host_says_is_one_word_of_a_command() -> None:
     assert shlex.split(remote) == ["mv", "/x; touch y", "/x; touch y.old"]
     home = errors.NoIpykernel(host="h", python="~/my env/bin/python", command="ssh h")
     assert shlex.split(home.command)[2] == "~/'my env/bin/python' -m pip install ipykernel"
+
+
+@pytest.mark.parametrize("remote", ["ls", "ls 'a b'", "echo '$HOME'", 'it\'s `x` \\ "y" !'])
+def test_a_remote_command_is_one_word(remote: str) -> None:
+    assert shlex.split(errors.on_host("ssh h", remote)) == ["ssh", "h", remote]
+    typed = errors.on_host("printf %s", remote)
+    done = subprocess.run(["sh", "-c", typed], capture_output=True, text=True, check=True)
+    assert done.stdout == remote
 
 
 def test_codes_are_stable() -> None:

@@ -139,6 +139,8 @@ def shell_word(text: str) -> str:
 
 def on_host(command: str, remote: str) -> str:
     """The command, for a terminal here, that runs `remote` on the host that `command` gets to."""
+    if "'" in remote and not set(remote) & set('"$`\\!'):
+        return f'{command} "{remote}"'  # the same to every shell, and easier to read
     return f"{command} {shlex.quote(remote)}"
 
 

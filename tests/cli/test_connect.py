@@ -116,7 +116,7 @@ def test_a_refused_password_is_an_error(host: PasswordHost, keyring: None) -> No
         terminal.type("wrong again")
         terminal.expect("password:")
         terminal.type("and again")
-        terminal.expect("did not connect to login")
+        terminal.expect("could not log in to login")
         assert terminal.end() == 1
     assert fake_keyring.read() == {}
 

@@ -79,7 +79,7 @@ SETTINGS: list[tuple[dict[str, Any], str, str]] = [
     ({"ssh_host_alias": "refused"}, "Reachable", "ssh server runs there"),
     ({"ssh_host_alias": "no_ssh"}, "Reachable", "Check the port"),
     ({"ssh_host_alias": "unknown"}, "Host Key", "compare the fingerprint"),
-    ({"ssh_host_alias": "changed"}, "Host Key", "remove the old key"),
+    ({"ssh_host_alias": "changed"}, "Host Key", "remove the old one"),
     ({"ssh_host_alias": "keyless"}, "Authentication", "sshpyk connect"),
     ({"ssh_host_alias": "old_home"}, "Authentication", "sshpyk connect"),
     ({"remote_python": "/no/python"}, "Remote Python", "sshpyk edit broken --remote-python /"),
@@ -146,8 +146,8 @@ def test_the_step_that_fails_says_what_mends_it(
 SERVERS = [
     ("AllowStreamLocalForwarding no", "Forwarding", "!", "only loopback TCP"),
     # For OpenSSH that forbids unix sockets, too, whatever AllowStreamLocalForwarding says.
-    ("AllowTcpForwarding no", "Forwarding", "x", "lets nothing be forwarded"),
-    ("DisableForwarding yes", "Forwarding", "x", "lets nothing be forwarded"),
+    ("AllowTcpForwarding no", "Forwarding", "x", "does not allow forwarding"),
+    ("DisableForwarding yes", "Forwarding", "x", "does not allow forwarding"),
     ("MaxSessions 0", "Multiplexing", "x", "refused"),
     ("ForceCommand echo This account is not available", "Remote Shell", "x", "not available"),
 ]

@@ -16,6 +16,7 @@ import pytest
 from sshpyk.demo.sandbox import Sandbox
 from sshpyk.transport import openssh
 from tests.cli.conftest import Call, kernels
+from tests.cli.test_completion import candidates
 from tests.lab.kernels import write_spec
 from tests.lab.sshd import Sshd
 from tests.lab.terminal import Terminal
@@ -152,15 +153,15 @@ SHAPES: list[Any] = [[], 1, None, {}, {"argv": 1}, {"metadata": []}, {"metadata"
 OURS: list[Any] = [{}, {"config": []}, {"config": {"ssh_host_alias": 5, "env": 1, "setup": {}}}]
 
 
-@pytest.mark.parametrize("command", ["list", "doctor", "edit", "delete", "__complete"])
+@pytest.mark.parametrize("command", ["list", "doctor", "edit", "delete", "completion"])
 def test_kernel_jsons_of_any_shape(sshpyk: Call, command: str) -> None:
     stanzas = [{"provisioner_name": "sshpyk-provisioner", **stanza} for stanza in OURS]
     shapes = SHAPES + [{"metadata": {"kernel_provisioner": stanza}} for stanza in stanzas]
     for number, content in enumerate(shapes):
         (kernels() / f"k{number}").mkdir(parents=True)
         (kernels() / f"k{number}" / "kernel.json").write_text(json.dumps(content))
-    if command == "__complete":
-        assert "k8" in sshpyk("__complete", "edit", "").out
+    if command == "completion":
+        assert "k8" in candidates("edit", "")
     elif command in ("list", "doctor"):
         result = sshpyk(command)
         assert result.status == 1

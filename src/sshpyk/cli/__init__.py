@@ -67,13 +67,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         status: int = module.run(arguments, terminal)
         sys.stdout.flush()
     except SshpykError as error:
-        terminal.error(str(error))
+        terminal.failure(error)
         return 2 if isinstance(error, SettingsError) else 1
     except KeyboardInterrupt:
         terminal.error("interrupted")
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has enough. Nor may the interpreter's end complain of it.
+        # The reader of our output has enough. The interpreter must not complain of it at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return status
@@ -119,7 +119,7 @@ def make_parser(*commands: str) -> argparse.ArgumentParser:
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse's, which shows the help to who calls with nothing at all."""
+    """argparse's parser, which shows the help when it is called without a command."""
 
     def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
         # Before Python 3.13 argparse makes an empty list of `--option=--`.
@@ -173,7 +173,7 @@ def wait_for(work: Any) -> Any:
     try:
         return future.result()
     except KeyboardInterrupt:
-        # Whatever it has begun, such as an ssh at this terminal, it takes back first.
+        # The work first ends what it has begun, such as an ssh at this terminal.
         if future.cancel():
             ended.wait(PATIENCE)
         raise

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import errors
@@ -29,8 +29,8 @@ choose among what there is; elsewhere name KERNELs (a kernelspec, an environment
 Python) or say --all. With --remote-kernel-name and --remote-python it is the one that they name.
 """
 
-#: Seconds for looking at a host, and for installing ipykernel.
-LOOK_TIMEOUT = 60.0
+#: Seconds for inspecting a host, and for installing ipykernel.
+INSPECT_TIMEOUT = 60.0
 INSTALL_TIMEOUT = 900.0
 
 #: Characters of names that are made of what a host says.
@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     elif "remote_kernel_name" in config and "remote_python" in config:
         adding = [_explicit(arguments, terminal, config)]
     else:
-        adding = _looked_up(arguments, terminal, config)
+        adding = _from_inspection(arguments, terminal, config)
     for name, content, logos in adding:
         if arguments.dry_run:
             terminal.raw(kernelspec.to_text(content))
@@ -114,30 +114,30 @@ def _unchecked(arguments: argparse.Namespace, config: dict[str, Any]) -> Adding:
 
 def _explicit(arguments: argparse.Namespace, terminal: Terminal, config: dict[str, Any]) -> Adding:
     from . import wait_for
-    from .remote import inspect, inspection
+    from .remote import inspect, inspect_request
 
     remote = config["remote_kernel_name"]
     host = config["ssh_host_alias"]
 
-    async def look() -> dict[str, Any]:
+    async def ask_host() -> dict[str, Any]:
         return await inspect(
             _transport(config),
             config["remote_python"],
-            inspection([remote]),
+            inspect_request([remote]),
             connect=_patience(config),
-            timeout=LOOK_TIMEOUT,
+            timeout=INSPECT_TIMEOUT,
             pythonhome=config.get("remote_pythonhome"),
         )
 
     with terminal.busy(f"Looking at {host} …"):
-        seen = wait_for(look())
-    spec = seen["found"][remote]
+        inspection = wait_for(ask_host())
+    spec = inspection["found"][remote]
     if "error" in spec:
         raise errors.from_agent(host, spec)
     name = arguments.kernel_name or name_for(host, remote)
     display = arguments.display_name or display_for(spec["display_name"], "", host)
     language = arguments.language or clean(spec["language"])[:LONGEST]
-    return _adding(arguments, name, display, language, config, spec, seen)
+    return _adding(arguments, name, display, language, config, spec, inspection)
 
 
 def _adding(
@@ -147,13 +147,13 @@ def _adding(
     language: str,
     config: Mapping[str, Any],
     spec: Mapping[str, Any] | None = None,
-    seen: Mapping[str, Any] | None = None,
+    inspection: Mapping[str, Any] | None = None,
 ) -> Adding:
     name = kernelspec.check_name(name)
     _require_free(name, arguments)
     metadata = metadata_of(spec or {})
     content = kernelspec.make_content(name, display_name, language, config, metadata)
-    return name, content, logos_of(spec or {}, seen or {})
+    return name, content, logos_of(spec or {}, inspection or {})
 
 
 def _require_free(name: str, arguments: argparse.Namespace) -> None:
@@ -165,17 +165,17 @@ def _require_free(name: str, arguments: argparse.Namespace) -> None:
 # -- looking at the host ---------------------------------------------------------------------------
 
 
-def _looked_up(
+def _from_inspection(
     arguments: argparse.Namespace, terminal: Terminal, config: dict[str, Any]
 ) -> list[Adding]:
     from . import wait_for
 
     host = config["ssh_host_alias"]
     with terminal.busy(f"Looking at {host} …"):
-        seen = wait_for(_look(config))
-    if seen["setup_trouble"]:
-        raise errors.SetupFailed(host=host, details=seen["setup_trouble"])
-    offered = make(seen)
+        inspection = wait_for(_inspect(config))
+    if inspection["setup_trouble"]:
+        raise errors.SetupFailed(host=host, details=inspection["setup_trouble"])
+    offered = make(inspection)
     if not offered:
         raise errors.NothingThere(host=host)
     chosen = _chosen(arguments, terminal, config, offered)
@@ -200,38 +200,38 @@ def _looked_up(
         own = {"remote_python": candidate.python, "remote_kernel_name": candidate.kernel_name}
         language = arguments.language or clean(candidate.language)[:LONGEST]
         full = {**own, **config, "remote_kernel_name": candidate.kernel_name}
-        adding.append(_adding(arguments, name, display, language, full, candidate.spec, seen))
+        adding.append(_adding(arguments, name, display, language, full, candidate.spec, inspection))
     return adding
 
 
-async def _look(config: Mapping[str, Any]) -> dict[str, Any]:
+async def _inspect(config: Mapping[str, Any]) -> dict[str, Any]:
     """Ask the host what it has, with its usual Python or the first that will do."""
-    from .remote import find_python, inspect, inspection
+    from .remote import find_python, inspect, inspect_request
 
     host = _transport(config)
-    request = inspection(
+    request = inspect_request(
         [],
         setup=config.get("setup"),
         login_shell=config.get("login_shell", False),
         environments=True,
     )
 
-    async def look(python: str) -> dict[str, Any]:
+    async def ask_host(python: str) -> dict[str, Any]:
         return await inspect(
             host,
             python,
             request,
             connect=_patience(config),
-            timeout=LOOK_TIMEOUT,
+            timeout=INSPECT_TIMEOUT,
             pythonhome=config.get("remote_pythonhome"),
         )
 
     if "remote_python" in config:
-        return await look(config["remote_python"])
+        return await ask_host(config["remote_python"])
     try:
-        return await look("python3")
+        return await ask_host("python3")
     except (errors.PythonMissing, errors.PythonTooOld, errors.StrangeAnswer) as trouble:
-        return await look(await find_python(host, trouble))
+        return await ask_host(await find_python(host, trouble))
 
 
 def _chosen(
@@ -284,16 +284,16 @@ def _chosen(
 
 
 def _show(terminal: Terminal, host: str, offered: Sequence[Candidate]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
     terminal.note(f"On {host}:")
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("", "kernel", "environment", "language", "version", "ipykernel", "path"):
-        table.add_column(title, overflow="fold")
+    heads = ("", "kernel", "environment", "language", "version", "ipykernel", "path")
+    styles = ["" if candidate.is_ready else "dim" for candidate in offered]
+    terminal.table(heads, _rows(offered), styles=styles, beside=True)
+
+
+def _rows(offered: Sequence[Candidate]) -> Iterator[tuple[str, ...]]:
     for number, candidate in enumerate(offered, 1):
         is_python = candidate.language.lower() == "python"
-        cells = (
+        yield (
             str(number),
             candidate.display_name,
             candidate.environment,
@@ -304,9 +304,6 @@ def _show(terminal: Terminal, host: str, offered: Sequence[Candidate]) -> None:
             or ("missing" if is_python and candidate.version else ""),
             candidate.path,
         )
-        style = "" if candidate.is_ready else "dim"
-        table.add_row(*(Text(clean(cell)) for cell in cells), style=style)
-    terminal.err.print(table, soft_wrap=False)
 
 
 # -- ipykernel -------------------------------------------------------------------------------------
@@ -320,7 +317,7 @@ def _install(
 ) -> bool:
     """Install ipykernel there, if that is wanted. Raises `NoIpykernel`, `InstallFailed`."""
     from . import wait_for
-    from .remote import ask, inspect, inspection
+    from .remote import ask, inspect, inspect_request
 
     host = config["ssh_host_alias"]
     ssh = _destination(config).for_people()
@@ -343,14 +340,14 @@ def _install(
                 command=ssh,
                 details=done["failed"],
             )
-        seen = await inspect(
+        inspection = await inspect(
             machine,
             candidate.python,
-            inspection(["python3"]),
+            inspect_request(["python3"]),
             connect=patience,
-            timeout=LOOK_TIMEOUT,
+            timeout=INSPECT_TIMEOUT,
         )
-        return {"ipykernel": done["ipykernel"], "spec": seen["found"]["python3"]}
+        return {"ipykernel": done["ipykernel"], "spec": inspection["found"]["python3"]}
 
     with terminal.busy(f"Installing ipykernel into {candidate.path} on {host} …"):
         done = wait_for(install())

@@ -23,7 +23,7 @@ from .terminal import Terminal
 if TYPE_CHECKING:
     from ..remotekernel import RemoteKernel, Status
 
-#: Seconds for the agent's first word of whether the kernel is busy; it may not know.
+#: Seconds for the agent to say whether the kernel is busy; it may not know.
 FIRST_WORD = 2.0
 
 
@@ -91,7 +91,7 @@ async def _console(place: Place, id: str, path: str, terminal: Terminal) -> int:
         has_left, tasks = asyncio.Event(), []
 
         def interrupt() -> None:
-            # The console itself says that it can't, because it has not started this kernel.
+            # The console can't interrupt the kernel, because it did not start it.
             tasks.append(asyncio.ensure_future(manager.interrupt_kernel()))
 
         loop.add_signal_handler(signal.SIGINT, interrupt)
@@ -172,8 +172,8 @@ async def _show_missed(place: Place, id: str, terminal: Terminal) -> int:
 async def _show_what_comes(
     place: Place, id: str, terminal: Terminal, size: int, is_over: Callable[[], bool]
 ) -> None:
-    """Print what comes after the first `size` bytes of the kernel's outputs, until the console has
-    its own ear at the kernel."""
+    """Print what comes after the first `size` bytes of the kernel's outputs, until the console
+    hears the kernel itself."""
     reader = missed.Reader()
     with contextlib.suppress(asyncio.CancelledError):
         async for _, piece in logs.read(place, id, [logs.OUTPUTS], follow=True):

@@ -18,7 +18,7 @@ class Candidate:
 
     `python` runs the agent and `kernel_name` is what it starts: the settings of the same sense.
     `environment` is the environment's name, where it has one. Without a `spec` there is only an
-    environment yet, without ipykernel: the host's word on it is in `trouble` or empty.
+    environment, without ipykernel. `trouble` is why it can't be used, else empty.
     """
 
     python: str

@@ -1,4 +1,4 @@
-"""What `list` and `doctor` both look at: one finding, one mark, one reason."""
+"""What `list` and `doctor` both check: one finding, one mark, one reason."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MOST_JUMPS = 8
 
 @dataclass(frozen=True)
 class Check:
-    """A finding: its mark, what was looked at, and what was found."""
+    """A finding: its mark, what was checked, and what was found."""
 
     mark: str
     what: str
@@ -57,8 +57,8 @@ async def ssh_program(destination: Destination) -> Check:
     except (OSError, TimeoutError) as error:
         return Check(BAD, "SSH", f"{path} can't be run: {error or 'it does not answer'}")
     version = result.stderr.strip().splitlines()
-    said = version[0] if version else ""
-    return Check(GOOD if said.startswith("OpenSSH") else WARNING, "SSH", f"{path} ({said})")
+    banner = version[0] if version else ""
+    return Check(GOOD if banner.startswith("OpenSSH") else WARNING, "SSH", f"{path} ({banner})")
 
 
 async def ssh_config(destination: Destination) -> list[Check]:
@@ -125,30 +125,30 @@ def _summary(name: str, settings: dict[str, list[str]]) -> Check:
     return Check(GOOD, what, text)
 
 
-def on_host(spec: LocalSpec, seen: Mapping[str, Any] | errors.SshpykError) -> list[Check]:
-    """What the host has said that concerns the kernelspec `spec`."""
+def on_host(spec: LocalSpec, inspection: Mapping[str, Any] | errors.SshpykError) -> list[Check]:
+    """What an inspection of the host says of the kernelspec `spec`."""
     settings = spec.config
     python = str(settings.get("remote_python") or "python3")
     remote = str(settings.get("remote_kernel_name") or "")
-    if isinstance(seen, errors.RemoteError):
+    if isinstance(inspection, errors.RemoteError):
         return [
             Check(GOOD, "SSH Connection", "ok"),
-            Check(BAD, "Remote Launcher Python", one_line(seen)),
+            Check(BAD, "Remote Launcher Python", one_line(inspection)),
         ]
-    if isinstance(seen, errors.SshpykError):
+    if isinstance(inspection, errors.SshpykError):
         return [
-            Check(BAD, "SSH Connection", one_line(seen)),
+            Check(BAD, "SSH Connection", one_line(inspection)),
             Check(UNKNOWN, "Remote Launcher Python", python),
             Check(UNKNOWN, "Remote Kernel Name", remote),
         ]
     found = [
         Check(GOOD, "SSH Connection", "ok"),
-        Check(INFO, "Remote System", seen["system"]),
-        Check(GOOD, "Remote Launcher Python", f"{python} (Python {seen['version']})"),
+        Check(INFO, "Remote System", inspection["system"]),
+        Check(GOOD, "Remote Launcher Python", f"{python} (Python {inspection['version']})"),
     ]
     if not remote:
         return [*found, Check(BAD, "Remote Kernel Name", "not set: --remote-kernel-name")]
-    kernel = seen["found"][remote]
+    kernel = inspection["found"][remote]
     if "error" in kernel:
         error = errors.from_agent(destination_of(settings).host, kernel)
         return [*found, Check(BAD, "Remote Kernel Name", one_line(error))]
@@ -167,7 +167,7 @@ def on_host(spec: LocalSpec, seen: Mapping[str, Any] | errors.SshpykError) -> li
 
 
 def one_line(error: errors.SshpykError) -> str:
-    """An error in a line; where ssh has said more than our sentence does, the last of it too."""
+    """An error in one line, with the last of its details where the sentence alone is vague."""
     vague = (errors.HostError, errors.StrangeAnswer, errors.SettingsError)
     if error.details and type(error) in vague:
         return f"{error.line} ({error.details.splitlines()[-1].strip()})"

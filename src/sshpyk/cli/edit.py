@@ -10,7 +10,7 @@ from ..jupyter import kernelspec
 from . import options
 from .terminal import Terminal
 
-#: What a kernel.json can't do without, and what has an option but is no setting.
+#: Settings that no kernel.json can do without.
 NEEDED = ("ssh_host_alias",)
 
 
@@ -45,32 +45,32 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     both = [name for name in unset if name in changes]
     if both:
         raise errors.SettingsError(text=f"{both[0]} is both given and in --unset: which is it?")
-    said = []
+    done = []
     for key in ("display_name", "language"):
         value = getattr(arguments, key)
         if value is not None and value != spec.content.get(key):
-            said.append(f"{key}: {_show(spec.content.get(key))} → {_show(value)}")
+            done.append(f"{key}: {_show(spec.content.get(key))} → {_show(value)}")
             spec.content[key] = value
     for name, value in changes.items():
         if isinstance(value, dict):
             old = config.get(name)
             value = {**(old if isinstance(old, dict) else {}), **value}
         if name not in config or config[name] != value:
-            said.append(f"{name}: {_show(config.get(name))} → {_show(value)}")
+            done.append(f"{name}: {_show(config.get(name))} → {_show(value)}")
             config[name] = value
     for name in unset:
         if name in config:
-            said.append(f"{name}: {_show(config.pop(name))} → not set")
+            done.append(f"{name}: {_show(config.pop(name))} → not set")
     check(config)
     argv = kernelspec.make_argv(spec.name)
     if arguments.renew and spec.content.get("argv") != argv:
-        said.append(f"argv: begins with {argv[0]} now")
+        done.append(f"argv: begins with {argv[0]} now")
         spec.content["argv"] = argv
     if not (changes or unset or arguments.renew or arguments.display_name or arguments.language):
         raise errors.SettingsError(text="Nothing to change: give an option (see --help).")
-    if said:
+    if done:
         kernelspec.rewrite(spec)
-    for line in said or ["nothing to change: it is so already"]:
+    for line in done or ["nothing to change: the settings are so already"]:
         terminal.say(f"{spec.name}: {line}")
     return 0
 
@@ -100,7 +100,7 @@ def check(config: dict[str, Any]) -> None:
 
 def _setting(text: str, config: dict[str, Any]) -> str:
     if text in config and text not in NEEDED:
-        return text  # be it one that nobody knows
+        return text  # even one that sshpyk does not know
     option = options.named(text)
     if option is None:
         known = ", ".join(option.flag[2:] for option in options.declared())

@@ -44,7 +44,7 @@ async def _by_message(survey: Survey, kernel: Kernel) -> None:
         await manager.start_kernel()
         try:
             await manager.interrupt_kernel()
-            # Whoever answers a question after it has had it: then it may be left.
+            # A kernel that answers a later request has had the interrupt, and may be left.
             client = manager.client()
             client.start_channels()
             await client._async_wait_for_ready(timeout=kernels.ANSWER)

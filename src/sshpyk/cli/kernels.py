@@ -125,7 +125,7 @@ def state_of(kernel: Kernel) -> str:
 
 
 def find(surveys: Sequence[Survey], name: str) -> tuple[Survey, Kernel]:
-    """The kernel of that id, beginning of an id, or session. Raises `SshpykError`."""
+    """The kernel whose id, beginning of an id, or session is `name`. Raises `SshpykError`."""
     found = [
         (survey, kernel)
         for survey in surveys
@@ -137,7 +137,7 @@ def find(surveys: Sequence[Survey], name: str) -> tuple[Survey, Kernel]:
     if found:
         ids = ", ".join(f"{kernel['id'][:8]} on {one.place.host}" for one, kernel in found)
         raise errors.SettingsError(
-            text=f"{name!r} may be each of {ids}. Say --host, or more of the id."
+            text=f"{name!r} matches several: {ids}. Add --host, or more of the id."
         )
     for survey in surveys:
         for ended in survey.ended:

@@ -16,7 +16,7 @@ from .terminal import BAD, INFO, UNKNOWN, WARNING, Terminal
 if TYPE_CHECKING:
     from .checks import Check
 
-#: Seconds for all that one host may take, so that a dead one delays nobody.
+#: Seconds that the checks of one host may take, so that a dead host delays no other.
 TIMEOUT = 15.0
 
 #: Settings that the checks of the host show.
@@ -24,8 +24,8 @@ SHOWN = ("ssh", "ssh_config", "ssh_host_alias", "remote_python", "remote_kernel_
 
 LEGEND = "(v) right  (x) wrong  (!) look at it  (i) for information  (?) not checked"
 
-#: One look at a host: what names it, and the names of kernelspecs to look up there.
-Look = tuple[Any, str, str | None]
+#: What a host is asked with: its destination, the Python there, and its PYTHONHOME.
+Target = tuple[Any, str, str | None]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -83,7 +83,7 @@ def _check(
 async def check_all(
     specs: list[LocalSpec], *, contact: bool, limit: float, say: Callable[[str], object]
 ) -> dict[str, list[Check]]:
-    """What there is to say of each kernelspec; hosts are looked at side by side, each only once.
+    """What there is to say of each kernelspec; hosts are asked side by side, each only once.
 
     `limit` in seconds is what one of them may take; `say` is told how far it is.
     """
@@ -92,27 +92,27 @@ async def check_all(
     from . import checks, remote
     from .checks import Check
 
-    looks: dict[Look, list[str]] = {}
+    targets: dict[Target, list[str]] = {}
     for spec in specs:
-        names = looks.setdefault(_look_of(spec), [])
+        names = targets.setdefault(_target_of(spec), [])
         name = spec.config.get("remote_kernel_name")
         if isinstance(name, str) and name and name not in names:
             names.append(name)
-    destinations = {look[0] for look in looks}
+    destinations = {target[0] for target in targets}
     done = 0
 
     async def local(destination: Any) -> list[Check]:
         return [await checks.ssh_program(destination), *await checks.ssh_config(destination)]
 
-    async def seen(look: Look, names: list[str]) -> Any:
+    async def inspected(target: Target, names: list[str]) -> Any:
         nonlocal done
-        destination, python, pythonhome = look
+        destination, python, pythonhome = target
         try:
             return await asyncio.wait_for(
                 remote.inspect(
                     remote.transport_to(destination),
                     python,
-                    remote.inspection(names),
+                    remote.inspect_request(names),
                     connect=limit,
                     timeout=limit,
                     pythonhome=pythonhome,
@@ -126,33 +126,33 @@ async def check_all(
             return errors.Unreachable(host=destination.host, command=command)
         finally:
             done += 1
-            say(f"Checked {done} of {len(looks)} …")
+            say(f"Checked {done} of {len(targets)} …")
 
     local_found = dict(
         zip(destinations, await asyncio.gather(*map(local, destinations)), strict=True)
     )
     fine = {d for d, found in local_found.items() if all(c.mark != BAD for c in found)}
-    asked = {look: names for look, names in looks.items() if contact and look[0] in fine}
+    asked = {target: names for target, names in targets.items() if contact and target[0] in fine}
     answers = dict(
-        zip(asked, await asyncio.gather(*(seen(*item) for item in asked.items())), strict=True)
+        zip(asked, await asyncio.gather(*(inspected(*item) for item in asked.items())), strict=True)
     )
     found: dict[str, list[Check]] = {}
     for spec in specs:
-        look = _look_of(spec)
-        found[spec.name] = [*local_found[look[0]]]
-        if look in answers:
-            found[spec.name] += checks.on_host(spec, answers[look])
+        target = _target_of(spec)
+        found[spec.name] = [*local_found[target[0]]]
+        if target in answers:
+            found[spec.name] += checks.on_host(spec, answers[target])
         else:
             found[spec.name] += [
                 Check(UNKNOWN, "SSH Connection", "not checked"),
-                Check(UNKNOWN, "Remote Launcher Python", look[1]),
+                Check(UNKNOWN, "Remote Launcher Python", target[1]),
                 Check(UNKNOWN, "Remote Kernel Name", str(spec.config.get("remote_kernel_name"))),
             ]
         found[spec.name] += _settings(spec)
     return found
 
 
-def _look_of(spec: LocalSpec) -> Look:
+def _target_of(spec: LocalSpec) -> Target:
     from .checks import destination_of
 
     python = spec.config.get("remote_python") or "python3"

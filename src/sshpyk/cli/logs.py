@@ -30,7 +30,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--kernel", action="store_true", help="only the kernel's stdout and stderr")
     which.add_argument("--agent", action="store_true", help="only the agent's log")
     which.add_argument(
-        "--outputs", action="store_true", help="the output that was kept while nobody was attached"
+        "--outputs",
+        action="store_true",
+        help="the output that nobody was attached to see",
     )
 
 

@@ -130,10 +130,10 @@ def check(config: dict[str, Any]) -> list[str]:
     traits = Settings.class_traits(config=True)
     for name, value in config.items():
         if name not in traits:
-            wrong.append(f"{name}: sshpyk knows no such setting.")
+            wrong.append(f"{name}: sshpyk has no such setting.")
             continue
         try:
-            # A holder of its own for each, so that no other value has to be right.
+            # Each value is tried on an object of its own, so that no other has to be right.
             setattr(Settings(), name, value)
         except TraitError:
             wanted = type(traits[name]).__name__

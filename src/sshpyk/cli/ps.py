@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
         terminal.note("No kernels of yours run there.", "dim")
     for survey in surveys:
         if survey.trouble is not None:
-            terminal.error(str(survey.trouble))
+            terminal.failure(survey.trouble)
     return int(any(survey.trouble for survey in surveys))
 
 
@@ -97,11 +97,7 @@ KEYS = (
 
 
 def _show(terminal: Terminal, rows: list[dict[str, Any]]) -> None:
-    table = [HEADS, *(_cells(row) for row in rows)]
-    widths = [max(len(cells[column]) for cells in table) for column in range(len(HEADS))]
-    for number, cells in enumerate(table):
-        line = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
-        terminal.say(line.rstrip(), "bold" if number == 0 else "")
+    terminal.table(HEADS, map(_cells, rows))
     for row in rows:
         if row["ended"]:
             terminal.note(f"{row['id'][:8]}: {row['ended']}", "dim")

@@ -83,7 +83,7 @@ async def ask(
         ) from None
 
 
-def inspection(
+def inspect_request(
     names: list[str],
     *,
     setup: list[str] | None = None,
@@ -106,7 +106,7 @@ async def find_python(transport: Transport, trouble: errors.SshpykError) -> str:
     paths = [line.strip() for line in found.splitlines() if line.startswith("/")]
     for path in list(dict.fromkeys(paths))[:MOST_TRIES]:
         with contextlib.suppress(errors.RemoteError):
-            await jobs.ask(transport, path, inspection([]), timeout=SEARCH_TIMEOUT)
+            await jobs.ask(transport, path, inspect_request([]), timeout=SEARCH_TIMEOUT)
             return path
     raise trouble
 

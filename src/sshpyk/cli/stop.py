@@ -22,7 +22,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     kernels.add_place_options(parser)
     parser.add_argument("--all", action="store_true", help="all that are there")
     parser.add_argument(
-        "--lost", action="store_true", help="those whose clients have vanished, or that exited"
+        "--lost",
+        action="store_true",
+        help="those whose clients have vanished, or that have exited",
     )
 
 
@@ -40,7 +42,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
             terminal.say(f"{name}: stopped")
         else:
             failed = 1
-            terminal.error(f"{name}: {trouble}")
+            terminal.failure(trouble, of=name)
     if not stopped:
         terminal.say("There is nothing to stop.")
     return failed
@@ -55,7 +57,7 @@ async def _stop(
         except errors.SshpykError as error:
             return error
         if not answer["stopped"]:
-            return errors.SshpykError(text="It does not end.")
+            return errors.SshpykError(text="It has not ended.")
         with contextlib.suppress(FileNotFoundError):
             os.unlink(persistence.default_path(kernel["id"]))
         return None

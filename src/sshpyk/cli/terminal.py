@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
-#: The marks, those of sshpyk 1.25: right, wrong, perhaps wrong, for information, not looked at.
+    from ..errors import SshpykError
+
+#: The marks, those of sshpyk 1.25: right, wrong, perhaps wrong, for information, not checked.
 GOOD, BAD, WARNING, INFO, UNKNOWN = "v", "x", "!", "i", "?"
 
 MARKS = {GOOD: "green", BAD: "bold red", WARNING: "yellow", INFO: "blue", UNKNOWN: "dim"}
 
-
-#: Columns, where there is no terminal that has some.
-WIDE = 400
+#: Columns, where there is no terminal that has some: no row of a table is broken.
+WIDE = 100_000
 
 
 class Terminal:
@@ -53,21 +55,68 @@ class Terminal:
         self.err.print(clean(text), style=style)
 
     def error(self, text: str) -> None:
-        """Why a command failed."""
-        self.err.print("[bold red]sshpyk:[/]", end=" ", markup=True)
-        self.err.print(clean(text))
-
-    def marked(self, mark: str, text: str, *, indent: int = 0, label: str = "") -> None:
-        """A line with a mark in front, and perhaps a label: `(v) Label: text`."""
+        """A sentence that says why a command failed."""
         from rich.text import Text
 
-        line = Text(" " * indent)
-        if mark:
-            line.append(f"({mark}) ", MARKS[mark])
+        line = Text.assemble(("sshpyk:", "bold red"), f" {clean(text)}")
+        self.err.print(line, soft_wrap=not self.err.is_terminal)
+
+    def failure(self, error: SshpykError, *, of: str = "") -> None:
+        """What went wrong, `of` what: a sentence, then the commands that help, each a line, then
+        what the other side said."""
+        self.error(" ".join(filter(None, (of and f"{of}:", error.what, error.advice))))
+        for line in error.command.splitlines():
+            self.err.print(f"    {clean(line)}")
+        if error.details:
+            self.err.print(clean(error.details))
+
+    def marked(self, mark: str, text: str, *, indent: int = 0, label: str = "") -> None:
+        """A line with a mark in front, and perhaps a label: `(v) Label: text`.
+
+        Where a terminal has too few columns it goes on below the label.
+        """
+        from rich.table import Table
+        from rich.text import Text
+
+        line = Text()
         if label:
             line.append(f"{label}: ", "bold")
         line.append(clean(text))
-        self.out.print(line)
+        grid = Table.grid(padding=(0, 1, 0, 0))
+        grid.add_column(no_wrap=True)
+        grid.add_column(overflow="fold")
+        if mark:
+            grid.add_row(Text(" " * indent).append(f"({mark})", MARKS[mark]), line)
+        else:
+            grid.add_row(Text(" " * max(0, indent - 1)), line)
+        _print_rows(self.out, grid)
+
+    def table(
+        self,
+        heads: Sequence[str],
+        rows: Iterable[Sequence[str]],
+        *,
+        styles: Sequence[str] = (),
+        beside: bool = False,
+    ) -> None:
+        """A table on standard output, or `beside` it. `styles` are those of the rows.
+
+        A row is one line where no terminal is; a terminal gets no column that is empty, and cells
+        of several lines where it has too few columns.
+        """
+        from rich.table import Table
+        from rich.text import Text
+
+        console = self.err if beside else self.out
+        rows = [[one_line(cell) for cell in row] for row in rows]
+        shown = [n for n in range(len(heads)) if not console.is_terminal or any(r[n] for r in rows)]
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        for number in shown:
+            table.add_column(Text(heads[number]), overflow="fold")
+        for number, row in enumerate(rows):
+            style = styles[number] if styles else ""
+            table.add_row(*(Text(row[n]) for n in shown), style=style)
+        _print_rows(console, table)
 
     @contextlib.contextmanager
     def busy(self, text: str) -> Iterator[Callable[[str], None]]:
@@ -97,6 +146,22 @@ class Terminal:
 def clean(text: str) -> str:
     """`text` with nothing in it that steers a terminal: hosts and files choose their words."""
     return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
+
+
+def one_line(text: str) -> str:
+    """`text` as a cell of a table: clean, and without ends of lines."""
+    return re.sub(r"\s+", " ", clean(text)).strip()
+
+
+def _print_rows(console: Console, rows: RenderableType) -> None:
+    """Print what rich lays out in columns, without the blanks that it puts at the ends of lines."""
+    if console.is_terminal:
+        console.print(rows, soft_wrap=False)
+        return
+    with console.capture() as capture:
+        console.print(rows, soft_wrap=False)
+    for line in capture.get().splitlines():
+        console.file.write(line.rstrip() + "\n")
 
 
 def _console(*, stderr: bool) -> Console:

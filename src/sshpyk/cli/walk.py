@@ -50,7 +50,7 @@ class Walk:
         self.host = self.destination.host
         self.title = f"{spec.name} on {self.host}" if spec else self.host
         self.found: list[Step] = []
-        self.seen: dict[str, Any] = {}
+        self.inspection: dict[str, Any] = {}
         self._settings: dict[str, list[str]] = {}
         self._content: dict[str, Any] | None = None
         self._python = str(config.get("remote_python") or "python3")
@@ -81,7 +81,7 @@ class Walk:
             ("Authentication", self._login),
             ("Multiplexing", self._multiplexing),
             ("Remote Shell", self._shell),
-            ("Remote Python", self._look),
+            ("Remote Python", self._inspect),
             ("Directories", self._directories),
             ("Forwarding", self._forwarding),
             ("Kernel", self._kernels),
@@ -89,7 +89,7 @@ class Walk:
         stopped = False
         for what, step in way:
             begun = time.monotonic()
-            steps = [Step(UNKNOWN, what, "not looked at")]
+            steps = [Step(UNKNOWN, what, "not checked")]
             if not stopped:
                 with terminal.busy(f"{self.host}: {what} …"):
                     try:
@@ -110,7 +110,7 @@ class Walk:
             yield from self._done([Step(UNKNOWN, "Trial Launch", why)], 0.0)
 
     def _done(self, steps: list[Step], seconds: float) -> list[Step]:
-        # The time of a step is said once, at its last line, unless each has its own.
+        # The time of a step is shown once, at its last line, unless each has its own.
         if steps and not any(step.seconds for step in steps):
             steps[-1] = replace(steps[-1], seconds=seconds if steps[-1].mark != UNKNOWN else 0.0)
         self.found += steps
@@ -140,7 +140,7 @@ class Walk:
 
         for key in ("proxyjump", "proxycommand"):
             if first(key) != "none":
-                return [Step(INFO, "Reachable", f"through {first(key)}: the login will tell")]
+                return [Step(INFO, "Reachable", f"through {first(key)}: the login will show")]
         name, port = first("hostname"), int(first("port"))
         command = self.destination.for_people()
         try:
@@ -165,11 +165,11 @@ class Walk:
             line = b""
         finally:
             writer.close()
-        said = line.decode("utf-8", "replace").strip()
-        if not said.startswith("SSH-"):
+        banner = line.decode("utf-8", "replace").strip()
+        if not banner.startswith("SSH-"):
             text = f"{name} port {port} is open, but no ssh server answered there"
             return [Step(BAD, "Reachable", text, "Check the port in your ssh configuration.")]
-        return [Step(GOOD, "Reachable", f"{name} port {port} ({said})")]
+        return [Step(GOOD, "Reachable", f"{name} port {port} ({banner})")]
 
     # -- the login -------------------------------------------------------------------------------
 
@@ -183,7 +183,7 @@ class Walk:
         try:
             await master.ensure(timeout=CONNECT_TIMEOUT)
         except (errors.HostKeyUnknown, errors.HostKeyChanged) as error:
-            return [failed("Host Key", error), Step(UNKNOWN, "Authentication", "not looked at")]
+            return [failed("Host Key", error), Step(UNKNOWN, "Authentication", "not checked")]
         except errors.AuthenticationFailed as error:
             return [known, failed("Authentication", error)]
         if was_there:
@@ -204,10 +204,10 @@ class Walk:
             fix = f"Close it and try again: sshpyk disconnect {self.destination.for_connect()}"
             return [Step(BAD, "Multiplexing", text, fix)]
         if result.status == 255:
-            text = f"a session through the connection was refused: {result.stderr.strip()}"
+            text = f"the host runs no command through the connection: {result.stderr.strip()}"
             fix = "Ask its administrator for MaxSessions of 2 or more."
             return [Step(BAD, "Multiplexing", text, fix)]
-        return [Step(GOOD, "Multiplexing", "sessions share one connection")]
+        return [Step(GOOD, "Multiplexing", "all commands share one connection")]
 
     # -- the host --------------------------------------------------------------------------------
 
@@ -226,9 +226,9 @@ class Walk:
             return [Step(BAD, "Remote Shell", text, fix)]
         before, found, rest = result.stdout.partition(mark)
         if not found:
-            said = (result.stdout + result.stderr).strip()[-300:]
+            output = (result.stdout + result.stderr).strip()[-300:]
             fix = "Ask its administrator for an account that may run commands."
-            text = f"no command was run; what came instead: {said or 'nothing'}"
+            text = f"no command was run; the shell printed: {output or 'nothing'}"
             return [Step(BAD, "Remote Shell", text, fix)]
         shell = rest.splitlines()[0] if rest.splitlines() else ""
         noise = len(before.strip()) + len(result.stderr.strip())
@@ -238,20 +238,20 @@ class Walk:
             return [Step(INFO, "Remote Shell", text, fix)]
         return [Step(GOOD, "Remote Shell", shell or "runs commands")]
 
-    async def _look(self) -> list[Step]:
-        from .remote import find_python, inspect, inspection, transport_to
+    async def _inspect(self) -> list[Step]:
+        from .remote import find_python, inspect, inspect_request, transport_to
 
         machine = transport_to(self.destination)
         name = str(self.config.get("remote_kernel_name") or "")
         setup = self.config.get("setup") or []
-        request = inspection(
+        request = inspect_request(
             [name] if name else [],
             setup=setup.splitlines() if isinstance(setup, str) else setup,
             login_shell=bool(self.config.get("login_shell")),
             environments=True,
         )
 
-        async def look() -> dict[str, Any]:
+        async def ask() -> dict[str, Any]:
             return await inspect(
                 machine,
                 self._python,
@@ -262,7 +262,7 @@ class Walk:
             )
 
         try:
-            self.seen = await look()
+            self.inspection = await ask()
         except (errors.PythonMissing, errors.PythonTooOld) as error:
             other = await find_python(machine, error)  # raises `error` where there is none
             if self.spec is not None:
@@ -271,13 +271,13 @@ class Walk:
             if "remote_python" in self.config:
                 return [Step(BAD, "Remote Python", error.what, f"--remote-python {other}")]
             self._python = other
-            self.seen = await look()
-        text = f"{self.seen['python']} (Python {self.seen['version']})"
+            self.inspection = await ask()
+        text = f"{self.inspection['python']} (Python {self.inspection['version']})"
         steps = [
-            Step(INFO, "Remote System", self.seen["system"]),
+            Step(INFO, "Remote System", self.inspection["system"]),
             Step(GOOD, "Remote Python", text),
         ]
-        difference = abs(time.time() - float(self.seen["time"]))
+        difference = abs(time.time() - float(self.inspection["time"]))
         if difference > CLOCK_DIFFERS:
             text = f"differs from this machine's by {difference:.0f} s (sshpyk does not mind)"
             steps.append(Step(INFO, "Clock", text))
@@ -289,7 +289,7 @@ class Walk:
             ("state", "Make room or mend its permissions, or set XDG_STATE_HOME there."),
             ("tmp", "Ask its administrator, or set TMPDIR there."),
         ):
-            place: Mapping[str, Any] = self.seen[key]
+            place: Mapping[str, Any] = self.inspection[key]
             free = int(place["free"])
             text = f"{place['path']}: {free / 1e9:.1f} GB free" if free >= 0 else place["path"]
             if not place["writable"]:
@@ -299,7 +299,7 @@ class Walk:
                 steps.append(Step(WARNING, "Directory", text, "Make room: output waits there."))
             else:
                 steps.append(Step(GOOD, "Directory", text))
-        if self.seen["kills_processes"]:
+        if self.inspection["kills_processes"]:
             text = "the host ends all processes of a user at logout: kernels die with ssh"
             fix = f"{self.destination.for_people()} loginctl enable-linger"
             steps.append(Step(WARNING, "Lingering", text, fix))
@@ -330,12 +330,12 @@ class Walk:
 
     def _own_kernel(self, spec: kernelspec.LocalSpec) -> list[Step]:
         steps = [self._argv(spec)]
-        trouble = self.seen["setup_trouble"]
+        trouble = self.inspection["setup_trouble"]
         if trouble:
             fix = f"sshpyk edit {spec.name} --setup …"
             return [*steps, Step(BAD, "Setup", f"the setup lines fail: {trouble}", fix)]
         name = str(self.config.get("remote_kernel_name") or "")
-        kernel = self.seen["found"].get(name) or {"error": "no-kernelspec", "name": name}
+        kernel = self.inspection["found"].get(name) or {"error": "no-kernelspec", "name": name}
         if "error" in kernel:
             return [*steps, failed("Kernelspec", errors.from_agent(self.host, kernel))]
         steps.append(Step(GOOD, "Kernelspec", f"{name} ({kernel['directory']})"))
@@ -362,7 +362,7 @@ class Walk:
 
     def _ipykernel(self, kernel: Mapping[str, Any]) -> Step:
         path = os.path.realpath(str(kernel["program"]))
-        for environment in self.seen["environments"]:
+        for environment in self.inspection["environments"]:
             if kernel["program"] == environment["python"] or (
                 path == os.path.realpath(environment["python"])
                 and str(kernel["program"]).startswith(environment["prefix"] + "/")
@@ -374,12 +374,12 @@ class Walk:
                     f"{environment['python']} -m pip install ipykernel"
                 )
                 return Step(BAD, "ipykernel", f"not in {environment['prefix']}", fix)
-        return Step(UNKNOWN, "ipykernel", "the trial launch will tell")
+        return Step(UNKNOWN, "ipykernel", "the trial launch will show")
 
     def _any_kernel(self) -> list[Step]:
         from .candidates import make
 
-        offered = make(self.seen)
+        offered = make(self.inspection)
         ready = [candidate for candidate in offered if candidate.is_ready]
         rest = len(offered) - len(ready)
         name = self.destination.for_connect()
@@ -398,7 +398,7 @@ class Walk:
         return [Step(GOOD, "Kernels", text)]
 
 
-#: Steps without which the rest can't be looked at.
+#: Steps without which the rest can't be checked.
 REQUIRED = {
     "SSH",
     "SSH Config File",

@@ -69,7 +69,7 @@ _silent.setLevel(logging.CRITICAL)
 
 
 class Sandbox:
-    """An SSH server of which the caller has the only key; it serves from `start` to `close`.
+    """An SSH server that lets in only the caller; it serves from `start` to `close`.
 
     `shell` runs the commands, as `[shell, "-c", command]`: another one shows how its users fare.
     `environment` is added to the little that sshd would set; with `HOME` in it, commands start

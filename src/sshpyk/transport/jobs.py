@@ -94,7 +94,7 @@ class Job:
         self._context = contextlib.AsyncExitStack()
         self._program: Program
         self._noise = b""
-        self._lines: list[bytes] = []  # that were not looked at yet
+        self._lines: list[bytes] = []  # not read yet
         self._rest = b""  # what follows them, without an end
         self._noise_size = 0  # bytes since the last answer
 
