@@ -12,7 +12,7 @@ from sshpyk.cli.measure import Measured, measure
 from sshpyk.jupyter import kernelspec
 from sshpyk.link.thread import io_thread
 from sshpyk.ssh.command import Destination, run
-from sshpyk.transport.openssh import Host, host
+from sshpyk.transport.openssh import OpenSSH, transport
 from tests.lab.kernels import PATIENCE
 
 from . import measures
@@ -66,13 +66,13 @@ def _text(values: list[float]) -> str:
     return f"{statistics.median(values):.3g} ({min(values):.3g} – {max(values):.3g})"
 
 
-async def _connected(destination: Destination) -> Host:
-    found = host(destination)
-    await found.master.ensure(timeout=PATIENCE)
+async def _connected(destination: Destination) -> OpenSSH:
+    found = transport(destination)
+    await found.ensure(timeout=PATIENCE)
     return found
 
 
-async def _command(there: Host) -> float:
+async def _command(there: OpenSSH) -> float:
     """Seconds for a command that does nothing."""
     begun = time.perf_counter()
     await run(there.master.session_argv("true"), timeout=PATIENCE)

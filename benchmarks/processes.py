@@ -9,7 +9,7 @@ from typing import Any
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_core.paths import jupyter_runtime_dir
 
-from sshpyk.jupyter.provisioner import SSHKernelProvisioner
+from tests.lab.kernels import facts_of
 
 from .places import Started
 
@@ -21,10 +21,7 @@ def agent_of(kernel: Started) -> int:
 
 def agent_of_manager(manager: Any) -> int:
     """The same, of a manager: the parent of the kernel."""
-    provisioner = manager.provisioner
-    assert isinstance(provisioner, SSHKernelProvisioner)
-    assert provisioner.link is not None
-    with open(f"/proc/{provisioner.link.kernel['pid']}/stat") as file:
+    with open(f"/proc/{facts_of(manager)['pid']}/stat") as file:
         return int(file.read().rpartition(")")[2].split()[1])
 
 

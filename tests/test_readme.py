@@ -92,11 +92,16 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Newcomer]:
 def test_every_command_does_what_it_says(newcomer: Newcomer) -> None:
     todo = [command for command in commands() if command not in ELSEWHERE]
 
-    demo = todo.pop(0)
-    assert "demo.py" in demo
-    assert newcomer.run(demo).rstrip().endswith("Everything held.")
+    packaged, cloned = todo.pop(0), todo.pop(0)
+    assert "demo.py" in cloned
+    assert newcomer.run(cloned).rstrip().endswith("Everything held.")
 
-    # The package that this is, not the one of the index.
+    # The package that this is, not the one of the index; and not in the clone.
+    assert packaged == "pip install 'sshpyk[demo]' && sshpyk demo"
+    demo = packaged.replace("'sshpyk[demo]'", f"-q '{newcomer.project}[demo]'")
+    told = newcomer.run(f"cd {newcomer.home} && {demo}")
+    assert told.rstrip().endswith("Everything held.")
+
     install = todo.pop(0)
     assert install == "pip install sshpyk"
     newcomer.run(install.replace("sshpyk", "-q ."))

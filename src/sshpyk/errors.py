@@ -1,7 +1,8 @@
 """What can go wrong, by the question a caller would ask: my mistake, the host, what is on it?
 
-Every error is made from fields and says one clear sentence, with the next step at its end. That
-text *is* what JupyterLab shows when a kernel does not start.
+Every error is made from fields and says what happened, then what to do, then, on a line of its own,
+the command that helps, then what the other side said. That text *is* what JupyterLab shows when a
+kernel does not start, in a dialog that cuts off what is beyond column 80.
 """
 
 from __future__ import annotations
@@ -12,37 +13,133 @@ import shlex
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from .layout import hold, let_go, printable, wrap
+
+#: Fields that name one thing, such as a path: no line ends within them.
+NAMES = frozenset(
+    (
+        "host",
+        "path",
+        "python",
+        "program",
+        "ssh",
+        "name",
+        "kernel",
+        "node",
+        "id",
+        "version",
+        "reason",
+    )
+)
+
 
 class SshpykError(Exception):
-    """The root. A subclass has a `sentence` and a `next_step`, templates over its fields."""
+    """The root.
 
+    Its fields are what a subclass's templates show. Of its own it has three: `advice` and
+    `command`, for a subclass without templates for these, and `details`, what the other side said.
+    """
+
+    #: Stable, for programs: the class's name in kebab case.
+    code: ClassVar[str]
+
+    #: What happened.
     sentence: ClassVar[str] = "{text}"
-    next_step: ClassVar[str] = ""
+
+    #: What to do about it; where a command follows, a sentence that leads to it.
+    next_step: ClassVar[str] = "{advice}"
+
+    #: The command that helps, for a terminal here; where there are several, one a line.
+    next_command: ClassVar[str] = "{command}"
+
+    #: A command that helps on the host, which is put behind the field `command`, an ssh that gets
+    #: there. It goes first.
+    remote_command: ClassVar[str] = ""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.code = _kebab(cls.__name__)
 
     def __init__(self, **fields: object) -> None:
         super().__init__(fields)
-        self.fields = fields
+        self.fields: dict[str, object] = {"advice": "", "command": "", "details": "", **fields}
 
     @property
     def what(self) -> str:
-        """The sentence: what is wrong."""
-        return self.sentence.format(**self.fields)
+        """What happened: a sentence."""
+        return let_go(self._filled(self.sentence)).strip()
 
     @property
     def advice(self) -> str:
-        """The next step, or nothing."""
-        return self.next_step.format(**self.fields)
+        """What to do about it, or nothing."""
+        return let_go(self._filled(self.next_step)).strip()
+
+    @property
+    def command(self) -> str:
+        """The command that helps, or nothing; where there are several, one a line."""
+        lines = []
+        # What a host chose is one word of the command, and has no line of its own.
+        words = {
+            name: shell_word(let_go(hold(str(value)))) if name in NAMES else value
+            for name, value in self.fields.items()
+        }
+        if self.remote_command:
+            ssh = str(self.fields["command"]) or f"ssh {words['host']}"
+            lines.append(on_host(ssh, self.remote_command.format_map(words)))
+        lines.append(self.next_command.format_map(words))
+        return printable("\n".join(filter(None, lines)))
+
+    @property
+    def details(self) -> str:
+        """What the other side said, or nothing; any number of lines."""
+        return printable(str(self.fields["details"] or "")).strip()
+
+    @property
+    def line(self) -> str:
+        """All but the details, in one line however long: for lists and logs."""
+        parts = (self.what, self.advice, self.command.replace("\n", "; "))
+        return " ".join(filter(None, parts))
+
+    def to_json(self) -> dict[str, str]:
+        """For programs."""
+        return {
+            "code": self.code,
+            "what": self.what,
+            "advice": self.advice,
+            "command": self.command,
+            "details": self.details,
+        }
 
     def __str__(self) -> str:
-        details = str(self.fields.get("details") or "").strip()
-        text = " ".join(part for part in (self.what, self.advice) if part)
-        return printable(f"{text}\n{details}" if details else text)
+        told = wrap(f"{self._filled(self.sentence)} {self._filled(self.next_step)}")
+        command = "\n".join(f"    {line}" for line in self.command.splitlines())
+        return "\n".join(filter(None, (told, command, self.details)))
+
+    def _filled(self, template: str) -> str:
+        fields = {
+            name: hold(value) if name in NAMES and isinstance(value, str) else value
+            for name, value in self.fields.items()
+        }
+        return printable(template.format_map(fields))
 
 
-def printable(text: str) -> str:
-    """`text` without what a terminal would obey: much of it is what a host said."""
-    text = re.sub(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(\x07|\x1b\\)?", "", text)
-    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", "", text)
+def _kebab(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()
+
+
+SshpykError.code = _kebab(SshpykError.__name__)
+
+
+def shell_word(text: str) -> str:
+    """`text` as one word for a shell, in which ~/ still means the home directory."""
+    if text.startswith("~/"):
+        return "~/" + (shlex.quote(text[2:]) if text[2:] else "")
+    return shlex.quote(text)
+
+
+def on_host(command: str, remote: str) -> str:
+    """The command, for a terminal here, that runs `remote` on the host that `command` gets to."""
+    return f"{command} {shlex.quote(remote)}"
 
 
 class SettingsError(SshpykError):
@@ -56,17 +153,25 @@ class NoSsh(SettingsError):
 
 class NoSshConfig(SettingsError):
     sentence = "The ssh configuration {path} is not there."
-    next_step = "Create it, or set `ssh_config` to another (`sshpyk edit NAME --ssh-config PATH`)."
+    next_step = "Create it, or set `ssh_config` to another:"
+    next_command = "sshpyk edit NAME --ssh-config PATH"
+
+
+class SlowSshConfig(SettingsError):
+    sentence = "ssh has not said within {seconds:g} s what its configuration has for {host}."
+    next_step = "See what it waits for (a `Match exec`, a file on a slow disk):"
 
 
 class NoHost(SettingsError):
     sentence = "No host is set for this kernel."
-    next_step = "Set `ssh_host_alias` (`sshpyk add HOST`, or SSHPYK_SSH_HOST_ALIAS=HOST)."
+    next_step = "Set `ssh_host_alias`, or add a kernel that has one:"
+    next_command = "sshpyk add HOST"
 
 
 class NoSuchKernel(SettingsError):
     sentence = "There is no kernel {name} on this machine; those of sshpyk are: {names}."
-    next_step = "See all with: sshpyk list"
+    next_step = "See all with:"
+    next_command = "sshpyk list"
 
 
 class Ambiguous(SettingsError):
@@ -76,7 +181,6 @@ class Ambiguous(SettingsError):
 
 class NotOurs(SettingsError):
     sentence = "The kernel {name} is not one of sshpyk's ({path})."
-    next_step = "{advice}"
 
 
 class KernelExists(SettingsError):
@@ -84,29 +188,36 @@ class KernelExists(SettingsError):
     next_step = "Choose another --kernel-name, or say --replace."
 
 
+class Unreadable(SettingsError):
+    sentence = "{path} can't be read: {reason}."
+
+
 # -- the host and the way to it --------------------------------------------------------------------
 
 
 class HostError(SshpykError):
-    """The host can't be reached or won't let us in; `details` is what ssh said."""
+    """The host can't be reached or won't let us in.
+
+    `details` is what ssh said, `command` the ssh with which a person tries it.
+    """
 
     sentence = "ssh could not connect to {host}."
-    next_step = "Try it in a terminal: {command}"
+    next_step = "Try it in a terminal:"
 
 
 class UnknownHost(HostError):
     sentence = "The host {host} is unknown: its name can't be resolved."
-    next_step = "Check the name, or its HostName in your ssh configuration; try: {command}"
+    next_step = "Check the name, or its HostName in your ssh configuration. Try:"
 
 
 class ConnectionRefused(HostError):
     sentence = "{host} refused the connection."
-    next_step = "Check that an ssh server runs there, and the port; try: {command}"
+    next_step = "Check that an ssh server runs there, and the port. Try:"
 
 
 class Unreachable(HostError):
     sentence = "{host} does not answer."
-    next_step = "Check the network, a VPN, or the host itself; try: {command}"
+    next_step = "Check the network, a VPN, or the host itself. Try:"
 
 
 class NeedsPerson(HostError):
@@ -116,14 +227,16 @@ class NeedsPerson(HostError):
 class AuthenticationFailed(NeedsPerson):
     sentence = "{host} accepted no key of yours, and a kernel's start can't ask for a password."
     next_step = (
-        "Log in once in a terminal, then start the kernel again: sshpyk connect {connect} "
-        "(or set up a key: ssh-copy-id {copy})"
+        "Log in once in a terminal (the first command), or set up a key (the second). "
+        "Then start the kernel again."
     )
+    next_command = "sshpyk connect {connect}\nssh-copy-id {copy}"
 
 
 class HostKeyUnknown(NeedsPerson):
     sentence = "{host} is not among the hosts you know: its key was never confirmed."
-    next_step = "Connect once in a terminal and compare the fingerprint it shows: {ask}"
+    next_step = "Connect once in a terminal and compare the fingerprint that it shows:"
+    next_command = "{ask}"
 
 
 class HostKeyChanged(NeedsPerson):
@@ -132,14 +245,16 @@ class HostKeyChanged(NeedsPerson):
         "or the host was installed anew."
     )
     next_step = (
-        "Ask its administrator; if it is right, remove the old key as ssh says below, and "
-        "connect once in a terminal: {ask}"
+        "Ask its administrator. If the new key is right, remove the old one as ssh says below, and "
+        "connect once in a terminal:"
     )
+    next_command = "{ask}"
 
 
 class NotLetIn(HostError):
-    sentence = "ssh did not connect to {host}; what it said above says why."
-    next_step = "For a look at the whole way: sshpyk doctor {connect}"
+    sentence = "ssh could not log in to {host}; its own messages above say why."
+    next_step = "Check the whole way with:"
+    next_command = "sshpyk doctor {connect}"
 
 
 class ConnectionLost(HostError):
@@ -147,57 +262,136 @@ class ConnectionLost(HostError):
     next_step = "Start it again."
 
 
+class NoRoom(HostError):
+    sentence = "{host} runs no further program through the connection that there is."
+    next_step = "Its administrator can raise MaxSessions; else end some of what runs there."
+
+
 class LaunchTimeout(HostError):
     sentence = "The kernel on {host} was not ready within {seconds:g} s ({stage})."
+    next_step = "Try the connection (the first command), or give it more time (the second)."
+    next_command = "{command}\nsshpyk edit NAME --launch-timeout SECONDS"
+
+
+class ShellWaits(LaunchTimeout):
+    """The job's session is there, and nothing of ours has answered through it."""
+
+    sentence = "{host} let us in, but {python} has said nothing there within {seconds:g} s."
     next_step = (
-        "Raise `launch_timeout` (sshpyk edit NAME --launch-timeout SECONDS) or try: {command}"
+        "See whether a start-up file of the shell there waits for a person (a question, a menu, "
+        "tmux), by the first command; if it is only slow, give it more time by the second."
     )
+    next_command = "sshpyk edit NAME --launch-timeout SECONDS"
+    remote_command = "{python} -V"
 
 
 class NoForwarding(HostError):
-    sentence = "The ssh server of {host} lets nothing be forwarded, and sshpyk needs that."
-    next_step = "Ask its administrator for AllowTcpForwarding: yes or local."
+    sentence = "The ssh server of {host} does not allow forwarding, which sshpyk needs."
+    next_step = "Ask its administrator for `AllowTcpForwarding yes`, or `local`."
+    next_command = ""
 
 
 # -- what is on the host ---------------------------------------------------------------------------
 
 
 class RemoteError(SshpykError):
-    """The host was reached, and something there is not as it must be."""
+    """The host was reached, and something there is not as it must be.
+
+    `command` is the ssh with which a person gets there.
+    """
+
+    next_command = ""
 
 
 class PythonMissing(RemoteError):
-    sentence = "{host} has no {python} that could be run."
-    next_step = (
-        "Set `remote_python` to a Python that is there (sshpyk edit NAME --remote-python PATH); "
-        "this may find one: {command} \"sh -lc 'command -v python3'\""
-    )
+    sentence = "{host} has no {python} that can be run."
+    next_step = "Look for one (the first command may find it), and set it (the second)."
+    remote_command = "sh -lc 'command -v python3'"
+    next_command = "sshpyk edit NAME --remote-python PATH"
 
 
 class PythonTooOld(RemoteError):
     sentence = "{python} on {host} is Python {version}; sshpyk needs 3.8 or later there."
-    next_step = "Set `remote_python` to a later one (sshpyk edit NAME --remote-python PATH)."
+    next_step = "Set `remote_python` to a later one:"
+    next_command = "sshpyk edit NAME --remote-python PATH"
 
 
 class StrangeAnswer(RemoteError):
-    sentence = "{host} did not answer as a host does on which {python} starts."
+    sentence = "{python} did not start on {host} as expected."
     next_step = (
-        "Look at what it says to: {command} {python} -V "
-        "(a start-up file of the shell there may be in the way, which should read nothing)"
+        "Often a start-up file of the shell there is in the way: it must not read its input, exit, "
+        "or start another shell. This should print a version and end:"
     )
+    remote_command = "{python} -V"
 
 
-class NoKernelSpec(RemoteError):
+class NoCommands(StrangeAnswer):
+    sentence = "The account on {host} may run no commands: it is for file transfer, or locked."
+    next_step = "Use one with a shell, or ask its administrator. This should say that it runs:"
+    remote_command = "echo it runs"
+
+
+class CommandSplit(StrangeAnswer):
+    sentence = (
+        "A forced command on {host} takes apart what it is asked to run, which a shell should "
+        "read once."
+    )
+    next_step = (
+        "Have ForceCommand (sshd_config) or command= (authorized_keys) there end with: "
+        "what stands below."
+    )
+    next_command = 'sh -c "$SSH_ORIGINAL_COMMAND"'
+
+
+class InputTaken(StrangeAnswer):
+    sentence = "Something on {host} read the input that was for {python}."
+    next_step = (
+        "Look for it: a start-up file of the shell there may be in the way, which should read "
+        "nothing and start no other shell unless it has a terminal ([ -t 0 ]); or a forced command "
+        "is a shell, and should end with what stands below."
+    )
+    next_command = 'sh -c "$SSH_ORIGINAL_COMMAND"'
+
+
+class WantsTerminal(StrangeAnswer):
+    sentence = "What {host} starts at a login wants a terminal, and {python} was not started."
+    next_step = (
+        "Have the shell's start-up file there start it (tmux, screen, a menu) only where there is "
+        "a terminal ([ -t 0 ]); or use an account with a plain login shell."
+    )
+    next_command = ""
+
+
+class EndedSilently(StrangeAnswer):
+    sentence = "{host} ended the session without a word (exit status {status})."
+    next_step = (
+        "The login shell may be /bin/false, a start-up file may exit, or a forced command may not "
+        "run what it is asked to. See whether it runs commands:"
+    )
+    remote_command = "echo it runs"
+
+
+class EndlessNoise(StrangeAnswer):
+    sentence = "The shell on {host} prints without end, and {python} was not started."
+    next_step = (
+        "Have its start-up files print only where there is a terminal ([ -t 1 ]). "
+        "This should print a version and end:"
+    )
+    remote_command = "{python} -V"
+
+
+class NoKernelspec(RemoteError):
     sentence = "There is no kernelspec {name} on {host}; there are: {names}."
-    next_step = "Set `remote_kernel_name` to one of them (sshpyk edit NAME --remote-kernel-name …)."
+    next_step = "Set `remote_kernel_name` to one of them:"
+    next_command = "sshpyk edit NAME --remote-kernel-name KERNELSPEC"
 
 
-class NoKernelSpecs(RemoteError):
+class NoKernelspecs(RemoteError):
     sentence = "There is no kernelspec {name} on {host}, nor any other that {python} could find."
     next_step = (
-        "Set `remote_python` to the Python of an environment that has a kernel, "
-        "or install one: {pip}"
+        "Set `remote_python` to the Python of an environment that has a kernel, or install one:"
     )
+    remote_command = "{python} -m pip install ipykernel"
 
 
 class ProgramMissing(RemoteError, FileNotFoundError):
@@ -210,24 +404,27 @@ class ProgramMissing(RemoteError, FileNotFoundError):
 class NotWritable(RemoteError):
     sentence = "{host}: {path} can't be written: {reason}."
     next_step = (
-        "Make room there or mend its permissions; or have your shell's start-up file there set "
+        "Make room there or correct its permissions, or have your shell's start-up file there set "
         "XDG_STATE_HOME to a directory that can be written."
     )
 
 
 class NoResources(RemoteError):
     sentence = "{host} would not start one more process for you: {reason}."
-    next_step = "See what runs there and what the limits are: {command} 'ps x; ulimit -a'"
+    next_step = "See what runs there and what the limits are:"
+    remote_command = "ps x; ulimit -a"
 
 
 class NotPrivate(RemoteError):
     sentence = "{host}: {path} is not a directory of yours alone (its owner is user {owner})."
-    next_step = "Move it away: {command} mv {path} {path}.old"
+    next_step = "Move it away:"
+    remote_command = "mv {path} {path}.old"
 
 
 class NoDirectory(RemoteError):
     sentence = "{host}: {path} is not a directory that can be entered."
-    next_step = "Create it, or set `remote_cwd` to another (sshpyk edit NAME --cwd PATH)."
+    next_step = "Create it, or set `remote_cwd` to another:"
+    next_command = "sshpyk edit NAME --cwd PATH"
 
 
 class NoCurve(RemoteError):
@@ -241,7 +438,7 @@ class KernelDied(RemoteError):
     """`details` ends with the kernel's own last lines."""
 
     sentence = "The kernel {name} on {host} ended while it started ({how})."
-    next_step = "{advice}"
+    next_command = "{command}"
 
 
 class KernelGone(RemoteError):
@@ -250,12 +447,15 @@ class KernelGone(RemoteError):
 
 
 class NoKernel(RemoteError):
+    """`hosts` are the arguments of `sshpyk ps` that show which kernels there are."""
+
     sentence = "There is no kernel {id} on {host}: {why}."
-    next_step = "See which there are: sshpyk ps {host}"
+    next_step = "See which there are:"
+    next_command = "sshpyk ps {hosts}"
 
 
 class OtherNode(RemoteError):
-    sentence = "The kernel {id} runs on {node}, another node than the one that {host} led to."
+    sentence = "The kernel {id} runs on the node {node}, but {host} led to another node."
     next_step = "Try again, or name the node itself."
 
 
@@ -264,9 +464,18 @@ class AgentDefect(RemoteError):
     next_step = "Please report it with the text below."
 
 
+class Limited(RemoteError):
+    sentence = "{host} allows you only {what}, which is too little for a kernel."
+    next_step = (
+        "Raise the limit in the start-up file there that sets it, or ask its administrator. "
+        "All limits:"
+    )
+    remote_command = "ulimit -a"
+
+
 class SetupFailed(RemoteError):
     sentence = "The setup lines failed on {host}."
-    next_step = "Mend them (--setup); what was said:"
+    next_step = "Correct them (--setup). The shell there said:"
 
 
 class NothingThere(RemoteError):
@@ -289,12 +498,43 @@ class NotUsable(RemoteError):
 
 class NoIpykernel(RemoteError):
     sentence = "{python} on {host} has no ipykernel."
-    next_step = "Say --install-ipykernel --yes, or install it there: {command}"
+    next_step = "Say `--install-ipykernel --yes`, or install it there:"
+    remote_command = "{python} -m pip install ipykernel"
 
 
 class InstallFailed(RemoteError):
+    """`details` is what pip said."""
+
     sentence = "ipykernel could not be installed into {python} on {host}."
-    next_step = "Install it there by hand; this was run, and said: {command}"
+    next_step = "Install it there by hand:"
+    remote_command = "{python} -m pip install ipykernel"
+
+
+class TooMuchOutput(RemoteError):
+    sentence = "{host} sends more than {size} MB as the output that it has kept of the kernel {id}."
+    next_step = (
+        "No kernel keeps more than its `outputs_limit`. If it was set on another machine, set the "
+        "same here:"
+    )
+    next_command = "sshpyk edit NAME --outputs-limit BYTES"
+
+
+class AgentSilent(RemoteError):
+    sentence = "The agent on {host} does not answer."
+    next_step = "sshpyk tries again by itself. See what runs there:"
+    next_command = "sshpyk ps {host}"
+
+
+class ForgottenByAgent(RemoteError):
+    """The agent knows this client no more, as after its lease: what was asked is not answered."""
+
+    sentence = "The agent on {host} does not know this client any more."
+    next_step = "Ask again."
+
+
+class LinkClosed(RemoteError):
+    sentence = "The kernel on {host} was left or ended meanwhile."
+    next_step = "Start or attach to it again."
 
 
 class StrangeAgent(RemoteError):
@@ -305,7 +545,7 @@ class StrangeAgent(RemoteError):
 
 
 def describe_exit(exited: Mapping[str, Any]) -> str:
-    """How a kernel ended, for people; `exited` is the agent's word of it."""
+    """How a kernel ended, for people; `exited` is what the agent says of it."""
     if exited.get("signum") is not None:
         how = f"signal {exited['signum']}"
     elif exited.get("code") is not None:
@@ -316,64 +556,64 @@ def describe_exit(exited: Mapping[str, Any]) -> str:
 
 
 def kernel_died(host: str, name: str, command: str, exited: Mapping[str, Any]) -> KernelDied:
-    """The error for a kernel that died while it started, with the advice its stderr gives."""
+    """The error for a kernel that died while it started, with the advice that its stderr gives.
+
+    `command` is the ssh with which a person gets to the host.
+    """
     stderr = str(exited.get("stderr", "")).strip()
     missing = re.search(r"^(/.+): No module named ipykernel", stderr, re.MULTILINE)
+    helps = ""
     if missing:
-        advice = f"Install ipykernel there: {pip_command(command, missing.group(1))}"
+        advice = "Install ipykernel there:"
+        helps = on_host(command, f"{shell_word(missing.group(1))} -m pip install ipykernel")
     elif stderr:
-        advice = "What it said last says why:"
+        advice = "Its last output says why:"
     else:
-        advice = f"It said nothing; look into the host: {command}"
-    return KernelDied(
-        host=host, name=name, how=describe_exit(exited), advice=advice, details=stderr
-    )
-
-
-def pip_command(command: str, python: str) -> str:
-    """The command, for a terminal here, that installs ipykernel for `python` on the host."""
-    remote = f"{shlex.quote(python)} -m pip install ipykernel"
-    if python.startswith("~/"):
-        remote = f"~/{shlex.quote(python[2:])} -m pip install ipykernel"
-    return f"{command} {shlex.quote(remote)}"
+        advice = "It wrote nothing. Look at the host:"
+        helps = command
+    how = describe_exit(exited)
+    return KernelDied(host=host, name=name, how=how, advice=advice, command=helps, details=stderr)
 
 
 #: Characters of one text from a host in an error.
 MOST_TEXT = 8192
 
-#: The kinds that the agent answers with (`sshpyk.agent.boot.Failed`).
+#: The errors that the agent answers with, by their code (`sshpyk.agent.boot.Failed`).
 FROM_AGENT: dict[str, type[RemoteError]] = {
-    "no-kernelspec": NoKernelSpec,
-    "exec": ProgramMissing,
-    "not-writable": NotWritable,
-    "not-private": NotPrivate,
-    "no-directory": NoDirectory,
-    "no-kernel": NoKernel,
-    "other-node": OtherNode,
-    "no-resources": NoResources,
+    kind.code: kind
+    for kind in (
+        NoKernelspec,
+        ProgramMissing,
+        NotWritable,
+        NotPrivate,
+        NoDirectory,
+        NoKernel,
+        OtherNode,
+        NoResources,
+        Limited,
+    )
 }
 
 
 def from_agent(
     host: str, answer: dict[str, object], *, command: str = "", python: str = "python3"
 ) -> RemoteError:
-    """The error that an agent's {"error": KIND, ...} is.
+    """The error that an agent's {"error": CODE, ...} is.
 
-    `command` is that with which a person reaches the host, `python` what runs the agent.
+    `command` is the ssh with which a person gets to the host, `python` what runs the agent.
     """
-    command = command or f"ssh {shlex.quote(host)}"
     # Whatever the host sends: the message is complete, and no longer than a person reads.
-    fields = {key: value for key, value in answer.items() if key not in ("error", "host")}
+    fields = {key: value for key, value in answer.items() if key not in ("error", "details")}
     fields.update({key: v[:MOST_TEXT] for key, v in fields.items() if isinstance(v, str)})
-    fields.update(command=command, python=python, pip=pip_command(command, python))
     names = fields.get("names")
     if isinstance(names, list):
         fields["names"] = ", ".join(map(str, names))[:MOST_TEXT]
+    fields.update(host=host, hosts=shlex.quote(host), command=command, python=python)
     kind = FROM_AGENT.get(str(answer.get("error")))
-    if kind is NoKernelSpec and not names:
-        kind = NoKernelSpecs
+    if kind is NoKernelspec and not names:
+        kind = NoKernelspecs
     if kind is not None:
-        error = kind(host=host, **fields)
+        error = kind(**fields)
         with contextlib.suppress(LookupError):
             str(error)
             return error

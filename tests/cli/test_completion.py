@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from sshpyk.cli.completion import SCRIPTS, hosts
+from sshpyk.cli import COMMANDS, make_parser
+from sshpyk.cli.completion import NAMES, SHELLS, _actions, hosts
 from tests.cli.conftest import Call
 from tests.lab.terminal import Terminal
 
@@ -49,32 +52,84 @@ CASES = [
     (("connect", "incl"), {"included"}),
     (("doctor", "big"), {"big", "bigger"}),
     (("doctor", "mi"), {"mine"}),
+    (("ps", "big", "equ"), {"equals"}),
+    (("logs", "x", "--host", "equ"), {"equals"}),
     (("edit", ""), {"mine"}),
     (("delete", "mine", "m"), {"mine"}),
-    (("-v", "de"), {"delete"}),
+    (("",), set(COMMANDS)),
+    (("-v", "del"), {"delete"}),
     (("comp",), {"completion"}),
     (("completion", ""), {"bash", "fish", "zsh"}),
     (("edit", "mine", "--unset", "launch"), {"launch-timeout"}),
     (("edit", "--kernel-name", ""), {"mine"}),
     (("add", "--ssh-host-alias", "eq"), {"equals"}),
+    (("add", "--ssh-config", "other", ""), {"elsewhere"}),
+    (("add", "--ssh-config", "oth"), {"other"}),
     (("add", "--launch"), {"--launch-timeout"}),
     (("add", "--login"), {"--login-shell"}),
     (("add", "--ssh-verbose", ""), {"v", "vv", "vvv"}),
+    (("add", "--launch-timeout", ""), set()),
     (("add", "$("), set()),
     (("unheard", "of", "x"), set()),
 ]
 
 
+def candidates(*words: str, code: str = "from sshpyk.cli import main; main()") -> set[str]:
+    """What is offered for the last of `words`, as the script of a shell asks for it."""
+    line = shlex.join(["sshpyk", *words[:-1]]) + f" {words[-1]}"
+    asked = {"_ARGCOMPLETE": "1", "_ARGCOMPLETE_SHELL": "fish", "_ARGCOMPLETE_SUPPRESS_SPACE": "1"}
+    asked |= {"COMP_LINE": line, "COMP_POINT": str(len(line)), "_ARGCOMPLETE_IFS": "\n"}
+    with tempfile.NamedTemporaryFile("r") as file:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, **asked, "_ARGCOMPLETE_STDOUT_FILENAME": file.name},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stdout) == (0, ""), done.stderr
+        return set(file.read().split())
+
+
 @pytest.mark.parametrize(("words", "expected"), CASES, ids=[" ".join(words) for words, _ in CASES])
-def test_candidates(config: Path, sshpyk: Call, words: tuple[str, ...], expected: set[str]) -> None:
+def test_candidates(
+    config: Path,
+    sshpyk: Call,
+    words: tuple[str, ...],
+    expected: set[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
     add = ("add", "--no-check", "--ssh-host-alias", "h", "--remote-kernel-name", "k")
     assert sshpyk(*add, "--kernel-name", "mine").status == 0
-    result = sshpyk("__complete", *words)
-    assert set(result.out.split()) == expected
-    assert (result.status, result.err) == (0, "")
+    (tmp_path / "other").write_text("Host elsewhere\n")
+    assert candidates(*words) == expected
 
 
-@pytest.mark.parametrize("shell", sorted(SCRIPTS))
+def test_every_name_is_of_an_argument() -> None:
+    """What is completed under a name that no command has would never be."""
+    known = {
+        name
+        for command in COMMANDS
+        for action in _actions(make_parser(command), command)
+        for name in (action.dest, f"{command} {action.dest}")
+    }
+    assert set(NAMES) <= known
+
+
+def test_answering_imports_nothing_that_takes_long(config: Path) -> None:
+    code = (
+        "import sys\nfrom sshpyk.cli import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "slow = {'asyncio', 'rich', 'zmq', 'jupyter_client', 'paramiko', 'tornado'}\n"
+        "sys.exit(', '.join(slow & set(sys.modules)) or 0)"
+    )
+    assert candidates("add", "incl", code=code) == {"included"}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
 def test_in_the_shell_itself(config: Path, sshpyk: Call, tmp_path: Path, shell: str) -> None:
     program = shutil.which(shell)
     if program is None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from sshpyk.ssh.askpass import entry_name, is_secret
+from sshpyk.transport import openssh
 from tests.cli import fake_keyring
 from tests.cli.conftest import Call, names
 from tests.lab.kernels import PATIENCE, left_behind, run_code, started, write_spec
@@ -67,7 +68,7 @@ def own_master(monkeypatch: pytest.MonkeyPatch, short_tmp: Path) -> None:
     """Masters of this test's own, which end when its sshd does."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(short_tmp))
     (short_tmp / "sshpyk").mkdir(0o700)
-    monkeypatch.setattr("sshpyk.transport.openssh._hosts", {})  # as in a new process
+    openssh.forget_all()  # as in a new process
 
 
 @pytest.fixture

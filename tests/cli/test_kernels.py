@@ -20,7 +20,7 @@ from traitlets.config import Config
 from sshpyk.cli import missed
 from sshpyk.jupyter.persistence import default_path
 from tests.cli.conftest import Call
-from tests.lab.kernels import PATIENCE, STATE, left_behind, run_code, started, write_spec
+from tests.lab.kernels import PATIENCE, STATE, left_behind, link_of, run_code, started, write_spec
 from tests.lab.sshd import Sshd
 from tests.lab.terminal import CTRL_C, Terminal
 
@@ -59,7 +59,7 @@ def leave(manager: KernelManager) -> str:
     """Leave a kernel; its id."""
     provisioner: Any = manager.provisioner
     provisioner.persistent = True
-    id: str = provisioner.link.agent.id
+    id = link_of(manager).agent.id
     manager.shutdown_kernel()
     return id
 
@@ -93,7 +93,7 @@ def test_ps_tells_all_of_a_kernel(sshd: Sshd, sshpyk: Call) -> None:
         run_code(client, "pass")
         (row,) = rows(sshpyk)
         assert (row["state"], row["host"], row["kernelspec"]) == ("attached", "sshd", "python3")
-        assert row["id"] == manager.provisioner.link.agent.id  # type: ignore[union-attr]
+        assert row["id"] == link_of(manager).agent.id
         assert row["busy"] is False
         assert abs(row["started"] - time.time()) < PATIENCE
         assert row["memory"] > 10e6
@@ -240,7 +240,7 @@ def test_an_outage_misses_nothing_and_keeps_nothing(
         (tmp_path / "enough").touch()
         while "the end" not in str(client.get_iopub_msg(timeout=PATIENCE)["content"]):
             pass
-        id = manager.provisioner.link.agent.id  # type: ignore[union-attr]
+        id = link_of(manager).agent.id
         assert sshpyk("logs", "--outputs", id).out == ""
 
 
@@ -351,9 +351,66 @@ def test_collect(sshd: Sshd, sshpyk: Call, tmp_path: Path) -> None:
     assert sshpyk("collect", id[:8], str(tmp_path / "none.ipynb")).status == 2
 
 
+#: Prints `count` numbered lines of 10 kB, each as one message.
+MUCH = """
+import sys, time
+print("line 3", flush=True)
+time.sleep(1)
+for number in range({count}):
+    print("line", number, "x" * 10_000, flush=True)
+print("the end", flush=True)
+"""
+
+
+def test_more_output_than_16_mb_is_read(sshd: Sshd, sshpyk: Call, tmp_path: Path) -> None:
+    count = 2000
+    write_spec("remote", sshd, outputs_limit=100_000_000)
+    code = MUCH.format(count=count)
+    with left("remote", code) as id:
+        eventually(lambda: rows(sshpyk)[0]["busy"] is False)
+        result = sshpyk("logs", "--outputs", id)
+        assert result.status == 0, result.err
+        assert len(result.out) > 16 * 1024 * 1024
+        found = [int(number) for number in re.findall(r"^line (\d+) x{10000}$", result.out, re.M)]
+        assert found == list(range(count))
+        assert result.out.endswith("the end\n")
+        path = tmp_path / "notebook.ipynb"
+        cell = {"cell_type": "code", "metadata": {}, "source": code, "outputs": []}
+        path.write_text(json.dumps({"cells": [cell], "metadata": {}, "nbformat": 4}))
+        collected = sshpyk("collect", id, str(path))
+        assert collected.status == 0, collected.err
+        (output,) = json.loads(path.read_text())["cells"][0]["outputs"]
+        assert output["text"].count("\nline ") == count
+        argv = [sys.executable, "-m", "sshpyk.cli", "attach", "--no-console", id]
+        with Terminal(argv) as terminal:
+            terminal.expect(f"line {count - 1} x")
+            terminal.expect("jupyter console --existing")
+            terminal.hang_up()
+            terminal.end()
+
+
+def test_the_reader_takes_any_pieces() -> None:
+    mark = b'{"at": 1, "mark": "%s"}\n'
+    line = b'{"at": %d, "header": {"msg_type": "x"}, "parent": {}, "content": {"a": "b"}}\n'
+    away, resumed = mark % b"away", mark % b"resumed"
+    data = away + line % 1 + mark % b"back" + b"cut {\n"
+    data += away + line % 2 + resumed + away + line % 3
+    for size in (1, 7, 64, len(data)):
+        reader = missed.Reader()
+        for start in range(0, len(data), size):
+            reader.feed(data[start : start + size])
+        assert [entry.get("mark", entry["at"]) for entry in reader.lines] == [
+            *("away", 1, "back"),
+            *("away", 3),
+        ]
+        assert reader.size == len(data)
+
+
 def test_what_can_not_be_read_is_left_out() -> None:
     lines = [b"", b"{", b"[]", b'{"at": "x"}', b'{"at": 1, "header": {}}', b"\xff"]
-    assert missed.parse(b"\n".join(lines)) == []
+    reader = missed.Reader()
+    reader.feed(b"\n".join([*lines, b""]))
+    assert reader.pop() == []
 
 
 # -- sessions ----------------------------------------------------------------------------------

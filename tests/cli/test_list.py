@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from sshpyk.demo.sandbox import Sandbox
+from sshpyk.transport import openssh
 from tests.cli.conftest import Call, kernels
 from tests.lab.kernels import write_spec
 from tests.lab.sshd import Sshd
@@ -25,7 +26,7 @@ def own_master(monkeypatch: pytest.MonkeyPatch, short_tmp: Path) -> None:
     """Masters of this test's own."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(short_tmp))
     (short_tmp / "sshpyk").mkdir(0o700)
-    monkeypatch.setattr("sshpyk.transport.openssh._hosts", {})
+    openssh.forget_all()
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from sshpyk.cli.candidates import logos_of, metadata_of
-from sshpyk.cli.remote import fits
 from tests.cli.conftest import Call, names
 from tests.lab.kernels import write_spec
 from tests.lab.sshd import Sshd
@@ -103,16 +102,3 @@ def test_what_comes_along_has_its_shape() -> None:
     assert logos_of({"logos": {**bad, "logo-a.png": "e", "logo-b.png": "f"}}, inspection) == {}
     assert logos_of({"logos": {"logo-64x64.png": "d"}}, inspection) == {"logo-64x64.png": b"\0" * 3}
     assert logos_of({"logos": []}, inspection) == {}
-
-
-def test_fits() -> None:
-    shape = {"a": [{"b": (str, type(None))}], "c": int}
-    assert fits({"a": [{"b": None}, {"b": "x", "more": 1}], "c": 1}, shape)
-    wrongs: list[Any] = [
-        {"a": {}, "c": 1},
-        {"a": [{"b": 1}], "c": 1},
-        {"a": [], "c": "1"},
-        [],
-        None,
-    ]
-    assert not any(fits(wrong, shape) for wrong in wrongs)

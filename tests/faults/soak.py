@@ -28,7 +28,7 @@ from jupyter_client.manager import KernelManager
 
 from tests.faults.chain import Chain
 from tests.faults.record import Watched
-from tests.lab.kernels import left_behind, started, write_spec
+from tests.lab.kernels import facts_of, left_behind, started, write_spec
 from tests.lab.link import Link
 from tests.lab.sshd import Sshd
 
@@ -239,7 +239,7 @@ def run(seconds: float, seed: int, home: Path) -> str:
         write_spec("soak", server)
         with started("soak") as (manager, client), Watched(client) as watched:
             work = Work(random.Random(seed), manager, watched)
-            pid = manager.provisioner.link.kernel["pid"]  # type: ignore[union-attr]
+            pid = facts_of(manager)["pid"]
             faults = Faults(random.Random(seed), server.link, Chain(server, home))
             begun = time.monotonic()
             try:
@@ -251,7 +251,7 @@ def run(seconds: float, seed: int, home: Path) -> str:
             messages = watched.check()
             took = time.monotonic() - begun
             assert manager.is_alive()
-            assert manager.provisioner.link.kernel["pid"] == pid  # type: ignore[union-attr]
+            assert facts_of(manager)["pid"] == pid
         assert left_behind(home) == []
     return table(seed, took, messages, watched, work, faults)
 

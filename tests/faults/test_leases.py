@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.chain import Chain
-from tests.lab.kernels import PATIENCE, run_code, started, write_spec
+from tests.lab.kernels import PATIENCE, link_of, run_code, started, write_spec
 from tests.lab.link import Link
 from tests.lab.peers import alive
 from tests.lab.sshd import Sshd
@@ -94,7 +94,8 @@ def test_a_lease_that_runs_out_ends_the_kernel(
         assert manager.is_alive(), "out of sight is not dead"
         link.accept()
         wait_for(lambda: not manager.is_alive())
-        exited = manager.provisioner.link.exited  # type: ignore[union-attr]
+        exited = link_of(manager).exited
+        assert exited is not None
         assert "its lease ran out" in exited["note"]
 
 

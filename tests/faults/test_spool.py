@@ -16,7 +16,7 @@ from jupyter_client.blocking.client import BlockingKernelClient
 
 from tests.faults.chain import Chain
 from tests.faults.record import Watched
-from tests.lab.kernels import PATIENCE, left_behind, started, write_spec
+from tests.lab.kernels import PATIENCE, facts_of, left_behind, started, write_spec
 from tests.lab.sshd import Sshd
 
 pytestmark = [pytest.mark.sshd, pytest.mark.slow]
@@ -133,7 +133,7 @@ def test_a_full_disk_is_told_and_holds_the_kernel_up(
         assert server.link is not None
         write_spec("far", server, memory_limit=4 * MB)
         with started("far") as (manager, client), Watched(client) as watched:
-            pid = manager.provisioner.link.kernel["pid"]  # type: ignore[union-attr]
+            pid = facts_of(manager)["pid"]
             request = watched.start(POUR.format(count=80, path=str(poured)))
             wait_for(poured.exists)
             server.link.refuse()

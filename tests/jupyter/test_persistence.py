@@ -17,7 +17,17 @@ from jupyter_client.manager import KernelManager
 
 from sshpyk import errors
 from sshpyk.jupyter import persistence
-from tests.lab.kernels import PATIENCE, STATE, client_of, left_behind, run_code, started, write_spec
+from sshpyk.transport.openssh import OpenSSH
+from tests.lab.kernels import (
+    PATIENCE,
+    STATE,
+    client_of,
+    left_behind,
+    link_of,
+    run_code,
+    started,
+    write_spec,
+)
 from tests.lab.sshd import Sshd
 
 pytestmark = pytest.mark.sshd
@@ -202,7 +212,9 @@ def test_after_the_client_was_killed(sshd: Sshd, job: Job) -> None:
 
 def master_of(server: Sshd, manager: KernelManager) -> int:
     """The process of the ssh master that the kernel's link uses."""
-    path = manager.provisioner.link.host.master._control_path  # type: ignore[union-attr]
+    transport = link_of(manager).transport
+    assert isinstance(transport, OpenSSH)
+    path = transport.master._control_path
     argv = [
         "ssh",
         "-F",

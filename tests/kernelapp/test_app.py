@@ -235,7 +235,7 @@ def test_coming_back_restarts_as_it_was_launched(sshd: Sshd) -> None:
         ([], "--kernel NAME"),
         (["--kernel", "python3"], "no SSH kernel"),
         (["--kernel", "remote", "--SSHKernelApp.poll_interval=soon"], "soon"),
-        (["--kernel", "astray"], "sshd has no /no/such/python that could be run."),
+        (["--kernel", "astray"], "sshd has no /no/such/python that can be run."),
     ],
 )
 def test_mistakes_are_told(sshd: Sshd, options: list[str], said: str) -> None:

@@ -8,13 +8,18 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
 from sshpyk.demo.sandbox import Sandbox
+from sshpyk.jupyter.provisioner import SSHKernelProvisioner
+from sshpyk.link.link import Link
 from tests.lab.sshd import Sshd
+
+if TYPE_CHECKING:
+    from sshpyk.wire.requests import KernelFacts
 
 #: Seconds for anything that should take one or two; the machine may be busy.
 PATIENCE = 60.0
@@ -92,3 +97,17 @@ def left_behind(home: Path) -> list[str]:
     """What agents have left of kernels below a home directory, but for words of how they ended."""
     names = os.listdir(home / STATE) if (home / STATE).is_dir() else []
     return sorted(name for name in names if not name.endswith(".ended.json"))
+
+
+def link_of(manager: KernelManager) -> Link:
+    """The link of a manager's kernel, which is one of ours."""
+    assert isinstance(manager.provisioner, SSHKernelProvisioner)
+    assert isinstance(manager.provisioner.kernel, Link)
+    return manager.provisioner.kernel
+
+
+def facts_of(manager: KernelManager) -> KernelFacts:
+    """What the agent says of a manager's kernel."""
+    facts = link_of(manager).facts
+    assert facts is not None
+    return facts

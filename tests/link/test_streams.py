@@ -12,6 +12,7 @@ from sshpyk.link.log import KernelLog
 from sshpyk.link.protocols import LocalProtocol
 from sshpyk.link.streams import Streams
 from sshpyk.wire.channels import AGENT
+from tests.lab.dialers import DirectoryDialer
 
 
 def test_a_client_that_goes_while_its_carrier_is_dialled(short_tmp: Path) -> None:
@@ -29,7 +30,7 @@ def test_a_client_that_goes_while_its_carrier_is_dialled(short_tmp: Path) -> Non
         servers = [
             await asyncio.start_unix_server(take, short_tmp / channel) for channel in (AGENT, "hb")
         ]
-        streams._directory = str(short_tmp)
+        streams._dialer = DirectoryDialer(short_tmp)
         streams._control_carrier = await streams._dial(streams.attachment.control)
         here, there = socket.socketpair()
         loop = asyncio.get_running_loop()

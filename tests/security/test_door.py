@@ -25,6 +25,7 @@ from sshpyk.common import peers
 from sshpyk.link.log import KernelLog
 from sshpyk.link.streams import Streams
 from sshpyk.wire.frames import HEADER, HELLO, REFUSED, WELCOME, Frame, FrameReader, ProtocolError
+from tests.lab.dialers import DirectoryDialer
 from tests.lab.kernels import STATE, run_code, started, write_spec
 from tests.lab.sshd import Sshd
 from tests.security.conftest import Intruder
@@ -302,7 +303,7 @@ def test_who_can_not_prove_to_be_the_agent_gets_no_more_than_a_hello(
         streams = Streams(Owner(), KernelLog(logging.getLogger("test"), "id", "host"), "t" * 64)
         streams.say(b'{"type":"start","key":"the key of the kernel"}\n')
         try:
-            assert not await streams.connect(str(short_tmp), TIMEOUT)
+            assert not await streams.connect(DirectoryDialer(short_tmp), TIMEOUT)
         finally:
             streams.close()
 

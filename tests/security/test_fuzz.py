@@ -20,8 +20,7 @@ from sshpyk import errors
 from sshpyk.agent import kernelspecs
 from sshpyk.agent.boot import MAGIC
 from sshpyk.jupyter import persistence
-from sshpyk.link import answers
-from sshpyk.transport import jobs
+from sshpyk.transport import answers, jobs
 from sshpyk.wire.control import MAX_MESSAGE, MessageReader
 from sshpyk.wire.frames import CHUNK, HEADER, ProtocolError
 from tests.security import fuzz
@@ -117,13 +116,12 @@ def test_persistence_files_of_any_json(value: object) -> None:
 @given(JSON)
 @quick
 def test_answers_of_any_json(value: Any) -> None:
-    for check in (answers.listening, answers.kernel, answers.exited):
-        with pytest.raises(errors.StrangeAgent):
-            check("host", value)
+    with pytest.raises(errors.StrangeAgent):
+        answers.kernel("host", value)
     if isinstance(value, dict):
-        for look in (answers.launched, answers.probed, answers.existing):
+        for job in answers.SHAPES:
             with pytest.raises(errors.StrangeAgent):
-                look("host", value)
+                answers.check("host", job, value)
         assert str(errors.from_agent("host", value))
 
 

@@ -18,7 +18,11 @@ import pytest
 from jupyter_client.manager import KernelManager
 
 from sshpyk import errors
-from sshpyk.link import answers, link
+from sshpyk.cli import logs, missed, wait_for
+from sshpyk.cli.kernels import Place
+from sshpyk.link import link
+from sshpyk.ssh.command import Destination
+from sshpyk.transport import answers
 from tests.lab.kernels import write_spec
 from tests.lab.sshd import Sshd
 
@@ -47,12 +51,16 @@ class Hostile:
         self.server = server
         self.path = directory / "python3"
 
-    def start(self, code: str, kind: type[errors.SshpykError] = errors.SshpykError) -> str:
-        """Start a kernel there; what the user reads of the error, one of `kind`."""
+    def write(self, code: str) -> None:
+        """Have `code` speak in the agent's place."""
         # What a false agent leaves goes with the module's directory.
         code = code.replace('dir="/tmp"', f"dir={os.environ['XDG_RUNTIME_DIR']!r}")
         self.path.write_text(f"#!{sys.executable} -I\nimport json, os, socket, sys, time\n{code}")
         self.path.chmod(0o700)
+
+    def start(self, code: str, kind: type[errors.SshpykError] = errors.SshpykError) -> str:
+        """Start a kernel there; what the user reads of the error, one of `kind`."""
+        self.write(code)
         write_spec(
             "hostile",
             self.server,
@@ -101,9 +109,9 @@ def test_noise_instead_of_an_answer(hostile: Hostile, name: str) -> None:
 
 
 MAGIC: dict[str, tuple[str, str]] = {
-    "no JSON": ("hello", "did not answer as a host does"),
-    "a list": ("[]", "did not answer as a host does"),
-    "deep JSON": ("[" * 100_000, "did not answer as a host does"),
+    "no JSON": ("hello", "as expected"),
+    "a list": ("[]", "as expected"),
+    "deep JSON": ("[" * 100_000, "as expected"),
     "nothing in it": ("{}", "no agent"),
     "an error of no kind": ('{"error": 5}', "defect"),
     "an error without its fields": ('{"error": "not-writable"}', "defect"),
@@ -134,6 +142,41 @@ def test_answers_that_are_none(hostile: Hostile, name: str) -> None:
 
 def test_an_answer_without_end(hostile: Hostile) -> None:
     hostile.start("os.write(1, b'\\nSSHPYK2 {')\nwhile True: os.write(1, b' ' * 65536)")
+
+
+LOGS: dict[str, tuple[str, type[errors.SshpykError]]] = {
+    "answers without end": (
+        "piece = json.dumps({'file': 'outputs.jsonl', 'data': '{' + ' ' * 65536})\n"
+        "while True: os.write(1, b'\\nSSHPYK2 ' + piece.encode() + b'\\n')",
+        errors.TooMuchOutput,
+    ),
+    "lines of noise between answers, then without end": (
+        "answer = b'\\nSSHPYK2 ' + json.dumps({'file': 'x', 'data': ''}).encode() + b'\\n'\n"
+        "for _ in range(20): os.write(1, answer + b'noise\\n' * 100_000)\n"
+        "while True: os.write(1, b'noise\\n' * 10_000)",
+        errors.StrangeAnswer,
+    ),
+    "text that is no bytes": (
+        "answer = json.dumps({'file': 'outputs.jsonl', 'data': '\u2026'}).encode()\n"
+        "os.write(1, b'\\nSSHPYK2 ' + answer + b'\\n')",
+        errors.StrangeAnswer,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LOGS)
+def test_the_output_of_a_kernel_is_bounded(
+    hostile: Hostile, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, kind = LOGS[name]
+    monkeypatch.setattr(missed, "LONGEST_LINE", 4 * 1024 * 1024)
+    hostile.write(code)
+    place = Place(Destination("sshd", ssh_config=str(hostile.server.ssh_config)), str(hostile.path))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(kind):
+        wait_for(logs.outputs(place, "0" * 32))
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown * 1024 < MOST_GROWTH
 
 
 # -- a false agent, which listens and speaks -------------------------------------------------------
@@ -179,7 +222,7 @@ try:
 except OSError:
     pass
 sys.stdin.readline()
-os.write(1, b"\\nSSHPYK2 {}\\n")
+os.write(1, b'\\nSSHPYK2 {"attached": true}\\n')
 for fd in (0, 1, 2):
     os.close(fd)
 if os.fork():
@@ -266,8 +309,8 @@ def test_the_false_agent_is_believed_when_it_does_not_lie(hostile: Hostile) -> N
 
 PROBES: list[dict[str, Any]] = [
     {},
-    {"host": "node", "boot_id": "x", "alive": True},
-    {"host": "node", "boot_id": "x", "alive": True, "record": {"listening": []}},
+    {"host": "node", "boot_id": "x", "alive": "yes"},
+    {"host": "node", "boot_id": "x", "alive": True, "record": []},
     {"host": "node", "boot_id": "x", "alive": False, "ended": []},
     {"host": "node", "boot_id": "x", "alive": False, "ended": {"at": 1e300, "why": "x"}},
     {"host": "node", "boot_id": "x", "alive": False, "ended": {"at": "now", "why": "x"}},
@@ -279,4 +322,4 @@ PROBES: list[dict[str, Any]] = [
 @pytest.mark.parametrize("answer", PROBES)
 def test_what_a_host_says_of_its_agents_is_looked_at(answer: dict[str, Any]) -> None:
     with pytest.raises(errors.StrangeAgent):
-        answers.probed("host", answer)
+        answers.check("host", "probe", answer)

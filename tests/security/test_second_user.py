@@ -14,7 +14,7 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
 from sshpyk.jupyter.provisioner import SSHKernelProvisioner
-from tests.lab.kernels import STATE, client_of, run_code, write_spec
+from tests.lab.kernels import STATE, client_of, link_of, run_code, write_spec
 from tests.lab.sshd import Sshd
 from tests.security.conftest import Intruder
 
@@ -44,8 +44,7 @@ class Running:
     @property
     def secrets(self) -> list[str]:
         """The HMAC key and the token."""
-        assert self.provisioner.link is not None
-        return [self.manager.session.key.decode(), self.provisioner.link.agent.token]
+        return [self.manager.session.key.decode(), link_of(self.manager).agent.token]
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,9 @@ from sshpyk import errors
 from sshpyk.jupyter import persistence
 from sshpyk.jupyter.provisioner import SSHKernelProvisioner
 from sshpyk.link.address import AgentAddress
+from sshpyk.transport.openssh import OpenSSH
 from sshpyk.wire.frames import HELLO, Frame
-from tests.lab.kernels import PATIENCE, STATE, client_of, run_code, write_spec
+from tests.lab.kernels import PATIENCE, STATE, client_of, link_of, run_code, write_spec
 from tests.lab.sshd import Sshd
 
 SOURCES = Path(errors.__file__).parent
@@ -31,9 +32,7 @@ class Kernel:
     def __init__(self, manager: KernelManager, home: Path, log: str) -> None:
         assert isinstance(manager.provisioner, SSHKernelProvisioner)
         self.provisioner = manager.provisioner
-        link = self.provisioner.link
-        assert link is not None
-        self.link = link
+        self.link = link = link_of(manager)
         self.manager = manager
         self.home = home
         self.log = log
@@ -78,7 +77,7 @@ def kernel(open_directory: Path) -> Iterator[Kernel]:
             with client_of(manager) as client:
                 run_code(client, "print(1)")
                 manager.interrupt_kernel()
-            link = manager.provisioner.link  # type: ignore[union-attr]  # ours
+            link = link_of(manager)
             link.streams._loop.call_soon_threadsafe(link.streams.cut)
             link.streams._loop.call_soon_threadsafe(link.on_broken)
             with client_of(manager) as client:
@@ -122,7 +121,7 @@ def test_not_in_any_command_line_or_environment(kernel: Kernel) -> None:
 def test_not_in_what_objects_say_of_themselves(kernel: Kernel) -> None:
     link = kernel.link
     saved = persistence.read(kernel.provisioner.persistence_path)
-    for thing in (kernel.provisioner, link, link.agent, link.streams, link.host, saved):
+    for thing in (kernel.provisioner, link, link.agent, link.streams, link.transport, saved):
         kernel.assert_none_in(repr(thing) + str(thing))
     kernel.assert_none_in(repr(saved.agent))
     kernel.assert_none_in(repr(Frame(HELLO, payload=link.agent.token.encode())))
@@ -161,7 +160,8 @@ COMMANDS = (
 @pytest.mark.sshd
 @pytest.mark.parametrize("words", COMMANDS, ids=lambda words: " ".join(words))
 def test_not_in_what_a_command_says_at_debug(kernel: Kernel, words: list[str]) -> None:
-    destination = kernel.link.host.destination
+    assert isinstance(kernel.link.transport, OpenSSH)
+    destination = kernel.link.transport.destination
     replaced = {"HOST": destination.host, "ID": kernel.link.agent.id}
     argv = [replaced.get(word, word) for word in words]
     environment = {**os.environ, "SSHPYK_SSH_CONFIG": str(destination.ssh_config)}

@@ -37,13 +37,14 @@ class Server(Sshd):
     def starting_fails(self, expected: type[errors.SshpykError], **config: Any) -> str:
         """A start with `config`, which must fail as expected; what the user reads.
 
-        By then nothing is left on either side.
+        That is the message in one line, whose layout tests/test_errors.py looks at, then the
+        details. By then nothing is left on either side.
         """
         write_spec("failing", self, **config)
         with pytest.raises(expected) as caught:
             KernelManager(kernel_name="failing").start_kernel()
         self.leftovers.assert_clean(masters=self.masters)
-        return str(caught.value)
+        return f"{caught.value.line}\n{caught.value.details}".strip()
 
 
 @pytest.fixture(autouse=True)

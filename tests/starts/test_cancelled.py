@@ -103,7 +103,7 @@ from jupyter_client.manager import KernelManager
 manager = KernelManager(kernel_name="killed")
 print("begun", flush=True)
 manager.start_kernel()
-print("started", manager.provisioner.link.agent.id, flush=True)
+print("started", link_of(manager).agent.id, flush=True)
 time.sleep(60)
 """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sshpyk import errors
-from tests.lab.kernels import run_code, started, write_spec
+from tests.lab.kernels import link_of, run_code, started, write_spec
 from tests.starts.conftest import NewServer
 
 pytestmark = pytest.mark.sshd
@@ -17,8 +17,8 @@ def test_no_unix_sockets(new_server: NewServer) -> None:
     for _ in range(2):
         with started("tcp") as (manager, client):
             assert run_code(client, "print(6 * 7)") == "42\n"
-            link = manager.provisioner.link  # type: ignore[union-attr]
-            assert link.host.family == "tcp"
+            link = link_of(manager)
+            assert link.transport.family == "tcp"
             assert all(isinstance(port, int) for port in link.agent.listening.values())
     # The second kernel did not try what the first had found not to work.
     refused = server.log.read_text().count("refused streamlocal port forward")
@@ -28,7 +28,7 @@ def test_no_unix_sockets(new_server: NewServer) -> None:
 def test_no_forwarding_at_all(new_server: NewServer) -> None:
     server = new_server(options=["DisableForwarding yes"])
     said = server.starting_fails(errors.NoForwarding)
-    assert said.startswith("The ssh server of sshd lets nothing be forwarded")
+    assert said.startswith("The ssh server of sshd does not allow forwarding")
     assert "AllowTcpForwarding" in said
 
 

@@ -26,7 +26,7 @@ def install(home: Path, name: str, *argv: str, **content: object) -> None:
 
 def test_no_such_kernelspec(server: Server) -> None:
     install(server.home, "Fortran", "fortran")
-    said = server.starting_fails(errors.NoKernelSpec, remote_kernel_name="cobol")
+    said = server.starting_fails(errors.NoKernelspec, remote_kernel_name="cobol")
     assert said.startswith("There is no kernelspec cobol on sshd; there are: ")
     there = said.partition("there are: ")[2].partition(". Set `remote_kernel_name`")[0]
     assert {"fortran", "python3"} <= set(there.split(", "))
@@ -48,7 +48,7 @@ $last"
     )
     python.chmod(0o700)
     server = new_server(environment={"PATH": "/bin"})
-    said = server.starting_fails(errors.NoKernelSpecs, remote_python=str(python))
+    said = server.starting_fails(errors.NoKernelspecs, remote_python=str(python))
     assert said.startswith("There is no kernelspec python3 on sshd, nor any other that ")
     words = shlex.split(said.partition("or install one: ")[2])
     assert words[:-1] == ["ssh", "-F", str(server.ssh_config), "sshd"]
@@ -69,7 +69,7 @@ def test_a_kernel_that_dies_at_import(server: Server) -> None:
     code = "print('loading'); import no_such_module_of_mine"
     install(server.home, "broken", sys.executable, "-c", code)
     said = server.starting_fails(errors.KernelDied, remote_kernel_name="broken")
-    assert "ended while it started (exit status 1). What it said last says why:\n" in said
+    assert "ended while it started (exit status 1). Its last output says why:\n" in said
     assert said.endswith("ModuleNotFoundError: No module named 'no_such_module_of_mine'")
 
 
@@ -83,7 +83,7 @@ def test_a_kernel_that_is_killed(server: Server) -> None:
 def test_a_kernel_that_ends_without_a_word(server: Server) -> None:
     install(server.home, "silent", "/bin/true")
     said = server.starting_fails(errors.KernelDied, remote_kernel_name="silent")
-    assert "(exit status 0). It said nothing; " in said
+    assert "(exit status 0). It wrote nothing. " in said
 
 
 def test_what_only_stdout_was_told_is_shown(server: Server) -> None:
@@ -120,7 +120,7 @@ def test_a_kernelspec_that_is_no_json_does_not_count(server: Server) -> None:
     install(server.home, "odd", "x")
     path = server.home / ".local" / "share" / "jupyter" / "kernels" / "odd" / "kernel.json"
     path.write_text("{")
-    said = server.starting_fails(errors.NoKernelSpec, remote_kernel_name="odd")
+    said = server.starting_fails(errors.NoKernelspec, remote_kernel_name="odd")
     assert "odd," not in said.partition("there are: ")[2]
 
 

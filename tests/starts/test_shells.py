@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -106,15 +107,15 @@ def test_noise_is_shown_where_nothing_else_comes(new_server: NewServer) -> None:
     server = new_server(shell=needed("bash"))
     write_rc(server.home, "bash", "echo 'This account has expired.'; exit 1\n")
     said = server.starting_fails(errors.StrangeAnswer)
-    assert said.startswith(f"sshd did not answer as a host does on which {sys.executable} starts.")
+    assert said.startswith(f"{sys.executable} did not start on sshd as expected.")
     assert said.endswith("This account has expired.")
 
 
 @pytest.mark.parametrize(
     ("noise", "expected"),
     [
-        ("timeout 9 yes", errors.StrangeAnswer),
-        ("timeout 9 yes | tr -d '\\n'", errors.StrangeAnswer),
+        ("timeout 9 yes", errors.EndlessNoise),
+        ("timeout 9 yes | tr -d '\\n'", errors.EndlessNoise),
         # Not endless after all: nobody tells it that nobody listens to its stderr any more.
         ("timeout 5 yes >&2; exit", errors.LaunchTimeout),
     ],
@@ -131,12 +132,90 @@ def test_endless_noise(
 def test_a_start_up_file_that_reads_stdin(new_server: NewServer) -> None:
     server = new_server(shell=needed("bash"))
     write_rc(server.home, "bash", "read answer\n")
-    said = server.starting_fails(errors.StrangeAnswer, launch_timeout=5)
+    said = server.starting_fails(errors.InputTaken, launch_timeout=5)
     assert "a start-up file of the shell there may be in the way" in said
     assert len(said) < 2000
 
 
-def test_an_account_without_a_shell(new_server: NewServer) -> None:
-    server = new_server(shell="/usr/sbin/nologin")
-    said = server.starting_fails(errors.StrangeAnswer)
-    assert "not available" in said
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("exec tmux attach", errors.WantsTerminal),
+        ("exec tmux new-session -A -s main", errors.WantsTerminal),
+        ("exec sh", errors.InputTaken),
+        ("exit 3", errors.EndedSilently),
+    ],
+)
+def test_a_start_up_file_that_takes_over(
+    new_server: NewServer, text: str, expected: type[errors.SshpykError]
+) -> None:
+    needed("tmux")
+    server = new_server(shell=needed("bash"))
+    write_rc(server.home, "bash", f"{text}\n")
+    server.starting_fails(expected, launch_timeout=5)
+
+
+def test_a_start_up_file_that_starts_tmux_in_vain(new_server: NewServer) -> None:
+    needed("tmux")
+    server = new_server(shell=needed("bash"))
+    write_rc(server.home, "bash", "tmux new-session -A -s main\n")
+    write_spec("beside", server)
+    with started("beside") as (_, client):
+        assert run_code(client, "print(6 * 7)") == "42\n"
+
+
+MENU = """#!/bin/sh
+while printf '1) shell  2) quit\\nYour choice: '; read choice; do
+    case "$choice" in 2) exit ;; esac
+done
+"""
+
+
+def test_a_menu_as_login_shell(new_server: NewServer, tmp_path: Path) -> None:
+    menu = tmp_path / "menu"
+    menu.write_text(MENU)
+    menu.chmod(0o700)
+    server = new_server(shell=str(menu))
+    said = server.starting_fails(errors.ShellWaits, launch_timeout=3)
+    assert "said nothing there within 3 s" in said
+    assert said.endswith("Your choice:"), "a prompt has no end of line"
+
+
+@pytest.mark.parametrize(
+    ("shell", "expected"),
+    [
+        ("/usr/sbin/nologin", errors.NoCommands),
+        ("/bin/false", errors.EndedSilently),
+    ],
+)
+def test_an_account_without_a_shell(
+    new_server: NewServer, shell: str, expected: type[errors.SshpykError]
+) -> None:
+    server = new_server(shell=shell)
+    server.starting_fails(expected)
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("internal-sftp", errors.NoCommands),
+        ("nice -n 5 $SSH_ORIGINAL_COMMAND", errors.CommandSplit),
+        ("exec $SSH_ORIGINAL_COMMAND", errors.CommandSplit),
+        ('bash -c "eval $SSH_ORIGINAL_COMMAND"', errors.CommandSplit),
+        ("nice -n 5 sh", errors.InputTaken),
+        ("nice -n 5 sh -c $SSH_ORIGINAL_COMMAND", errors.EndedSilently),
+    ],
+)
+def test_a_forced_command_that_does_something_else(
+    new_server: NewServer, command: str, expected: type[errors.SshpykError]
+) -> None:
+    server = new_server(options=[f"ForceCommand {command}"])
+    server.starting_fails(expected)
+
+
+def test_a_forced_command_that_is_nice(new_server: NewServer) -> None:
+    """As the advice for those that are not good enough has it."""
+    server = new_server(options=['ForceCommand nice -n 5 sh -c "$SSH_ORIGINAL_COMMAND"'])
+    write_spec("nice", server)
+    with started("nice") as (_, client):
+        assert run_code(client, "import os; print(os.nice(0))") == f"{os.nice(0) + 5}\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sshpyk.wire.liveness import AWAKE_PATIENCE, PATIENCE, PING_AFTER, Backoff, Liveness
+from sshpyk.wire.liveness import AWAKE_PATIENCE, PATIENCE, PING_AFTER, Backoff, Liveness, Patience
 
 
 def test_silence_is_pinged_and_then_lost() -> None:
@@ -68,3 +68,14 @@ def test_backoff_grows_to_its_longest_and_begins_anew() -> None:
     assert set(pauses[5:]) == {2.0}
     backoff.reset()
     assert backoff.pause() == 0.1
+
+
+def test_patience_with_logins_grows_and_most_attempts_stay_short() -> None:
+    patience = Patience(first=5.0, longest=80.0)
+    times = [patience.next(0.0) for _ in range(64)]
+    assert times[:8] == [5.0, 10.0, 5.0, 20.0, 5.0, 10.0, 5.0, 40.0]
+    assert max(times) == 80.0
+    assert times.count(5.0) == 32
+    patience.reset()
+    assert patience.next(0.0) == 5.0
+    assert Patience(first=5.0).next(6.0) == 18.0  # a host that is known to take six seconds

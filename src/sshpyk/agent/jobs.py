@@ -51,7 +51,8 @@ def kernels(request: Dict[str, Any]) -> None:
         here = record.get("host") == processes.host_name()
         record["status"] = status(record) if here else None
         pid = record["kernel"]["pid"]
-        record["use"] = use(before.get(pid), after.get(pid)) if here else None
+        is_known = here and not records.is_elsewhere(record)
+        record["use"] = use(before.get(pid), after.get(pid)) if is_known else None
     answer(host=processes.host_name(), now=time.time(), kernels=found, ended=records.all_ended())
 
 
@@ -64,7 +65,11 @@ def attach(request: Dict[str, Any]) -> None:
 def stop(request: Dict[str, Any]) -> None:
     """End the kernel `id` and its agent; answers {"stopped": whether it has ended by now}."""
     record = find(request["id"], here=True)
-    os.kill(record["agent_pid"], signal.SIGTERM)
+    pid = records.agent_pid(record)
+    if pid is None:
+        node = f"{record['host']}, in another container"
+        raise Failed("other-node", id=record["id"], node=node)
+    os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + END_WITHIN
     while records.is_alive(record) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -72,12 +77,19 @@ def stop(request: Dict[str, Any]) -> None:
 
 
 def interrupt(request: Dict[str, Any]) -> None:
-    """Interrupt the kernel `id`; answers {"done": False} where that takes a message to it."""
+    """Interrupt the kernel `id`; answers {"done": False} where that takes a client.
+
+    It does for kernels that want a message, and where it is not certain that its process is the
+    one with that pid.
+    """
     record = find(request["id"], here=True)
     kernel = record["kernel"]
     done = kernel["interrupt_mode"] != "message"
     if done and kernel["exited"] is None:
-        os.killpg(kernel["pid"], signal.SIGINT)
+        agent = records.agent_pid(record)
+        done = agent is not None and processes.parent(kernel["pid"]) == agent
+        if done:
+            os.killpg(kernel["pid"], signal.SIGINT)
     answer(done=done)
 
 

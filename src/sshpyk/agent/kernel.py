@@ -229,7 +229,7 @@ class Kernel:
     def confirm(self) -> None:
         """Wait until the program runs.
 
-        Raises `Failed` "exec" where the system refused to run it.
+        Raises `Failed` "program-missing" where the system refused to run it.
         """
         with open(self._executed, "rb") as pipe:
             problem = pipe.read()
@@ -238,7 +238,8 @@ class Kernel:
             self.exited = {}
             self.close()
             reason = os.strerror(int(problem))
-            raise Failed("exec", program=self.program, reason=reason, kernel=self.plan.spec.name)
+            name = self.plan.spec.name
+            raise Failed("program-missing", program=self.program, reason=reason, kernel=name)
 
     def check_bound(self) -> bool:
         """Whether all five sockets are there."""
@@ -324,7 +325,9 @@ def _become(
     try:
         os.setsid()
         _die_with_parent()
-        for signum in (signal.SIGINT, signal.SIGPIPE, signal.SIGHUP, signal.SIGTERM):
+        # What the agent or its Python ignores; `subprocess` gives the same ones back.
+        ignored = signal.SIGINT, signal.SIGPIPE, signal.SIGHUP, signal.SIGTERM, signal.SIGXFSZ
+        for signum in ignored:
             signal.signal(signum, signal.SIG_DFL)
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import _signal as signal  # type: ignore[import-not-found]  # `signal` without its enums
 import errno
 import os
+import resource
 
 from . import records
 from .boot import Failed, answer, read_rest
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
 CONFIRM_WITHIN = 5
 
 
+#: Open files that a process may have: what an agent and an ipykernel need, and as many as most
+#: hosts allow, which we give ourselves where we may.
+FEWEST_FILES, USUAL_FILES = 128, 1024
+
+
 def give_up(*_: object) -> None:
     """What SIGALRM does."""
     raise TimeoutError("the rest of the files did not come")
@@ -38,14 +44,34 @@ def run(request: Dict[str, Any]) -> None:
     Raises `Failed`.
     """
     try:
+        raise_file_limit()
         start(request)
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+            raise Failed("limited", what=f"files of {limit} bytes (ulimit -f)") from None
         if error.errno in (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE):
             raise Failed("no-resources", reason=error.strerror) from None
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO):
             path = error.filename or records.state_directory()
             raise Failed("not-writable", path=path, reason=error.strerror) from None
         raise
+
+
+def raise_file_limit() -> None:
+    """Allow the agent and its kernel as many open files as are usual, where some start-up file or
+    the system (macOS: 256) has less.
+
+    Raises `Failed` "limited" where the host forbids even the fewest.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited = resource.RLIM_INFINITY
+    if soft == unlimited or soft >= USUAL_FILES:
+        return
+    allowed = USUAL_FILES if hard == unlimited else min(hard, USUAL_FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < FEWEST_FILES:
+        raise Failed("limited", what=f"{allowed} open files (ulimit -n)")
 
 
 def start(request: Dict[str, Any]) -> None:

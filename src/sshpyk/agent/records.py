@@ -13,13 +13,13 @@ import os
 import stat
 import time
 
-from ..common.processes import boot_id, host_name, start_time
+from ..common.processes import boot_id, host_name, listener, pid_namespace, start_time
 from ..wire.quickjson import dumps, loads
 from .boot import Failed, answer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional
+    from typing import Any, Dict, List, Optional, Tuple
 
     Record = Dict[str, Any]
 
@@ -111,13 +111,51 @@ def parse(data: bytes) -> Optional[Record]:
 
 
 def is_alive(record: Record) -> Optional[bool]:
-    """Whether the agent of a record runs: None where only another node could tell."""
+    """Whether the agent of a record runs: None where only another node, or container, could tell.
+
+    A pid alone proves nothing: it may be a stranger's by now.
+    """
     if record.get("host") != host_name():
         return None
-    if record.get("boot_id") != boot_id():
+    boots = record.get("boot_id"), boot_id()
+    if all(boots) and boots[0] != boots[1]:
         return False
+    if not is_elsewhere(record):
+        now, then = _start_times(record)
+        if now is None:
+            return False
+        if now and then:
+            return now == then
+    if listener(_status_path(record)) is not None:
+        return True
+    # Another container may have a /tmp of its own.
+    return None if is_elsewhere(record) else False
+
+
+def agent_pid(record: Record) -> Optional[int]:
+    """The process of the agent of a record, to be signalled. None unless it is certain."""
+    if not is_elsewhere(record):
+        now, then = _start_times(record)
+        if now and now == then:
+            return int(record["agent_pid"])
+    return listener(_status_path(record)) or None
+
+
+def is_elsewhere(record: Record) -> bool:
+    """Whether the agent of a record is in another container of this host, where pids differ."""
+    here = pid_namespace()
+    return bool(record.get("pid_namespace", here) != here)
+
+
+def _start_times(record: Record) -> Tuple[Optional[str], Optional[str]]:
+    """When the process with the agent's pid began, and when the agent did."""
     pid = record.get("agent_pid")
-    return isinstance(pid, int) and start_time(pid) == record.get("agent_start")
+    now = start_time(pid) if isinstance(pid, int) and pid > 0 else None
+    return now, record.get("agent_start")
+
+
+def _status_path(record: Record) -> str:
+    return os.path.join(str(record.get("sockets")), STATUS)
 
 
 def remove(directory: str) -> None:

@@ -213,6 +213,7 @@ class Agent:
             "boot_id": processes.boot_id(),
             "agent_pid": os.getpid(),
             "agent_start": processes.start_time(os.getpid()),
+            "pid_namespace": processes.pid_namespace(),
             "directory": self.directory,
             "sockets": self.sockets,
             "listening": self.door.listening,

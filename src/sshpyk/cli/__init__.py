@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "stop": ("stop", "end kernels that run on hosts"),
     "logs": ("logs", "show what a kernel and its agent have written"),
     "collect": ("collect", "put output that nobody saw into its notebook"),
+    "demo": ("demo", "show in a minute what sshpyk does"),
     "completion": ("completion", "print the completion script of a shell"),
 }
 
@@ -56,8 +57,8 @@ Exit statuses: 0 done; 1 a problem of the host, the network or the kernel; 2 a m
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what `argv` says (default: the process's own); the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if words[:1] == ["__complete"]:  # by the scripts that `completion` prints
-        return int(importlib.import_module(f"{__name__}.completion").complete(words[1:]))
+    if "_ARGCOMPLETE" in os.environ:  # set by the scripts that `completion` prints
+        importlib.import_module(f"{__name__}.completion").answer()
     arguments = parse(words)
     terminal = Terminal()
     _log(arguments.verbose + arguments.more_verbose)
@@ -80,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
     """What `words` say. Ends the process where they are wrong, as argparse does."""
-    parser = make_parser(_command_in(words))
+    parser = make_parser(command_in(words))
     arguments, rest = parser.parse_known_args(words)
     # argparse takes names up to the first option only: `add HOST --setup LINE NAME` has more.
     lists = ("kernels", "names", "hosts")
@@ -144,7 +145,8 @@ def _add_verbose(parser: argparse.ArgumentParser, name: str) -> None:
     )
 
 
-def _command_in(words: Sequence[str]) -> str:
+def command_in(words: Sequence[str]) -> str:
+    """The word that is to be a command's name; empty where there is none."""
     return next((word for word in words if not word.startswith("-")), "")
 
 

@@ -19,7 +19,9 @@ from .edit import check
 from .terminal import Terminal, clean
 
 if TYPE_CHECKING:
-    from ..transport.openssh import Host
+    from ..ssh.command import Destination
+    from ..transport.openssh import OpenSSH
+    from ..wire.requests import InstallRequest
 
 DESCRIPTION = """\
 Look at a host and add its kernels to Jupyter. HOST is anything that ssh accepts. On a terminal you
@@ -119,7 +121,7 @@ def _explicit(arguments: argparse.Namespace, terminal: Terminal, config: dict[st
 
     async def look() -> dict[str, Any]:
         return await inspect(
-            _host(config),
+            _transport(config),
             config["remote_python"],
             inspection([remote]),
             connect=_patience(config),
@@ -206,7 +208,7 @@ async def _look(config: Mapping[str, Any]) -> dict[str, Any]:
     """Ask the host what it has, with its usual Python or the first that will do."""
     from .remote import find_python, inspect, inspection
 
-    host = _host(config)
+    host = _transport(config)
     request = inspection(
         [],
         setup=config.get("setup"),
@@ -318,28 +320,28 @@ def _install(
 ) -> bool:
     """Install ipykernel there, if that is wanted. Raises `NoIpykernel`, `InstallFailed`."""
     from . import wait_for
-    from .remote import ask, fits, inspect, inspection
+    from .remote import ask, inspect, inspection
 
     host = config["ssh_host_alias"]
-    command = f"{candidate.python} -m pip install ipykernel"
+    ssh = _destination(config).for_people()
     if not terminal.is_interactive and not (arguments.install_ipykernel and arguments.yes):
-        raise errors.NoIpykernel(host=host, python=candidate.python, command=command)
+        raise errors.NoIpykernel(host=host, python=candidate.python, command=ssh)
     question = f"{candidate.path} on {host} has no ipykernel. Install it there now?"
     if not arguments.yes and not terminal.confirm(question):
         return False
 
     async def install() -> dict[str, Any]:
-        machine, patience = _host(config), _patience(config)
-        request = {"do": "install", "python": candidate.python}
+        machine, patience = _transport(config), _patience(config)
+        request: InstallRequest = {"do": "install", "python": candidate.python}
         done = await ask(
             machine, candidate.python, request, connect=patience, timeout=INSTALL_TIMEOUT
         )
-        if not fits(done, {"ipykernel": str}):
+        if "failed" in done:
             raise errors.InstallFailed(
                 host=host,
                 python=candidate.python,
-                command=" ".join(map(str, done.get("command") or [])),
-                details=str(done.get("failed")),
+                command=ssh,
+                details=done["failed"],
             )
         seen = await inspect(
             machine,
@@ -381,11 +383,16 @@ def _name_of(candidate: Candidate, host: str) -> str:
     return name_for(host, candidate.environment, remote)
 
 
-def _host(config: Mapping[str, Any]) -> Host:
-    from ..ssh.command import Destination
-    from ..transport.openssh import host
+def _transport(config: Mapping[str, Any]) -> OpenSSH:
+    from ..transport.openssh import transport
 
-    return host(Destination(config["ssh_host_alias"], config.get("ssh"), config.get("ssh_config")))
+    return transport(_destination(config))
+
+
+def _destination(config: Mapping[str, Any]) -> Destination:
+    from .checks import destination_of
+
+    return destination_of(config)
 
 
 def _patience(config: Mapping[str, Any]) -> float:

@@ -21,7 +21,7 @@ from .kernels import Place
 from .terminal import Terminal
 
 if TYPE_CHECKING:
-    from ..link.link import Link
+    from ..remotekernel import RemoteKernel, Status
 
 #: Seconds for the agent's first word of whether the kernel is busy; it may not know.
 FIRST_WORD = 2.0
@@ -71,7 +71,7 @@ async def save(place: Place, id: str, path: str) -> None:
 
 
 async def _since_left(place: Place, id: str) -> list[missed.Line]:
-    return missed.since_left(missed.parse(await logs.outputs(place, id)))
+    return missed.since_left((await logs.outputs(place, id)).lines)
 
 
 async def _console(place: Place, id: str, path: str, terminal: Terminal) -> int:
@@ -85,8 +85,8 @@ async def _console(place: Place, id: str, path: str, terminal: Terminal) -> int:
         settings = {"existing": path, "persistent": True}
         manager = make_manager("", settings, connection_file=file)
         await manager.start_kernel()
-        link = provisioner_of(manager).link
-        assert link is not None
+        kernel = provisioner_of(manager).kernel
+        assert kernel is not None
         loop = asyncio.get_running_loop()
         has_left, tasks = asyncio.Event(), []
 
@@ -97,12 +97,12 @@ async def _console(place: Place, id: str, path: str, terminal: Terminal) -> int:
         loop.add_signal_handler(signal.SIGINT, interrupt)
         loop.add_signal_handler(signal.SIGQUIT, has_left.set)
         size = await io_thread().run(_show_missed(place, id, terminal))
-        is_over = functools.partial(link.streams.has, "iopub")
+        is_over = functools.partial(kernel.has_client, "iopub")
         shown = asyncio.ensure_future(
             io_thread().run(_show_what_comes(place, id, terminal, size, is_over))
         )
         try:
-            if await _is_free(link, has_left, terminal):
+            if await _is_free(kernel, has_left, terminal):
                 process = await asyncio.create_subprocess_exec(
                     *(sys.executable, "-m", "jupyter_console", "--existing", file),
                     "--ZMQTerminalInteractiveShell.include_other_output=True",
@@ -114,7 +114,7 @@ async def _console(place: Place, id: str, path: str, terminal: Terminal) -> int:
             loop.remove_signal_handler(signal.SIGINT)
             await manager.shutdown_kernel()
             manager.context.destroy(linger=100)
-    exited = link.exited
+    exited = kernel.exited
     if exited is not None:
         terminal.error(f"The kernel has ended ({errors.describe_exit(exited)}).")
         return 1
@@ -122,24 +122,24 @@ async def _console(place: Place, id: str, path: str, terminal: Terminal) -> int:
     return 0
 
 
-async def _is_free(link: Link, has_left: asyncio.Event, terminal: Terminal) -> bool:
+async def _is_free(kernel: RemoteKernel, has_left: asyncio.Event, terminal: Terminal) -> bool:
     """Wait until the kernel is idle; False where the user leaves before, or the kernel ends."""
     from ..link.thread import io_thread
 
     changed = asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    def on_state(state: object) -> None:
+    def note(status: Status) -> None:
         loop.call_soon_threadsafe(changed.set)
 
-    link.on_state = on_state
-    watching = asyncio.ensure_future(io_thread().run(link.watch_activity()))
+    forget = kernel.subscribe(note)
+    watching = asyncio.ensure_future(io_thread().run(kernel.watch_activity()))
     leaving = asyncio.ensure_future(has_left.wait())
     was_told = False
     try:
         with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
             await asyncio.wait_for(changed.wait(), FIRST_WORD)
-        while link.exited is None and (link.activity or {}).get("busy"):
+        while kernel.exited is None and kernel.status.busy:
             changed.clear()
             if not was_told:
                 was_told = True
@@ -153,20 +153,20 @@ async def _is_free(link: Link, has_left: asyncio.Event, terminal: Terminal) -> b
             waiting.cancel()
             if has_left.is_set():
                 return False
-        return link.exited is None
+        return kernel.exited is None
     finally:
-        link.on_state = lambda state: None
+        forget()
         leaving.cancel()
         watching.cancel()
 
 
 async def _show_missed(place: Place, id: str, terminal: Terminal) -> int:
     """Print what was missed; how many bytes of the kernel's outputs were read for it."""
-    data = await logs.outputs(place, id)
-    for text in missed.texts(missed.since_left(missed.parse(data))):
+    outputs = await logs.outputs(place, id)
+    for text in missed.texts(missed.since_left(outputs.lines)):
         terminal.raw(text)
     sys.stdout.flush()
-    return len(data)
+    return outputs.size
 
 
 async def _show_what_comes(
@@ -174,14 +174,14 @@ async def _show_what_comes(
 ) -> None:
     """Print what comes after the first `size` bytes of the kernel's outputs, until the console has
     its own ear at the kernel."""
-    rest = b""
+    reader = missed.Reader()
     with contextlib.suppress(asyncio.CancelledError):
         async for _, piece in logs.read(place, id, [logs.OUTPUTS], follow=True):
             if is_over():
                 return
             skipped = min(size, len(piece))
             size -= skipped
-            *lines, rest = (rest + piece[skipped:]).split(b"\n")
-            for text in missed.texts(missed.parse(b"\n".join(lines))):
+            reader.feed(piece[skipped:])
+            for text in missed.texts(reader.pop()):
                 terminal.raw(text)
             sys.stdout.flush()

@@ -51,7 +51,7 @@ async def ssh_program(destination: Destination) -> Check:
     """Is there an ssh, and which?"""
     path = shutil.which(destination.program)
     if path is None:
-        return Check(BAD, "SSH", str(errors.NoSsh(ssh=destination.program)))
+        return Check(BAD, "SSH", one_line(errors.NoSsh(ssh=destination.program)))
     try:
         result = await run([path, "-V"], timeout=VERSION_TIMEOUT)
     except (OSError, TimeoutError) as error:
@@ -68,8 +68,10 @@ async def ssh_config(destination: Destination) -> list[Check]:
         destination.check()
         settings = await config.settings(destination)
     except errors.NoHost as error:
-        return [Check(BAD, "SSH Host Alias", str(error))]
-    except (errors.SettingsError, OSError, TimeoutError) as error:
+        return [Check(BAD, "SSH Host Alias", one_line(error))]
+    except errors.SettingsError as error:
+        return [Check(BAD, "SSH Config File", one_line(error))]
+    except (OSError, TimeoutError) as error:
         return [Check(BAD, "SSH Config File", str(error) or f"{file}: ssh -G does not answer")]
     found = [Check(GOOD if destination.ssh_config else INFO, "SSH Config File", file)]
     hops: list[Check] = []
@@ -90,8 +92,10 @@ async def _hop_settings(destination: Destination, hop: str) -> dict[str, list[st
         jump = replace(destination, host=name)
         jump.check()
         return await config.settings(jump)
-    except (errors.SettingsError, OSError, TimeoutError) as error:
-        return {"trouble": [str(error)]}
+    except errors.SettingsError as error:
+        return {"trouble": [one_line(error)]}
+    except (OSError, TimeoutError) as error:
+        return {"trouble": [str(error) or "ssh -G does not answer"]}
 
 
 def _summary(name: str, settings: dict[str, list[str]]) -> Check:
@@ -162,10 +166,9 @@ def on_host(spec: LocalSpec, seen: Mapping[str, Any] | errors.SshpykError) -> li
     ]
 
 
-def one_line(error: BaseException) -> str:
+def one_line(error: errors.SshpykError) -> str:
     """An error in a line; where ssh has said more than our sentence does, the last of it too."""
-    lines = str(error).splitlines() or [type(error).__name__]
-    kind = type(error)
-    if len(lines) > 1 and kind in (errors.HostError, errors.StrangeAnswer):
-        return f"{lines[0]} ({lines[-1].strip()})"
-    return lines[0]
+    vague = (errors.HostError, errors.StrangeAnswer, errors.SettingsError)
+    if error.details and type(error) in vague:
+        return f"{error.line} ({error.details.splitlines()[-1].strip()})"
+    return error.line

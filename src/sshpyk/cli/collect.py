@@ -28,8 +28,8 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     path = arguments.notebook
     notebook = _read(path)
     place, id = wait_for(logs.find(arguments.name, arguments.hosts, arguments.ssh_config))
-    lines = missed.parse(wait_for(logs.outputs(place, id)))
-    count, homeless = missed.collect(notebook, lines, id)
+    outputs = wait_for(logs.outputs(place, id))
+    count, homeless = missed.collect(notebook, outputs.lines, id)
     if count:
         copy = _copy_name(path)
         shutil.copy2(path, copy)
@@ -48,7 +48,7 @@ def _read(path: str) -> dict[str, Any]:
         with open(path, encoding="utf-8") as file:
             notebook = json.load(file)
     except OSError as error:
-        raise errors.SettingsError(text=f"{path} can't be read: {error.strerror}.") from None
+        raise errors.Unreadable(path=path, reason=error.strerror) from None
     except ValueError:
         notebook = None
     if not isinstance(notebook, dict) or notebook.get("nbformat") != 4:

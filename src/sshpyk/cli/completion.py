@@ -1,4 +1,8 @@
-"""`sshpyk completion`: scripts for shells, and the words that they ask for at each Tab."""
+"""`sshpyk completion`: scripts for shells, and the words that they ask for at each Tab.
+
+argcomplete makes the scripts, and finds out from our parser what may stand at the cursor. What it
+can't know is here: the names of hosts, kernels and settings.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,12 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+
+from argcomplete.completers import BaseCompleter, FilesCompleter
+from argcomplete.finders import CompletionFinder
+from argcomplete.lexers import split_line
+from argcomplete.shell_integration import shellcode
 
 from ..jupyter import kernelspec
 from .terminal import Terminal
@@ -18,118 +27,113 @@ DESCRIPTION = """\
 Print the completion script of a shell. To have it always, put this into the shell's start-up file:
 
   bash (~/.bashrc)                     eval "$(sshpyk completion bash)"
-  zsh (~/.zshrc, behind compinit)      eval "$(sshpyk completion zsh)"
+  zsh (~/.zshrc, after compinit)       eval "$(sshpyk completion zsh)"
   fish (~/.config/fish/config.fish)    sshpyk completion fish | source
 """
 
-#: Each hands over the words so far, the one under the cursor last, and gets candidates, one a line.
-SCRIPTS = {
-    "bash": """\
-_sshpyk() {
-    local IFS=$'\\n' word="${COMP_WORDS[COMP_CWORD]}"
-    COMPREPLY=($(sshpyk __complete "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null))
-    if [ ${#COMPREPLY[@]} -eq 0 ]; then COMPREPLY=($(compgen -f -- "$word")); fi
-}
-complete -F _sshpyk sshpyk
-""",
-    "zsh": """\
-_sshpyk() {
-    local -a found
-    found=("${(@f)$(sshpyk __complete "${(@)words[2,$CURRENT]}" 2>/dev/null)}")
-    if [[ -n "$found" ]]; then compadd -- "${found[@]}"; else _files; fi
-}
-compdef _sshpyk sshpyk
-""",
-    "fish": """\
-function __sshpyk_complete
-    set -l words (commandline -opc) (commandline -ct)
-    sshpyk __complete $words[2..-1] 2>/dev/null
-end
-complete -c sshpyk -f -a '(__sshpyk_complete)'
-""",
-}
+SHELLS = ("bash", "fish", "zsh")
 
-#: Where a word is the name of something that we know: positional arguments, then options.
-HOSTS = {"add", "connect", "disconnect", "doctor", "ps"}
-KERNELS = {"edit", "delete", "doctor"}
+
+#: How arguments that are paths are called in help.
+PATHS = re.compile(r"PATH|DIR|FILE|NOTEBOOK")
+
+#: What some shell would obey, or split a word at; no name with these is offered.
+UNSAFE = re.compile(r"[\s'\"\\$`;&|<>()*?~#]")
 
 #: Files that an `Include` may lead to, and how deep: a loop must end.
 MOST_FILES = 100
 DEEPEST = 16
+
+#: Gives names from the words before the cursor.
+Names = Callable[[Sequence[str]], Iterable[str]]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.description = DESCRIPTION
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("shell", choices=sorted(SCRIPTS))
+    parser.add_argument("shell", choices=SHELLS)
 
 
 def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """Print the script."""
-    terminal.raw(SCRIPTS[arguments.shell])
+    terminal.raw(shellcode(["sshpyk"], shell=arguments.shell))
     return 0
 
 
-def complete(words: Sequence[str]) -> int:
-    """Print what may stand for the last of `words`, each on a line. Never complains."""
-    *before, word = words or [""]
-    for candidate in sorted(set(_candidates(before, word))):
-        if candidate.startswith(word) and not re.search(r"[\s'\"\\$`;&|<>()*?~#]", candidate):
-            sys.stdout.write(candidate + "\n")
-    return 0
+def answer() -> None:
+    """Tell the shell's script what may stand at the cursor, and end the process."""
+    from . import command_in, make_parser
+
+    words = split_line(os.environ["COMP_LINE"], int(os.environ["COMP_POINT"]))[3][1:]
+    command = command_in(words)
+    parser = make_parser(command)
+    for action in _actions(parser, command):
+        names = NAMES.get(f"{command} {action.dest}") or NAMES.get(action.dest)
+        if names is not None:
+            action.completer = Completer(names, words)  # type: ignore[attr-defined]  # argcomplete's
+        elif isinstance(action.metavar, str) and PATHS.search(action.metavar):
+            action.completer = FilesCompleter()  # type: ignore[attr-defined]  # argcomplete's
+    CompletionFinder()(
+        parser,
+        always_complete_options=False,
+        default_completer=Completer(lambda words: (), words),
+        exit_method=sys.exit,
+    )
 
 
-def _candidates(before: Sequence[str], word: str) -> Iterable[str]:
-    from . import COMMANDS, make_parser
+class Completer(BaseCompleter):
+    """Names, as argcomplete asks for them; `words` are those before the cursor."""
 
-    command = next((known for known in before if known in COMMANDS), "")
-    if not command:
-        return [*COMMANDS, "--help", "--version", "--verbose"]
-    actions = _actions(make_parser(command), command)
-    flags = {flag: action for action in actions for flag in action.option_strings}
-    last = flags.get(before[-1])
-    if last is not None and last.nargs != 0:
-        if last.choices is not None:
-            return [str(choice) for choice in last.choices]
-        if last.dest == "ssh_host_alias":
-            return hosts(_config_in(before))
-        if last.dest in ("name_option", "kernel_name"):
-            return _kernels()
-        if last.dest == "unset":
-            from .options import declared
+    def __init__(self, names: Names, words: Sequence[str]) -> None:
+        self._names = names
+        self._words = words
 
-            return [option.flag[2:] for option in declared()]
-        return []
-    if word.startswith("-"):
-        return [flag for flag in flags if flag.startswith("--")]
-    found: list[str] = []
-    if command in HOSTS:
-        found += hosts(_config_in(before))
-    if command in KERNELS:
-        found += _kernels()
-    if command == "completion":
-        found += SCRIPTS
-    return found
+    def __call__(self, **asked: object) -> Iterable[str]:
+        return sorted({name for name in self._names(self._words) if not UNSAFE.search(name)})
 
 
 def _actions(parser: argparse.ArgumentParser, command: str) -> list[argparse.Action]:
     for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
+        if isinstance(action, argparse._SubParsersAction) and command in action.choices:
             found: list[argparse.Action] = action.choices[command]._actions
             return found
     return []
 
 
-def _kernels() -> list[str]:
+def _hosts(words: Sequence[str]) -> Iterable[str]:
+    # From the words, because argcomplete forgets what it has read where more is needed.
+    given = (value for flag, value in itertools.pairwise(words) if flag == "--ssh-config")
+    return hosts(next(given, None))
+
+
+def _kernels(words: Sequence[str]) -> Iterable[str]:
     return [spec.name for spec in kernelspec.all_specs().values() if spec.is_ours]
 
 
-def _config_in(before: Sequence[str]) -> str | None:
-    for flag, value in itertools.pairwise(before):
-        if flag == "--ssh-config":
-            return value
-    return None
+def _hosts_and_kernels(words: Sequence[str]) -> Iterable[str]:
+    return [*_hosts(words), *_kernels(words)]
+
+
+def _settings(words: Sequence[str]) -> Iterable[str]:
+    from .options import declared
+
+    return [option.flag[2:] for option in declared()]
+
+
+#: Where a word is the name of something: the name of the argument, with its command where that
+#: matters.
+NAMES: dict[str, Names] = {
+    "host": _hosts,
+    "hosts": _hosts,
+    "ssh_host_alias": _hosts,
+    "target": _hosts_and_kernels,
+    "edit name": _kernels,
+    "name_option": _kernels,
+    "kernel_name": _kernels,
+    "delete names": _kernels,
+    "unset": _settings,
+}
 
 
 def hosts(config: str | None = None) -> list[str]:

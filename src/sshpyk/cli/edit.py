@@ -79,11 +79,13 @@ def ours(name: str) -> kernelspec.LocalSpec:
     """The kernelspec `name`. Raises `NotOurs` where another program answers for it."""
     spec = kernelspec.find(name)
     if not spec.is_ours:
+        command = ""
         if spec.trouble:
             advice = f"Its kernel.json {spec.trouble}."
         else:
-            advice = f"Leave it to what made it, or use: jupyter kernelspec remove {spec.name}"
-        raise errors.NotOurs(name=spec.name, path=spec.directory, advice=advice)
+            advice = "Leave it to what made it, or remove it:"
+            command = f"jupyter kernelspec remove {spec.name}"
+        raise errors.NotOurs(name=spec.name, path=spec.directory, advice=advice, command=command)
     return spec
 
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import errors
 from ..jupyter import kernelspec
 from ..ssh.command import Destination
+
+if TYPE_CHECKING:
+    from ..wire.requests import Request
 
 #: Seconds for a login, and for a job on the host after it.
 CONNECT = 15.0
@@ -35,12 +39,12 @@ class Place:
         """What one gives to ssh."""
         return self.destination.host
 
-    async def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+    async def ask(self, request: Request) -> dict[str, Any]:
         """Run a job there; on the I/O thread. Raises `SshpykError`."""
         from . import remote
 
-        host = remote.host_of(self.destination)
-        return await remote.ask(host, self.python, request, connect=CONNECT, timeout=ANSWER)
+        transport = remote.transport_to(self.destination)
+        return await remote.ask(transport, self.python, request, connect=CONNECT, timeout=ANSWER)
 
 
 @dataclass
@@ -82,7 +86,9 @@ def places(hosts: Sequence[str], ssh_config: str | None = None) -> list[Place]:
     if not hosts:
         if not known:
             raise errors.SettingsError(
-                text="There are no kernels on hosts yet. Name a host, or add one: sshpyk add HOST"
+                text="There are no kernels on hosts yet.",
+                advice="Name a host, or add one:",
+                command="sshpyk add HOST",
             )
         return list(known.values())
     found = []
@@ -141,7 +147,12 @@ def find(surveys: Sequence[Survey], name: str) -> tuple[Survey, Kernel]:
         if survey.trouble is not None:
             raise survey.trouble
     hosts = ", ".join(survey.place.host for survey in surveys)
-    raise errors.NoKernel(id=repr(name), host=hosts, why="nothing there has that id or name")
+    raise errors.NoKernel(
+        id=repr(name),
+        host=hosts,
+        hosts=shlex.join(survey.place.host for survey in surveys),
+        why="nothing there has that id or name",
+    )
 
 
 def is_id(id: str, name: str) -> bool:

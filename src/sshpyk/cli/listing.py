@@ -110,7 +110,7 @@ async def check_all(
         try:
             return await asyncio.wait_for(
                 remote.inspect(
-                    remote.host_of(destination),
+                    remote.transport_to(destination),
                     python,
                     remote.inspection(names),
                     connect=limit,

@@ -5,11 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
 
 from .. import errors
+from ..jupyter import kernelspec
+from ..jupyter.settings import Settings
 from . import kernels, missed
 from .kernels import Place
 from .terminal import Terminal
+
+if TYPE_CHECKING:
+    from ..transport.jobs import Job
+    from ..wire.requests import LogsRequest
 
 KERNEL, AGENT, OUTPUTS = "kernel.log", "agent.log", "outputs.jsonl"
 
@@ -44,16 +51,16 @@ async def _run(arguments: argparse.Namespace, terminal: Terminal) -> None:
         files = [AGENT]
     elif arguments.outputs:
         if not arguments.follow:
-            for text in missed.texts(missed.parse(await outputs(place, id))):
+            for text in missed.texts((await outputs(place, id)).lines):
                 terminal.raw(text)
             return
         files = [OUTPUTS]
     last = ""
-    rest = b""
+    reader = missed.Reader()
     async for file, data in read(place, id, files, follow=arguments.follow):
         if file == OUTPUTS:
-            *lines, rest = (rest + data).split(b"\n")
-            for text in missed.texts(missed.parse(b"\n".join(lines))):
+            reader.feed(data)
+            for text in missed.texts(reader.pop()):
                 terminal.raw(text)
         else:
             if file != last and len(files) > 1:
@@ -81,9 +88,24 @@ async def find(name: str, hosts: list[str], ssh_config: str | None) -> tuple[Pla
     return survey.place, str(kernel["id"])
 
 
-async def outputs(place: Place, id: str) -> bytes:
-    """The file of outputs of a kernel; on the I/O thread."""
-    return b"".join([data async for _, data in read(place, id, [OUTPUTS], follow=False)])
+async def outputs(place: Place, id: str) -> missed.Reader:
+    """What a kernel's file of outputs has; on the I/O thread. Raises `SshpykError`."""
+    limit = most_outputs()
+    reader = missed.Reader()
+    async for _, data in read(place, id, [OUTPUTS], follow=False):
+        reader.feed(data)
+        if reader.size > limit:
+            raise errors.TooMuchOutput(host=place.host, id=id, size=limit // 1_000_000)
+    return reader
+
+
+def most_outputs() -> int:
+    """Bytes of output that a kernel may have kept: `outputs_limit`, as our kernelspecs set it, and
+    two messages beyond, by which each half of the file may exceed its share."""
+    limits = [spec.config.get("outputs_limit") for spec in kernelspec.all_specs().values()]
+    declared = Settings.class_traits()["outputs_limit"].default_value
+    limit = max([declared, *(limit for limit in limits if isinstance(limit, int))])
+    return int(limit) + 2 * missed.LONGEST_LINE
 
 
 async def read(
@@ -93,10 +115,25 @@ async def read(
     from ..transport import jobs
     from . import remote
 
-    host = remote.host_of(place.destination)
-    await host.master.ensure(timeout=kernels.CONNECT)
-    request = {"do": "logs", "id": id, "files": files, "follow": follow}
-    async with host.sessions, jobs.Session(host.master, place.python, request) as session:
-        while "end" not in (answer := await session.answer()):
+    transport = remote.transport_to(place.destination)
+    await transport.ensure(timeout=kernels.CONNECT)
+    request: LogsRequest = {"do": "logs", "id": id, "files": files, "follow": follow}
+    patience = None if follow else kernels.ANSWER
+    async with jobs.Job(transport, place.python, request) as job:
+        while "end" not in (answer := await _next(job, place, patience)):
             name = str(answer["file"]).removeprefix(f"{id}.")
-            yield name, str(answer["data"]).encode("latin-1")
+            yield name, str(answer["data"]).encode("latin-1", "replace")
+
+
+async def _next(job: Job, place: Place, patience: float | None) -> dict[str, Any]:
+    """The next answer, for which there are `patience` seconds. Raises `SshpykError`."""
+    from ..aio import within
+
+    try:
+        return await (job.answer() if patience is None else within(patience, job.answer()))
+    except TimeoutError:
+        raise errors.Unreachable(
+            host=place.host,
+            command=place.destination.for_people(),
+            details=f"it has sent nothing for {patience:g} s",
+        ) from None

@@ -10,12 +10,15 @@ import statistics
 import tempfile
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..agent.inspect_path import SIZE
 from ..private import runtime_directory
-from ..transport.jobs import Session
-from ..transport.openssh import Host
-from .remote import fits
+from ..transport.jobs import Job
+from ..transport.openssh import OpenSSH
+
+if TYPE_CHECKING:
+    from ..wire.requests import MeasureRequest
 
 #: Seconds for one connection through a forward to say its first word.
 FIRST_WORD = 5.0
@@ -35,26 +38,23 @@ class Measured:
     throughput: float = 0.0
 
 
-async def measure(host: Host, python: str, pythonhome: str | None) -> Measured:
+async def measure(transport: OpenSSH, python: str, pythonhome: str | None) -> Measured:
     """Measure. Raises `SshpykError` where the host can't do its part."""
     token = secrets.token_hex(16)
-    request = {"do": "measure", "token": token}
+    request: MeasureRequest = {"do": "measure", "token": token}
     measured = Measured()
-    async with host.sessions, Session(host.master, python, request, pythonhome) as session:
-        answer = await session.answer()
-        if not fits(answer, {"listening": {"unix": str, "tcp": int}}):
-            return measured
-        listening = answer["listening"]
+    async with Job(transport, python, request, pythonhome) as job:
+        listening = (await job.answer())["listening"]
         targets = {"unix": listening["unix"], "tcp": f"127.0.0.1:{listening['tcp']}"}
         with tempfile.TemporaryDirectory(dir=runtime_directory(), prefix="") as directory:
             for family, target in targets.items():
                 pairs = [(os.path.join(directory, family), target)]
-                if not await host.master.forward(pairs):
+                if not await transport.master.forward(pairs):
                     continue
                 try:
                     works = await _through(pairs[0][0], token, measured)
                 finally:
-                    await host.master.cancel(pairs)
+                    await transport.master.cancel(pairs)
                 setattr(measured, family, works)
     return measured
 

@@ -11,36 +11,74 @@ from typing import Any
 
 Line = dict[str, Any]
 
+#: Bytes of a line; the agent keeps no longer message (`wire.zmtp.LARGEST`).
+LONGEST_LINE = 33 * 1024 * 1024
+
 #: Where a notebook says up to when a kernel's output is in it already.
 METADATA = "sshpyk"
 
 
-def parse(data: bytes) -> list[Line]:
-    """The lines in `data`; what is none, such as one that a full disk has cut, is left out.
+class Reader:
+    """Reads the agent's file of outputs, piece by piece.
 
-    What came while the link was only away is left out too: it arrived by itself.
+    What is no line of it, such as one that a full disk has cut, is left out. What came while the
+    link was only away is left out too: it arrived by itself.
     """
-    lines: list[Line] = []
-    begun = 0
-    for text in data.splitlines():
-        try:
-            line = json.loads(text)
-        except (ValueError, RecursionError):
-            continue
-        if not isinstance(line, dict) or not isinstance(line.get("at"), (int, float)):
-            continue
-        mark = line.get("mark")
-        if mark == "away":
-            begun = len(lines)
-        elif mark == "resumed":
-            del lines[begun:]
-            continue
-        elif not mark and not all(
-            isinstance(line.get(name), dict) for name in ("header", "parent", "content")
-        ):
-            continue
-        lines.append(line)
-    return lines
+
+    def __init__(self) -> None:
+        self.lines: list[Line] = []
+        self.size = 0  # bytes, of all pieces
+        self._rest = bytearray()  # of a line whose end is yet to come
+        self._away_from = 0  # where in `lines` the last absence begins
+
+    def feed(self, data: bytes) -> None:
+        """Take a piece in."""
+        self.size += len(data)
+        *whole, rest = data.split(b"\n")
+        for text in whole:
+            self._take(bytes(self._rest + text))
+            self._rest.clear()
+        if len(self._rest) < LONGEST_LINE:  # else it is no line of an agent's
+            self._rest += rest
+
+    def pop(self) -> list[Line]:
+        """The lines so far, which are then forgotten: for those who show them as they come."""
+        lines, self.lines = self.lines, []
+        self._away_from = 0
+        return lines
+
+    def _take(self, text: bytes) -> None:
+        line = _line(text)
+        if line is None:
+            return
+        if line.get("mark") == "resumed":
+            del self.lines[self._away_from :]
+            return
+        if line.get("mark") == "away":
+            self._away_from = len(self.lines)
+        self.lines.append(line)
+
+
+def _line(text: bytes) -> Line | None:
+    """What is used of a line of the file; None where it is none."""
+    try:
+        line = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(line, dict) or not isinstance(line.get("at"), (int, float)):
+        return None
+    if line.get("mark"):
+        return {"at": line["at"], "mark": line["mark"]}
+    header, parent, content = (line.get(name) for name in ("header", "parent", "content"))
+    if not (isinstance(header, dict) and isinstance(parent, dict) and isinstance(content, dict)):
+        return None
+    # The rest of the headers takes more memory than most outputs.
+    return {
+        "at": line["at"],
+        "header": {"msg_type": header.get("msg_type")},
+        "parent": {"msg_id": parent.get("msg_id")},
+        "content": content,
+    }
 
 
 def since_left(lines: list[Line]) -> list[Line]:

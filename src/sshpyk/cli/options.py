@@ -72,8 +72,10 @@ class Option:
 
 def declared() -> list[Option]:
     """The options of all settings that have one, in the order of their declaration."""
-    names = [name for name in vars(Settings) if name in Settings.class_traits(config=True)]
-    traits = [(name, Settings.class_traits()[name]) for name in names]
+    known = Settings.class_traits(config=True)
+    traits = [
+        (name, known[name]) for part in Settings.mro() for name in vars(part) if name in known
+    ]
     return [
         Option(name, trait.metadata.get("option", "--" + name.replace("_", "-")), trait)
         for name, trait in traits

@@ -100,10 +100,7 @@ def _spelled(action: argparse.Action) -> str:
 
 
 def _help(action: argparse.Action) -> str:
-    text = (action.help or "").replace("%%", "%")
-    if "%(default)" in text:
-        text = text.replace("%(default)g", f"{action.default:g}" if action.default else "")
-        text = text.replace("%(default)s", str(action.default))
+    text = (action.help or "") % {"default": action.default}
     if not text:
         return "\\"  # its name says it all
     return f"{text[0].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import errors
-from ..ssh.command import Destination, run
+from ..aio import within
+from ..ssh.command import Destination
 from ..transport import jobs
-from ..transport.openssh import Host, host
+from ..transport.openssh import OpenSSH, transport
+
+if TYPE_CHECKING:
+    from ..transport.base import Transport
+    from ..wire.requests import InspectRequest, Request
 
 #: A command that names Pythons on hosts whose `python3` is missing or too old. It means the same to
 #: every shell.
@@ -23,92 +27,42 @@ SEARCH = (
 SEARCH_TIMEOUT = 20.0
 MOST_TRIES = 6
 
+#: Bytes of its output that are read.
+MOST_OUTPUT = 256 * 1024
 
-def host_of(destination: Destination) -> Host:
-    """The process's `Host` for it; call it on the I/O thread. Raises `SettingsError`."""
+
+def transport_to(destination: Destination) -> OpenSSH:
+    """The process's transport to it; call it on the I/O thread. Raises `SettingsError`."""
     destination.check()
-    return host(destination)
-
-
-#: What the answer to "inspect" must look like: hosts may be stranger than we know, or hostile.
-_WORDS = "a list of words, not empty"
-_SPEC: dict[str, Any] = {
-    "name": str,
-    "directory": str,
-    "display_name": str,
-    "language": str,
-    "interrupt_mode": str,
-    "argv": _WORDS,
-    "program": (str, type(None)),
-    "metadata": dict,
-    "logos": dict,
-}
-_ENVIRONMENT: dict[str, Any] = {
-    **dict.fromkeys(("python", "kind", "name", "version", "prefix", "ipykernel", "trouble"), str),
-    "kernelspecs": [_SPEC],
-}
-_PLACE: dict[str, Any] = {"path": str, "there": str, "free": int, "writable": bool}
-_INSPECTION: dict[str, Any] = {
-    **dict.fromkeys(("python", "version", "prefix", "system", "home", "shell"), str),
-    "time": (int, float),
-    "state": _PLACE,
-    "tmp": _PLACE,
-    "kills_processes": bool,
-    "found": dict,
-    "logos": dict,
-}
-_EVERYTHING: dict[str, Any] = {
-    **_INSPECTION,
-    "kernelspecs": [{**_SPEC, "by_name": bool}],
-    "environments": [_ENVIRONMENT],
-    "setup_trouble": str,
-}
-
-
-def fits(value: object, shape: Any) -> bool:
-    """Whether `value` has the types that `shape` shows; keys beyond it don't matter."""
-    if isinstance(shape, dict):
-        return isinstance(value, dict) and all(
-            key in value and fits(value[key], part) for key, part in shape.items()
-        )
-    if isinstance(shape, list):
-        return isinstance(value, list) and all(fits(item, shape[0]) for item in value)
-    if shape is _WORDS:
-        return fits(value, [str]) and bool(value)
-    return isinstance(value, shape)
+    return transport(destination)
 
 
 async def inspect(
-    host: Host,
+    transport: Transport,
     python: str,
-    request: dict[str, Any],
+    request: InspectRequest,
     *,
     connect: float,
     timeout: float,
     pythonhome: str | None = None,
 ) -> dict[str, Any]:
-    """`ask` for the job "inspect", and make sure of its answer's shape."""
+    """`ask` for the job "inspect": all that was asked for is in the answer."""
     answer = await ask(
-        host, python, request, connect=connect, timeout=timeout, pythonhome=pythonhome
+        transport, python, request, connect=connect, timeout=timeout, pythonhome=pythonhome
     )
-    whole = _EVERYTHING if request["environments"] else _INSPECTION
-    if not fits(answer, whole) or not all(
-        fits(answer["found"].get(name), {"error": str}) or fits(answer["found"].get(name), _SPEC)
-        for name in request["names"]
-    ):
-        raise errors.StrangeAnswer(
-            host=host.destination.host,
-            python=python,
-            command=host.destination.for_people(),
-            details="its answer is not what sshpyk's agent says",
-        )
+    missing = set(request["names"]) - set(answer["found"])
+    if request["environments"]:
+        missing |= {"kernelspecs", "environments", "setup_trouble"} - set(answer)
+    if missing:
+        what = f"its answer says nothing of {sorted(missing)[0]}"
+        raise errors.StrangeAgent(host=transport.host, what=what)
     return answer
 
 
 async def ask(
-    host: Host,
+    transport: Transport,
     python: str,
-    request: dict[str, Any],
+    request: Request,
     *,
     connect: float,
     timeout: float,
@@ -119,16 +73,12 @@ async def ask(
     Raises `SshpykError`.
     """
     try:
-        await asyncio.wait_for(host.master.ensure(timeout=connect), connect + 1.0)
-        async with host.sessions:
-            return await jobs.ask(
-                host.master, python, request, timeout=timeout, pythonhome=pythonhome
-            )
-    except (TimeoutError, asyncio.TimeoutError):
-        destination = host.destination
+        await within(connect + 1.0, transport.ensure(timeout=connect))
+        return await jobs.ask(transport, python, request, timeout=timeout, pythonhome=pythonhome)
+    except TimeoutError:
         raise errors.Unreachable(
-            host=destination.host,
-            command=destination.for_people(),
+            host=transport.host,
+            command=transport.login.command,
             details=f"it has not answered within {timeout:g} s",
         ) from None
 
@@ -139,7 +89,7 @@ def inspection(
     setup: list[str] | None = None,
     login_shell: bool = False,
     environments: bool = False,
-) -> dict[str, Any]:
+) -> InspectRequest:
     """The request for the job "inspect", see `sshpyk.agent.inspect`."""
     return {
         "do": "inspect",
@@ -150,12 +100,21 @@ def inspection(
     }
 
 
-async def find_python(host: Host, trouble: errors.SshpykError) -> str:
+async def find_python(transport: Transport, trouble: errors.SshpykError) -> str:
     """Another Python on the host, one that runs our agent. Raises `trouble` where none does."""
-    found = await run(host.master.session_argv(SEARCH), timeout=SEARCH_TIMEOUT)
-    paths = [line.strip() for line in found.stdout.splitlines() if line.startswith("/")]
+    found = await within(SEARCH_TIMEOUT, output_of(transport, SEARCH))
+    paths = [line.strip() for line in found.splitlines() if line.startswith("/")]
     for path in list(dict.fromkeys(paths))[:MOST_TRIES]:
         with contextlib.suppress(errors.RemoteError):
-            await jobs.ask(host.master, path, inspection([]), timeout=SEARCH_TIMEOUT)
+            await jobs.ask(transport, path, inspection([]), timeout=SEARCH_TIMEOUT)
             return path
     raise trouble
+
+
+async def output_of(transport: Transport, command: str) -> str:
+    """What `command` writes to its stdout there, up to `MOST_OUTPUT` bytes."""
+    output = b""
+    async with transport.run(command) as program:
+        while len(output) < MOST_OUTPUT and (data := await program.read()):
+            output += data
+    return output.decode("utf-8", "replace")

@@ -174,9 +174,9 @@ class Walk:
     # -- the login -------------------------------------------------------------------------------
 
     async def _login(self) -> list[Step]:
-        from .remote import host_of
+        from .remote import transport_to
 
-        master = host_of(self.destination).master
+        master = transport_to(self.destination).master
         await master.prepare()
         was_there = master.identity() is not None
         known = Step(GOOD, "Host Key", "known")
@@ -193,9 +193,9 @@ class Walk:
     async def _multiplexing(self) -> list[Step]:
         from ..ssh.command import run
         from ..ssh.connect import ANSWER_WITHIN
-        from .remote import host_of
+        from .remote import transport_to
 
-        master = host_of(self.destination).master
+        master = transport_to(self.destination).master
         argv = master.session_argv("exit 0")
         try:
             result = await run(argv, timeout=ANSWER_WITHIN)
@@ -213,11 +213,11 @@ class Walk:
 
     async def _shell(self) -> list[Step]:
         from ..ssh.command import run
-        from .remote import host_of
+        from .remote import transport_to
 
         mark = "sshpyk-doctor:"
         # A word that no shell reads otherwise, and a variable that all of them know.
-        argv = host_of(self.destination).master.session_argv(f"echo {mark}$SHELL")
+        argv = transport_to(self.destination).master.session_argv(f"echo {mark}$SHELL")
         try:
             result = await run(argv, timeout=JOB_TIMEOUT)
         except (TimeoutError, asyncio.TimeoutError):
@@ -239,9 +239,9 @@ class Walk:
         return [Step(GOOD, "Remote Shell", shell or "runs commands")]
 
     async def _look(self) -> list[Step]:
-        from .remote import find_python, host_of, inspect, inspection
+        from .remote import find_python, inspect, inspection, transport_to
 
-        machine = host_of(self.destination)
+        machine = transport_to(self.destination)
         name = str(self.config.get("remote_kernel_name") or "")
         setup = self.config.get("setup") or []
         request = inspection(
@@ -309,9 +309,9 @@ class Walk:
 
     async def _forwarding(self) -> list[Step]:
         from .measure import measure
-        from .remote import host_of
+        from .remote import transport_to
 
-        found = await measure(host_of(self.destination), self._python, self._pythonhome)
+        found = await measure(transport_to(self.destination), self._python, self._pythonhome)
         steps = []
         if found.unix:
             steps.append(Step(GOOD, "Forwarding", "unix sockets"))
@@ -414,6 +414,6 @@ REQUIRED = {
 
 def failed(what: str, error: errors.SshpykError, seconds: float = 0.0) -> Step:
     """The step that an error ended."""
-    details = str(error.fields.get("details") or "").strip()
-    fix = "\n".join(part for part in (error.advice, details) if part)
+    command = "\n".join(f"  {line}" for line in error.command.splitlines())
+    fix = "\n".join(filter(None, (error.advice, command, error.details)))
     return Step(BAD, what, error.what, fix, seconds)

@@ -1,1 +1,5 @@
-"""The demo, and the throwaway SSH server that it runs on."""
+"""`sshpyk demo`: a kernel on another machine, and everything that could go wrong with it.
+
+`show` is the demo as a whole: `acts`, told by a `narrator`, at a `place`, which is a host of the
+user's or the throwaway server of `sandbox`.
+"""

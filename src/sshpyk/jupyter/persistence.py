@@ -18,9 +18,9 @@ from typing import Any
 from jupyter_core.paths import jupyter_runtime_dir, secure_write
 
 from .. import errors
-from ..link import answers
 from ..link.address import AgentAddress
 from ..ssh.command import Destination
+from ..transport import answers
 
 PATTERN = "sshpyk-kernel-{}.json"
 VERSION = 2
@@ -118,7 +118,7 @@ def read(path: str) -> Persistence:
         )
         _check(persistence)
     except OSError as error:
-        raise errors.SettingsError(text=f"{path} can't be read: {error.strerror}.") from None
+        raise errors.Unreadable(path=path, reason=error.strerror) from None
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise errors.SettingsError(
             text=f"{path} is not a persistence file of this sshpyk: {type(error).__name__}, "
@@ -134,8 +134,9 @@ def _check_owner(path: str, status: os.stat_result) -> None:
     if status.st_uid not in (0, os.getuid()) or status.st_mode & 0o022:
         raise errors.SettingsError(
             text=f"{path} belongs to another user, or others can write it (user {status.st_uid}, "
-            f"mode {stat.S_IMODE(status.st_mode):o}), so it is not used. If it is yours: "
-            f"chmod 600 {shlex.quote(path)}"
+            f"mode {stat.S_IMODE(status.st_mode):o}), so it is not used.",
+            advice="If it is yours:",
+            command=f"chmod 600 {shlex.quote(path)}",
         )
 
 
@@ -159,4 +160,4 @@ def _check(saved: Persistence) -> None:
     if not {"key", "signature_scheme"} <= set(saved.keys) or not "".join(secrets).isascii():
         raise ValueError("no keys")
     host.check_name()
-    answers.listening(host.host, agent.listening)
+    answers.require(host.host, agent.listening, answers.LISTENING, "where it listens")

@@ -1,4 +1,4 @@
-"""Jupyter's side: a kernel provisioner that translates jupyter_client's hooks into calls of a link.
+"""A kernel provisioner: translates jupyter_client's hooks into calls of a `RemoteKernel`.
 
 The entry point is `sshpyk-provisioner` in the group `jupyter_client.kernel_provisioners`. The
 hooks and when they are called: jupyter_client's `KernelProvisionerBase` and `KernelManager`.
@@ -6,6 +6,7 @@ hooks and when they are called: jupyter_client's `KernelProvisionerBase` and `Ke
 
 from __future__ import annotations
 
+import asyncio
 import fnmatch
 import os
 import re
@@ -14,7 +15,8 @@ import signal
 import sys
 import uuid
 import weakref
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import zmq
 from jupyter_client.connect import KernelConnectionInfo
@@ -28,12 +30,16 @@ from ..link.address import AgentAddress
 from ..link.link import Link
 from ..link.log import KernelLog
 from ..link.thread import io_thread
-from ..ssh.command import Destination
-from ..transport.openssh import host
+from ..remotekernel import RemoteKernel
+from ..transport import openssh
 from ..wire.channels import CHANNELS
 from . import persistence
 from .local import LocalSockets
 from .settings import Settings, check_names
+
+if TYPE_CHECKING:
+    from ..transport.base import Transport
+    from ..wire.requests import KernelFacts, KernelRequest, Keys, LaunchRequest
 
 #: What jupyter_client gives to a provisioner, beside the settings of a kernel.json.
 GIVEN = frozenset({"kernel_id", "kernel_spec", "parent", "config", "log"})
@@ -54,7 +60,7 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
             super().__init__(**kwargs)
         except TraitError as error:
             raise errors.SettingsError(text=f"{place}: {error} Mend it there.") from None
-        self.link: Link | None = None
+        self.kernel: RemoteKernel | None = None
         self._local: LocalSockets | None = None
         self._has_process = False
         self._is_leaving = False
@@ -67,8 +73,8 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
 
     @property
     def host_name(self) -> str:
-        """The host as ssh is told it."""
-        return self.link.host.destination.host if self.link is not None else self.ssh_host_alias
+        """The host, as the user calls it."""
+        return self.kernel.status.host if self.kernel is not None else self.ssh_host_alias
 
     # -- jupyter_client's questions --------------------------------------------------------------
 
@@ -79,21 +85,20 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
 
     async def poll(self) -> int | None:
         """None while the kernel runs or is out of sight, else its exit code. From memory."""
-        if self.link is None or self._is_leaving:
+        if self.kernel is None or self._is_leaving:
             return 0
-        exited = self.link.exited
+        exited = self.kernel.exited
         if exited is None:
             return None
-        if exited.get("signum") is not None:
-            return -int(exited["signum"])
-        code = exited.get("code")
-        return 1 if code is None else int(code)
+        if exited["signum"] is not None:
+            return -exited["signum"]
+        return 1 if exited["code"] is None else exited["code"]
 
     async def wait(self) -> int | None:
         """The exit code, once the kernel has exited."""
-        link = self.link
-        if link is not None and not self._is_leaving:
-            await io_thread().run(link.exit_seen())
+        kernel = self.kernel
+        if kernel is not None and not self._is_leaving:
+            await io_thread().run(kernel.exit_seen())
         code = await self.poll()
         self._has_process = False
         return code
@@ -109,19 +114,23 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
 
     def resolve_path(self, path: str) -> str | None:
         """`path` on the host, as the kernel would see it; None while there is no kernel."""
-        kernel = self.link.kernel if self.link is not None else {}
-        if not kernel:
+        facts = self._facts
+        if facts is None:
             return None
         if path == "~" or path.startswith("~/"):
-            path = kernel["home"] + path[1:]
-        return os.path.normpath(os.path.join(kernel["cwd"], path))
+            path = facts["home"] + path[1:]
+        return os.path.normpath(os.path.join(facts["cwd"], path))
+
+    @property
+    def _facts(self) -> KernelFacts | None:
+        return self.kernel.facts if self.kernel is not None else None
 
     async def get_provisioner_info(self) -> dict[str, Any]:
         """What `load_provisioner_info` needs; JSON, but for the key, which the base class has
         as bytes."""
         info: dict[str, Any] = await super().get_provisioner_info()
-        if self.link is not None and self.link.kernel:
-            info["persistence_file"] = self._write_persistence()
+        if self._facts is not None:
+            info["persistence_file"] = await self._save(self.kernel)
         return info
 
     async def load_provisioner_info(self, provisioner_info: dict[str, Any]) -> None:
@@ -174,8 +183,8 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
             self.persistent = True
         died, self._died = self._died, False
         try:
-            if self.link is not None and not self.link.agent_is_gone:
-                await self._start_again(self.link, kwargs)
+            if self.kernel is not None and not self.kernel.is_gone:
+                await self._restart(self.kernel, kwargs)
             else:
                 await self._start(kwargs)
         except BaseException as error:
@@ -183,63 +192,55 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
             if died and isinstance(error, errors.SshpykError):
                 self._log.error("! the kernel could not be started again: %s", error)
             else:
-                if self.link is None:
+                if self.kernel is None:
                     self._local.close()
                     self._local = None
                 raise
         self._has_process = True
         self.connection_info = self._connection_info()
-        if self.persistent and self.link is not None:
-            self._write_persistence()
+        if self.persistent and self.kernel is not None:
+            await self._save(self.kernel)
         return self.connection_info
 
     async def _start(self, kwargs: dict[str, Any]) -> None:
-        old, self.link = self.link, None
+        old, self.kernel = self.kernel, None
         if old is not None:
             await io_thread().run(old.end())
+        self._is_attached = bool(self.existing)
+        saved = None
+        if self.existing:
+            # Not on the I/O thread: the file may be on a disk that hangs, and all kernels share it.
+            self.persistence_path, saved = await asyncio.to_thread(_read_saved, self.existing)
+            self._use_keys(saved.keys)
         made: list[Link] = []
         try:
-            link = await io_thread().run(self._make_link(kwargs, made))
-            self._take_curve(link)
+            kernel = await io_thread().run(self._make_link(kwargs, saved, made))
+            self._take_curve(kernel)
         except BaseException:
             # It may have succeeded in the very moment in which it was cancelled.
             if made:
                 await io_thread().run(made[0].end())
             raise
-        self.link = link
-        weakref.finalize(self, _abandon, link, os.getpid()).atexit = False
+        self.kernel = kernel
+        weakref.finalize(self, _abandon, kernel, os.getpid()).atexit = False
 
-    async def _make_link(self, kwargs: dict[str, Any], made: list[Link]) -> Link:
-        """On the I/O thread: launch, or attach to what `existing` names; the link, also in `made`
-        when it is connected."""
+    async def _make_link(
+        self, kwargs: dict[str, Any], saved: persistence.Persistence | None, made: list[Link]
+    ) -> Link:
+        """On the I/O thread: launch, or attach to what was `saved`; the link, also in `made` when
+        it is connected."""
         assert self._local is not None
-        self._is_attached = bool(self.existing)
-        if self.existing:
-            path = persistence.find(self.existing)
-            saved = persistence.read(path)
-            self.persistence_path = path
-            self._use_keys(saved.keys)
+        if saved is not None:
             destination = saved.destination_here(self.ssh, self.ssh_config)
-            link = self._link_to(destination, saved.agent)
+            link = self._make(openssh.transport(destination), saved.agent)
             sockets = self._local.duplicates()
             connecting = link.attach(sockets, timeout=self.launch_timeout)
         else:
-            destination = Destination(self.ssh_host_alias, self.ssh, self.ssh_config)
-            destination.check()
             agent = AgentAddress(self._new_id(), secrets.token_hex(32), self._python)
-            link = self._link_to(destination, agent)
-            request = {
-                "do": "launch",
-                "session": self.session,
-                "persistent": self.persistent,
-                "outputs_limit": self.outputs_limit,
-                "lease": self.lease,
-                "memory_limit": self.memory_limit,
-                "spool_limit": self.spool_limit,
-                "kernel": self._kernel_request(kwargs),
-            }
+            link = self._make(self.transport(), agent)
             sockets = self._local.duplicates()
-            connecting = link.launch(request, sockets, timeout=self.launch_timeout)
+            request = self._launch_request(agent, kwargs)
+            connecting = link.start(request, sockets, timeout=self.launch_timeout)
         try:
             await connecting
         except BaseException:
@@ -247,36 +248,34 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
                 sock.close()
             raise
         made.append(link)
-        if not self.existing:
-            link.ends_kernel = not self.persistent
+        if saved is None:
+            link.ends_with_us = not self.persistent
         if link.found_keys is not None:
             self._is_attached = True
             self._use_keys(link.found_keys)
         return link
 
-    def _link_to(self, destination: Destination, agent: AgentAddress) -> Link:
+    def _make(self, transport: Transport, agent: AgentAddress) -> Link:
         """On the I/O thread: a link with this kernel's settings."""
-        found = host(destination)
         if self.ssh_verbose is not None:
-            found.master.verbose, found.master.say = self.ssh_verbose, self._log.info
-        link = Link(found, agent, self._log)
-        link.streams.limits = pacing.of_server(self.parent)
-        return link
+            transport.login_logs[self._log.info] = self.ssh_verbose
+        return Link(
+            transport,
+            agent,
+            self._log,
+            pythonhome=self.remote_pythonhome or None,
+            limits=pacing.of_server(self.parent),
+        )
 
-    async def _start_again(self, link: Link, kwargs: dict[str, Any]) -> None:
+    async def _restart(self, kernel: RemoteKernel, kwargs: dict[str, Any]) -> None:
         assert self._local is not None
         sockets = self._local.duplicates()
         # A kernel that somebody else launched starts again as it was launched.
-        request = {} if self._is_attached else self._kernel_request(kwargs)
+        request = None if self._is_attached else self._kernel_request(kwargs)
         # As with a local kernel: alive from when its process is there, not only its sockets.
         self._has_process = True
-
-        async def work() -> None:
-            await link.streams.listen(sockets)
-            await link.start_again(request, timeout=self.launch_timeout)
-
-        await io_thread().run(work())
-        self._take_curve(link)
+        await io_thread().run(kernel.restart(request, sockets, timeout=self.launch_timeout))
+        self._take_curve(kernel)
 
     @property
     def _python(self) -> str:
@@ -289,8 +288,23 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
             return str(self.kernel_id)
         return str(uuid.uuid4())
 
-    def _kernel_request(self, kwargs: dict[str, Any]) -> dict[str, Any]:
-        """The "kernel" object of a request: how to start the kernel, for `agent.kernel.Plan`."""
+    def _launch_request(self, agent: AgentAddress, kwargs: dict[str, Any]) -> LaunchRequest:
+        return {
+            "do": "launch",
+            "id": agent.id,
+            "token": agent.token,
+            "streams": "unix",  # until the transport says otherwise
+            "session": self.session,
+            "persistent": self.persistent,
+            "lease": self.lease,
+            "launch_timeout": self.launch_timeout,
+            "memory_limit": self.memory_limit,
+            "spool_limit": self.spool_limit,
+            "outputs_limit": self.outputs_limit,
+            "kernel": self._kernel_request(kwargs),
+        }
+
+    def _kernel_request(self, kwargs: dict[str, Any]) -> KernelRequest:
         spec = self.kernel_spec
         own = spec is not None and not self.remote_kernel_name
         env = {**(spec.env if spec is not None else {}), **self.env}
@@ -305,7 +319,6 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
             "setup": self.setup_lines,
             "login_shell": self.login_shell,
             "extra_arguments": [str(word) for word in kwargs.get("extra_arguments") or []],
-            "launcher_pythonhome": self.remote_pythonhome or None,
             "pythonhome": self.remote_kernel_pythonhome or None,
             **self._keys(),
         }
@@ -331,12 +344,12 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
 
     # -- keys ------------------------------------------------------------------------------------
 
-    def _keys(self) -> dict[str, str]:
+    def _keys(self) -> Keys:
         """The kernel's keys: HMAC, and CURVE where the manager's policy asks for it."""
         manager = self.parent
         if manager is None:
             return {"key": secrets.token_hex(32), "signature_scheme": "hmac-sha256"}
-        keys = {
+        keys: Keys = {
             "key": manager.session.key.decode("ascii"),
             "signature_scheme": manager.session.signature_scheme,
         }
@@ -353,17 +366,18 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
 
     _curve_keys: tuple[bytes, bytes] | None = None
 
-    def _take_curve(self, link: Link) -> None:
+    def _take_curve(self, kernel: RemoteKernel) -> None:
         """Have clients encrypt where the kernel does, as the host's kernelspec says it can."""
         manager = self.parent
         if manager is None or self._curve_keys is None:
             return
-        if link.kernel.get("curve"):
+        assert kernel.facts is not None
+        if kernel.facts["curve"]:
             manager.curve_publickey, manager.curve_secretkey = self._curve_keys
         elif manager.transport_encryption == "required":
-            raise errors.NoCurve(name=link.kernel.get("name"), host=self.ssh_host_alias)
+            raise errors.NoCurve(name=kernel.facts["name"], host=self.host_name)
 
-    def _use_keys(self, keys: dict[str, str]) -> None:
+    def _use_keys(self, keys: Mapping[str, str]) -> None:
         """Take the keys of a kernel that runs already."""
         manager = self.parent
         if manager is not None:
@@ -392,10 +406,10 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
     async def send_signal(self, signum: int) -> None:
         """Send a signal to the kernel's process group; an interrupt in the way the kernel takes.
 
-        Never waits for the network: where the link is away it is done once it is back.
+        Never waits for the network: where it is away it is done once it is back.
         """
-        link = self.link
-        if link is None or signum == 0:
+        kernel = self.kernel
+        if kernel is None or signum == 0:
             return
         if signum == signal.SIGINT:
             if self.persistent and getattr(self.parent, "shutting_down", False):
@@ -404,10 +418,12 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
                 # job go on: so nothing of either may get through until we know.
                 await self._hold(True)
                 return
-            if link.kernel.get("interrupt_mode") == "message" and self.parent is not None:
+            facts = self._facts
+            is_by_message = facts is not None and facts["interrupt_mode"] == "message"
+            if is_by_message and self.parent is not None:
                 self._send_interrupt_request()
                 return
-        await io_thread().run(link.signal(signum))
+        await io_thread().run(kernel.signal(signum))
 
     def _send_interrupt_request(self) -> None:
         manager: Any = self.parent
@@ -416,22 +432,17 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         manager.session.send(manager._control_socket, message)
 
     async def _hold(self, held: bool) -> None:
-        link = self.link
-        if link is not None and self._is_held != held:
+        if self.kernel is not None and self._is_held != held:
             self._is_held = held
-
-            async def hold() -> None:
-                link.streams.hold_control(held)
-
-            await io_thread().run(hold())
+            await io_thread().run(self.kernel.hold(held))
 
     async def shutdown_requested(self, restart: bool = False) -> None:
         """The manager has sent a shutdown_request, which a persistent kernel must not see."""
         if not self.persistent:
             return
         if restart:
-            if self.link is not None:
-                await io_thread().run(self.link.signal(signal.SIGINT))
+            if self.kernel is not None:
+                await io_thread().run(self.kernel.signal(signal.SIGINT))
             await self._hold(False)
         else:
             self._is_leaving = True
@@ -446,28 +457,28 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         await self._end_process(signal.SIGKILL)
 
     async def _end_process(self, signum: int) -> None:
-        if self.link is None or self._is_leaving:
+        if self.kernel is None or self._is_leaving:
             return
-        if self.persistent and self._is_held and self.link.exited is None:
-            # "now", of which only `cleanup` will tell whether it is a restart; then `_start_again`
+        if self.persistent and self._is_held and self.kernel.exited is None:
+            # "now", of which only `cleanup` will tell whether it is a restart; then `_restart`
             # ends the kernel.
             self._is_leaving = True
             return
-        await io_thread().run(self.link.signal(signum))
+        await io_thread().run(self.kernel.signal(signum))
 
     async def cleanup(self, restart: bool = False) -> None:
         """After a shutdown: end the agent, or leave it; before a restart keep everything."""
         if restart:
             await self._hold(False)
             return
-        link, self.link = self.link, None
+        kernel, self.kernel = self.kernel, None
         self._has_process = False
-        if link is not None:
+        if kernel is not None:
             if self._is_leaving:
-                self._write_persistence(link)
-                await io_thread().run(link.leave())
+                await self._save(kernel)
+                await io_thread().run(kernel.leave())
             else:
-                await io_thread().run(link.end())
+                await io_thread().run(kernel.end())
                 if self.persistence_path and os.path.exists(self.persistence_path):
                     os.unlink(self.persistence_path)
         if self._local is not None:
@@ -476,10 +487,9 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
 
     # -- persistence -----------------------------------------------------------------------------
 
-    def _write_persistence(self, link: Link | None = None) -> str:
+    async def _save(self, kernel: RemoteKernel | None) -> str:
         """Write the persistence file; its path."""
-        link = link or self.link
-        assert link is not None
+        assert isinstance(kernel, Link)
         if not self.persistence_path:
             path = self.persistent_file or persistence.default_path(str(self.kernel_id))
             self.persistence_path = os.path.abspath(os.path.expanduser(path))
@@ -488,18 +498,25 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
             for name, value in self.connection_info.items()
             if name in ("key", "signature_scheme", "curve_publickey", "curve_secretkey")
         }
+        assert isinstance(kernel.transport, openssh.OpenSSH)
         saved = persistence.Persistence(
-            link.host.destination, link.agent, keys, str(self.kernel_id)
+            kernel.transport.destination, kernel.agent, keys, str(self.kernel_id)
         )
-        saved.write(self.persistence_path)
+        await asyncio.to_thread(saved.write, self.persistence_path)
         return self.persistence_path
 
 
-def _abandon(link: Link, process: int) -> None:
+def _read_saved(name: str) -> tuple[str, persistence.Persistence]:
+    """The path and the content of the persistence file called `name`. Raises `SettingsError`."""
+    path = persistence.find(name)
+    return path, persistence.read(path)
+
+
+def _abandon(kernel: RemoteKernel, process: int) -> None:
     """The provisioner is gone and nobody has called `cleanup` (jupyter_server does not for a
     kernel that died too often): say goodbye for it, unless this is a fork of its process."""
     if os.getpid() == process:
-        io_thread().submit(link.end() if link.ends_kernel else link.leave())
+        io_thread().submit(kernel.end() if kernel.ends_with_us else kernel.leave())
 
 
 def _named_in(templates: dict[str, str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The settings of an SSH kernel, declared once: traits, keys of kernel.json, and options.
+"""The settings of a kernel, declared once: traits, keys of kernel.json, and options.
 
 Each trait's name is its key in kernel.json (metadata.kernel_provisioner.config); the tag `option`
 is its name on the command line where that differs (None: there is none), `metavar` what stands
@@ -8,7 +8,6 @@ there for the value, and `help` is said in both places. `sshpyk.cli.options` mak
 from __future__ import annotations
 
 import difflib
-import os
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -16,7 +15,6 @@ from typing import Any
 from traitlets import (
     Bool,
     Dict,
-    Enum,
     Float,
     HasTraits,
     Integer,
@@ -29,28 +27,16 @@ from traitlets import (
 )
 
 from .. import errors
-
-#: The environment variable SSHPYK_NAME is the default of the setting NAME, for kernelspecs that
-#: are not ours (JUPYTER_DEFAULT_PROVISIONER_NAME=sshpyk-provisioner).
-PREFIX = "SSHPYK_"
-
+from .places import OpenSSHPlace
+from .traits import from_environment, plain_text
 
 #: Seconds; ten years. More is a mistake, and "for ever" is what `persistent` is for.
 LONGEST_LEASE = 315_360_000
 
 
-class Settings(HasTraits):
-    """What a kernel.json may say of an SSH kernel."""
+class KernelSettings(HasTraits):
+    """What a kernel.json may say of a kernel, wherever it runs."""
 
-    ssh_host_alias = Unicode(
-        help="The host: anything that ssh accepts (alias, name, user@name)."
-    ).tag(config=True, metavar="HOST")
-    ssh_config = Unicode(
-        None, allow_none=True, help="Path of the ssh configuration (ssh's own default: none given)."
-    ).tag(config=True, metavar="PATH")
-    ssh = Unicode(
-        None, allow_none=True, help="Path of the ssh program (default: ssh on PATH)."
-    ).tag(config=True, metavar="PATH")
     remote_python = Unicode(
         help="The Python, 3.8 or later, on the host that runs the agent (default: python3)."
     ).tag(config=True, metavar="PATH")
@@ -129,27 +115,6 @@ class Settings(HasTraits):
     remote_kernel_pythonhome = Unicode(help="PYTHONHOME for the kernel.").tag(
         config=True, metavar="DIR"
     )
-    ssh_verbose = Enum(
-        ["v", "vv", "vvv"], None, allow_none=True, help="Have ssh say more in the log."
-    ).tag(config=True)
-    independent_local_processes = Bool(
-        True, help="Accepted as sshpyk 1.25 wrote it; ssh processes are always independent."
-    ).tag(config=True, option=None)
-    raise_on_ssh_config_error = Bool(
-        False, help="Accepted as sshpyk 1.25 wrote it; only what ssh refuses is an error."
-    ).tag(config=True, option=None)
-
-    @default("ssh_host_alias")
-    def _default_ssh_host_alias(self) -> str:
-        return from_environment("ssh_host_alias") or ""
-
-    @default("ssh_config")
-    def _default_ssh_config(self) -> str | None:
-        return from_environment("ssh_config")
-
-    @default("ssh")
-    def _default_ssh(self) -> str | None:
-        return from_environment("ssh")
 
     @default("remote_python")
     def _default_remote_python(self) -> str:
@@ -160,8 +125,6 @@ class Settings(HasTraits):
         return (from_environment("send_env") or "").split()
 
     @validate(
-        "ssh_config",
-        "ssh",
         "remote_python",
         "remote_kernel_name",
         "remote_cwd",
@@ -171,13 +134,7 @@ class Settings(HasTraits):
         "remote_kernel_pythonhome",
     )
     def _check_text(self, proposal: dict[str, Any]) -> str | None:
-        name, value = proposal["trait"].name, proposal["value"]
-        if value and re.search(r"[\x00-\x1f\x7f]", value):
-            raise TraitError(f"{name} is {value!r:.100}: no path or name has control characters.")
-        if value and value.startswith("-"):
-            raise TraitError(f"{name} is {value!r:.100}: it must not look like an option.")
-        text: str | None = value
-        return text
+        return plain_text(proposal)
 
     @validate("lease")
     def _check_lease(self, proposal: dict[str, Any]) -> float:
@@ -200,6 +157,10 @@ class Settings(HasTraits):
         return self.setup.splitlines() if isinstance(self.setup, str) else list(self.setup)
 
 
+class Settings(OpenSSHPlace, KernelSettings):
+    """All that a kernel.json may say."""
+
+
 def check_names(place: str, names: Iterable[str]) -> None:
     """Raise `SettingsError` where one of `names`, found in the file `place`, is no setting."""
     known = Settings.class_trait_names(config=True)
@@ -210,8 +171,3 @@ def check_names(place: str, names: Iterable[str]) -> None:
             raise errors.SettingsError(
                 text=f"{place}: there is no setting {name!r:.100}. {meant} Mend it there."
             )
-
-
-def from_environment(name: str) -> str | None:
-    """The default that the environment has for the setting `name`."""
-    return os.environ.get(PREFIX + name.upper()) or None

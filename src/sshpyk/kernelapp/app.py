@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import enum
 import logging
 import os
 import shlex
@@ -12,7 +11,7 @@ import signal
 import sys
 import uuid
 from collections.abc import Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_core.application import JupyterApp, base_aliases, base_flags
@@ -21,20 +20,14 @@ from traitlets.config.loader import ConfigError
 
 from .. import __version__, errors
 from ..jupyter.provisioner import SSHKernelProvisioner
-from ..link.link import State
 from ..link.thread import io_thread
+from ..remotekernel import RemoteKernel, Status
+from .actions import Action
 from .console import Console
 from .manager import make_manager, provisioner_of, take_connection_file
 
-
-class Action(enum.Enum):
-    """What may be asked of the program, by a signal or from the menu; the value is for people."""
-
-    INTERRUPT = "interrupting the kernel"
-    END = "ending"
-    SHUTDOWN = "shutting the kernel down"
-    RESTART = "restarting the kernel"
-    LEAVE = "leaving the kernel"
+if TYPE_CHECKING:
+    from ..wire.requests import Exit
 
 
 #: SIGTERM and SIGHUP end this program, and a persistent kernel goes on; SIGUSR2 ends any.
@@ -179,6 +172,7 @@ class Life:
         self._starting: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._is_acting = False
+        self._followed: RemoteKernel | None = None  # whose status the status line follows
         if not (app.kernel_name or app.existing):
             raise errors.SettingsError(
                 text="Which kernel? Give --kernel NAME (see `sshpyk list`) or --existing FILE."
@@ -241,7 +235,7 @@ class Life:
         """Do what is asked until the end of the kernel or of our stay; the exit status."""
         if self.app.leave:
             return await self._leave()
-        self._follow_link()
+        self._follow_status()
         self._tasks += [asyncio.create_task(self._watch_exit())]
         if self.is_plain:
             self._tasks += [asyncio.create_task(self._watch_parent())]
@@ -257,7 +251,7 @@ class Life:
                 self._is_acting = False
             if status is not None:
                 return status
-            exited = self._link_exited()
+            exited = self._kernel.exited if self._kernel is not None else None
             if exited is not None:
                 await self.manager.shutdown_kernel(now=True)  # the agent, and the files here
                 return self._exited(exited)
@@ -269,12 +263,12 @@ class Life:
             await self.manager.interrupt_kernel()
         elif action is Action.RESTART:
             await self.manager.restart_kernel()
-            self._follow_link()
+            self._follow_status()
         elif action is Action.LEAVE:
             return await self._leave()
         elif action is Action.SHUTDOWN:
             return await self._end(persistent=False)
-        elif self._link_exited() is None:
+        elif self._kernel is None or self._kernel.exited is None:
             return await self._end(self._provisioner.persistent)
         return None
 
@@ -300,27 +294,26 @@ class Life:
     def _provisioner(self) -> SSHKernelProvisioner:
         return provisioner_of(self.manager)
 
-    def _link_exited(self) -> dict[str, Any] | None:
-        link = self._provisioner.link
-        return None if link is None else link.exited
+    @property
+    def _kernel(self) -> RemoteKernel | None:
+        return self._provisioner.kernel
 
     async def _watch_exit(self) -> None:
         """End when the kernel has ended by itself."""
         while True:
-            link = self._provisioner.link
-            if link is not None:
-                await io_thread().run(link.exit_seen())
+            if self._kernel is not None:
+                await io_thread().run(self._kernel.exit_seen())
             if not self._is_acting:
                 self._actions.put_nowait(Action.END)
                 return
             await asyncio.sleep(0.1)  # a restart: the next process
 
-    def _exited(self, exited: dict[str, Any]) -> int:
+    def _exited(self, exited: Exit) -> int:
         self.console.say(f"The kernel has ended ({errors.describe_exit(exited)}).")
-        if exited.get("code") == 0:
+        if exited["code"] == 0:
             return 0
-        if exited.get("stderr"):
-            self.console.say(str(exited["stderr"]))
+        if exited["stderr"]:
+            self.console.say(exited["stderr"])
         return 1
 
     async def _watch_parent(self) -> None:
@@ -330,32 +323,34 @@ class Life:
             await asyncio.sleep(max(0.05, self.app.poll_interval / 1000))
         self.ask(Action.END)
 
-    def _follow_link(self) -> None:
-        """Have the status line follow the link."""
-        link = self._provisioner.link
-        if link is None:
+    def _follow_status(self) -> None:
+        """Have the status line follow the kernel's status."""
+        kernel = self._kernel
+        if kernel is None:
             return
         loop = asyncio.get_running_loop()
 
-        def show(state: State) -> None:
-            text = self.console.describe(state, link.lost_at, link.trouble, link.activity)
+        def show(status: Status) -> None:
             with contextlib.suppress(RuntimeError):  # the program ends
-                loop.call_soon_threadsafe(self.console.status, text)
+                loop.call_soon_threadsafe(self.console.status, self.console.describe(status))
 
-        link.on_state = show
-        show(link.state)
+        if kernel is not self._followed:
+            self._followed = kernel
+            kernel.subscribe(show)
+        show(kernel.status)
         if self.console.is_terminal:
-            self._spawn(io_thread().run(link.watch_activity()))
+            self._spawn(io_thread().run(kernel.watch_activity()))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.ensure_future(work))
 
     def _announce(self) -> None:
         provisioner = self._provisioner
-        kernel = provisioner.link.kernel if provisioner.link is not None else {}
         file = self.manager.connection_file
         say = self.console.say
-        say(f"The kernel {kernel.get('name')} runs on {provisioner.host_name}.")
+        facts = self._kernel.facts if self._kernel is not None else None
+        name = facts["name"] if facts is not None else ""
+        say(f"The kernel {name} runs on {provisioner.host_name}.")
         say(f"Connection file: {file}")
         say(f"  To connect: jupyter console --existing {shlex.quote(file)}")
         if provisioner.persistent:

@@ -9,12 +9,9 @@ import sys
 import termios
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
-from ..link.link import State
-
-if TYPE_CHECKING:
-    from .app import Action
+from ..remotekernel import State, Status
+from .actions import Action
 
 MENU = (
     "[Y] shut the kernel down, [i] interrupt it, [l] leave it running, [r] restart it, [n] nothing:"
@@ -56,19 +53,17 @@ class Console:
             self._write(f"{self._erase}{self._shown}")
 
     @staticmethod
-    def describe(
-        state: State, lost_at: float | None, trouble: Exception | None, activity: Any
-    ) -> str:
-        """The status line's text for what a link is."""
-        if state is State.UP:
-            if not activity or activity.get("busy") is None:
-                return str(state.value)
-            name = "busy" if activity["busy"] else "idle"
-            return f"connected · kernel {name} since {_clock(activity['since'])}"
-        if lost_at is None:
-            return str(state.value)
-        why = f" ({str(trouble).splitlines()[0][:100]})" if trouble is not None else ""
-        return f"reconnecting since {_clock(lost_at)}{why}"
+    def describe(status: Status) -> str:
+        """The status line's text."""
+        if status.state is State.CONNECTED and status.busy_since is not None:
+            activity = "busy" if status.busy else "idle"
+            return f"connected · kernel {activity} since {_clock(status.busy_since)}"
+        if status.state is State.AWAY:
+            why = f" ({status.trouble.what[:100]})" if status.trouble is not None else ""
+            return f"reconnecting since {_clock(status.since)}{why}"
+        if status.stage is not None:
+            return str(status.stage.value)
+        return str(status.state.value)
 
     @property
     def _erase(self) -> str:
@@ -115,8 +110,6 @@ class Console:
 
     @staticmethod
     def _choice(line: bytes) -> Action | None:
-        from .app import Action
-
         answer = line.decode("utf-8", "replace").strip().lower()[:1]
         choices = {
             "": Action.SHUTDOWN,

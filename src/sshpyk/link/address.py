@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,14 +22,14 @@ class AgentAddress:
     node: str = ""
     boot_id: str = ""
 
+    def found(self, machine: Mapping[str, Any], listening: Mapping[str, str | int]) -> None:
+        """The agent is on this `machine`, as a launch or a record says, and `listening` there."""
+        self.node, self.boot_id = machine["host"], machine["boot_id"]
+        self.listening = dict(listening)
+
     @classmethod
-    def of_record(cls, record: dict[str, Any], python: str) -> AgentAddress:
+    def of_record(cls, record: Mapping[str, Any], python: str) -> AgentAddress:
         """The address in a record of the host's (`sshpyk.agent.records`)."""
-        return cls(
-            id=record["id"],
-            token=record["token"],
-            python=python,
-            listening=record["listening"],
-            node=record["host"],
-            boot_id=record["boot_id"],
-        )
+        address = cls(record["id"], record["token"], python)
+        address.found(record, record["listening"])
+        return address

@@ -1,45 +1,48 @@
-"""A link: everything between one provisioner and one agent.
+"""A link: everything between one client and one agent, as a `RemoteKernel`.
 
-It launches the agent or attaches to one, keeps the streams carried, and when the connection
-breaks it reconnects for as long as it takes.
+It launches the agent or attaches to one, keeps the streams carried, and when the connection breaks
+it reconnects for as long as it takes. What it does when is decided in `connectivity`; here it is
+done.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import enum
 import signal as signals
 import socket
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .. import errors
-from ..ssh.master import Identity
-from ..transport import forwards, jobs, package
-from ..transport.openssh import LOGIN, Host
+from ..remotekernel import RemoteKernel, Stage
+from ..remotekernel import State as KernelState
+from ..transport import answers, jobs
 from ..wire import control
 from ..wire.frames import ProtocolError
-from ..wire.liveness import PING_AFTER, Backoff, Liveness
-from . import answers
-from .address import AgentAddress
-from .log import KernelLog
+from ..wire.liveness import Backoff
+from .clock import boot_time
+from .connectivity import Connectivity, Outcome, State, Step
+from .requests import Requests
+from .stages import Stages
 from .streams import Streams
 from .thread import io_thread
 
 if TYPE_CHECKING:
+    from ..transport.base import Dialer, Identity, Transport
     from ..wire.control import Message
+    from ..wire.requests import Exit, KernelRequest, LaunchRequest
+    from .address import AgentAddress
+    from .log import KernelLog
+    from .pacing import Limits
 
-#: The share of a start's time that the login may take: less than all, so that who gives up is ssh,
-#: which can say why.
+#: The share of a start's time that the login may take: less than all, so that who gives up is the
+#: transport, which can say why.
 LOGIN_SHARE = 0.9
 
-#: Seconds for the agent's welcome through fresh forwards.
+#: Seconds for the agent's welcome through a fresh dialer.
 WELCOME_WITHIN = 5.0
-
-#: Seconds for which a ping was not answered, so that output may have piled up.
-STALL = 1.0
 
 #: Seconds between looks whether the clock has jumped: a laptop woke up, or we were stopped.
 WATCH = 1.0
@@ -48,69 +51,509 @@ WATCH = 1.0
 END_WITHIN = 8.0
 AWAY_WITHIN = 1.0
 
+#: Seconds ahead from which the next attempt is worth telling.
+SOON = 1.0
 
-class State(enum.Enum):
-    """A link's states; `NEXT` says which may follow."""
-
-    NEW = "new"
-    CONNECTING = "connecting"
-    UP = "connected"
-    LOST = "lost"
-    CLOSED = "closed"
-
-
-NEXT: dict[State, tuple[State, ...]] = {
-    State.NEW: (State.CONNECTING, State.CLOSED),
-    State.CONNECTING: (State.UP, State.LOST, State.CLOSED),
-    State.UP: (State.LOST, State.CLOSED),
-    State.LOST: (State.CONNECTING, State.CLOSED),
-    State.CLOSED: (),
+#: What a link's state means for the kernel, while that has not exited.
+SHOWN = {
+    State.NEW: KernelState.NEW,
+    State.CONNECTING: KernelState.STARTING,
+    State.UP: KernelState.CONNECTED,
+    State.LOST: KernelState.AWAY,
+    State.GONE: KernelState.EXITED,
+    State.CLOSED: KernelState.CLOSED,
 }
 
 
-class Link:
-    """The client's end of everything. All methods belong to the I/O thread.
+class Link(RemoteKernel):
+    """The client's end of everything.
 
-    `exited` is None while the kernel runs or is out of sight, else how it ended; any thread may
-    read it. `kernel` is what the agent says of the kernel.
+    `agent` is where the agent is or will be, `pythonhome` what its Python is lent as PYTHONHOME,
+    `limits` those of the Jupyter Server that reads iopub.
     """
 
-    def __init__(self, host: Host, agent: AgentAddress, log: KernelLog) -> None:
-        self.host = host
+    def __init__(
+        self,
+        transport: Transport,
+        agent: AgentAddress,
+        log: KernelLog,
+        *,
+        pythonhome: str | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        super().__init__(transport.host)
+        self.transport = transport
         self.agent = agent
         self.log = log
-        self.state = State.NEW
-        self.kernel: dict[str, Any] = {}
-        self.found_keys: dict[str, str] | None = None  # of a session's kernel that was there
-        self.exited: dict[str, Any] | None = None
-        self._expects_exit = False  # whether we have asked for it
-        self.agent_is_gone = False
-        self.trouble: Exception | None = None  # why it is not connected, as far as known
-        self.lost_at: float | None = None  # time.time() of the loss, for people
-        self.ends_kernel = True  # what the end of this process means for the kernel
-        self.activity: dict[str, Any] | None = None  # what the agent last said of busy and idle
-        self.on_state: Callable[[State], None] = lambda state: None
         self.streams = Streams(self, log, agent.token)
-        self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
-        self._number = 0
-        self._liveness = Liveness(self.streams.now())
-        self._backoff = Backoff()
-        self._forwards = forwards.Forwards()
-        self._master: Identity | None = None
+        self.streams.limits = limits
+        self._pythonhome = pythonhome
+        self._connectivity = Connectivity(self.streams.now())
+        self._requests = Requests(self.streams.say)
+        self._stages = Stages(lambda stage: self._update(stage=stage))
+        self._backoff = Backoff()  # of attempts to attach
+        self._connection: Identity | None = None
+        self._dialer: Dialer | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._hurry = asyncio.Event()
         self._heard = asyncio.Event()
-        self._changed = asyncio.Event()
+        self._changed = asyncio.Event()  # of what the agent says of the kernel
+        self._is_starting = False
         self._is_bound = False
-        self._stage = ""
-        self._session: jobs.Session | None = None  # while it owes its first answer
+        self._expects_exit = False  # whether we have asked for it
+        self._job: jobs.Job | None = None  # while the launch owes its first answer
 
-    def _become(self, state: State) -> None:
-        if state not in NEXT[self.state]:
-            raise RuntimeError(f"a link can't go from {self.state} to {state}")
-        self.log.info("= %s", state.value)
-        self.state = state
-        self.on_state(state)
+    # -- starting and attaching ------------------------------------------------------------------
+
+    async def start(
+        self, request: LaunchRequest, sockets: Mapping[str, socket.socket], *, timeout: float
+    ) -> None:
+        async def work() -> None:
+            await self.streams.listen(sockets)
+            await self._log_in(timeout)
+            self._stages.at(Stage.LAUNCH)
+            await self._launch(request, timeout)
+            if self.found_keys is not None:
+                await self._attach(timeout)
+                if self.exited is not None:
+                    await self._ask_to_restart(None)
+            self._stages.at(Stage.SOCKETS)
+            await self._wait_bound()
+            if self.found_keys is None:
+                self._confirm(request)
+
+        await self._begin(work(), timeout)
+
+    async def attach(self, sockets: Mapping[str, socket.socket], *, timeout: float) -> None:
+        async def work() -> None:
+            await self.streams.listen(sockets)
+            await self._attach(timeout)
+
+        await self._begin(work(), timeout)
+
+    async def restart(
+        self,
+        kernel: KernelRequest | None,
+        sockets: Mapping[str, socket.socket],
+        *,
+        timeout: float,
+    ) -> None:
+        async def work() -> None:
+            await self.streams.listen(sockets)
+            self._stages.at(Stage.RESTART)
+            await self._ask_to_restart(kernel)
+            await self._wait_bound()
+
+        try:
+            await self._stages.run(work(), timeout)
+        except TimeoutError:
+            raise self._timeout(timeout) from None
+
+    async def _begin(self, work: Coroutine[Any, Any, None], timeout: float) -> None:
+        self._is_starting = True
+        self._connectivity.become(State.CONNECTING)
+        self._show()
+        try:
+            await self._stages.run(work, timeout)
+        except BaseException as error:
+            # Shielded: a second cancellation must not leave half of it behind.
+            await asyncio.shield(asyncio.ensure_future(self._give_up()))
+            if isinstance(error, TimeoutError):
+                raise self._timeout(timeout) from None
+            if isinstance(error, ProtocolError):
+                raise errors.StrangeAgent(host=self.transport.host, what=str(error)) from None
+            raise
+        self._is_starting = False
+        self._show()
+
+    async def _log_in(self, timeout: float) -> None:
+        self._stages.at(Stage.LOGIN)
+        self._connection = await self.transport.ensure(timeout=LOGIN_SHARE * timeout)
+
+    async def _launch(self, request: LaunchRequest, timeout: float) -> None:
+        agent, transport = self.agent, self.transport
+        family = transport.family
+        whole: LaunchRequest = {**request, "streams": family, "launch_timeout": timeout}
+        async with jobs.Job(transport, agent.python, whole, self._pythonhome) as job:
+            self._job = job
+            answer = await job.answer()
+            self._job = None
+            if "existing" in answer:
+                self.found_keys = answer["keys"]
+                self.agent = agent.of_record(answer["existing"], agent.python)
+                self.streams.use_token(self.agent.token)
+                return
+            agent.found(answer, answer["listening"])
+            self._describe(answer["kernel"])
+            self._stages.at(Stage.AGENT)
+            # Until "attached" is said the agent ends with this job, whatever happens here.
+            while not await self._connect():
+                family = transport.refused(family)
+                job.say(family)
+                agent.listening = (await job.answer())["listening"]
+            self._now_connected()
+            transport.reached(family)
+            job.say("attached")
+            await job.answer()
+
+    def _confirm(self, request: LaunchRequest) -> None:
+        """Tell the agent that the launch is over and its client there: else it would end.
+
+        Nobody waits for it: were it lost with the connection, so would be all that comes behind
+        it, and a kernel that ends then has not done anything.
+        """
+        terms = {"persistent": request["persistent"], "lease": request["lease"]}
+        self.streams.say(control.encode("settings", number=0, **terms))
+
+    async def _attach(self, timeout: float) -> None:
+        self.ends_with_us = False
+        while True:
+            # Each time: the connection may have been about to die when it was looked at.
+            await self._log_in(timeout)
+            self._stages.at(Stage.AGENT)
+            if await self._connect():
+                break
+            if await self._probe() is Outcome.NOBODY:
+                assert self.exited is not None
+                why = errors.describe_exit(self.exited)
+                raise errors.KernelGone(host=self.transport.host, why=why)
+            await asyncio.sleep(self._backoff.pause())
+        self._now_connected()
+        self._describe(await self._requests.ask("state"))
+
+    async def _ask_to_restart(self, kernel: KernelRequest | None) -> None:
+        self._is_bound = False
+        self._expects_exit = True
+        facts = await self._requests.ask("start", kernel=kernel or {})
+        self._expects_exit = False
+        self._describe(facts)
+
+    async def _wait_bound(self) -> None:
+        """Wait until the kernel's sockets are there. Raises `KernelDied` where it dies before."""
+        while not self._is_bound:
+            if self.exited is not None:
+                raise self._died(self.exited)
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def _give_up(self) -> None:
+        """Take back a launch or an attachment that failed or was cancelled."""
+        if self._connectivity.state is State.UP:
+            wish = self._requests.ask("end" if self.ends_with_us else "leave")
+            with contextlib.suppress(errors.RemoteError, asyncio.TimeoutError):
+                await asyncio.wait_for(wish, END_WITHIN)
+        await self._dismantle()
+
+    # -- connecting ------------------------------------------------------------------------------
+
+    async def _connect(self) -> bool:
+        """A dialer, a control carrier, its welcome; then call `_now_connected`, or `done`.
+
+        False where the dialer leads to no agent. Raises `ProtocolError` where it refuses us,
+        TimeoutError where nothing is heard.
+        """
+        await self._drop_dialer()
+        self._dialer = await self.transport.dialer(self.agent.listening)
+        return self._dialer is not None and await self.streams.connect(self._dialer, WELCOME_WITHIN)
+
+    async def _drop_dialer(self) -> None:
+        self.streams.cut()
+        dialer, self._dialer = self._dialer, None
+        if dialer is not None:
+            await dialer.close()
+
+    def _now_connected(self) -> None:
+        if self._connectivity.state is not State.UP:
+            self._connectivity.connected(self.streams.now())
+        self.streams.pace()
+        self._update(trouble=None, next_try=None)
+        self._show()
+        if self._farewell not in io_thread().farewells:
+            io_thread().farewells.add(self._farewell)
+            self._spawn(self._watch())
+
+    def _show(self) -> None:
+        """Have `status` say what is so now."""
+        state = SHOWN[self._connectivity.state]
+        if self._is_starting and state is KernelState.CONNECTED:
+            state = KernelState.STARTING
+        if self.exited is not None and state in (KernelState.CONNECTED, KernelState.AWAY):
+            state = KernelState.EXITED
+        if state is not self.status.state:
+            self.log.info("= %s", state.value)
+        self._update(state=state)
+
+    # -- staying connected -----------------------------------------------------------------------
+
+    def on_heard(self) -> None:
+        """Called by the streams: something came from the host."""
+        self.transport.heard_at = now = self.streams.now()
+        if self._connectivity.heard(now):
+            self.streams.pace()
+        self._heard.set()
+
+    def on_broken(self) -> None:
+        """Called by the streams: the control carrier has ended."""
+        self.streams.cut()
+        self._lose("the connection broke", broken=True)
+
+    async def _watch(self) -> None:
+        """Ping, and notice when the clock jumps."""
+        before = boot_time()
+        while True:
+            await asyncio.sleep(WATCH)
+            now = self.streams.now()
+            if boot_time() - before > 3 * WATCH:
+                self.log.info("= the clock jumped: looking at once")
+                self._connectivity.woke(now)
+                self.retry()
+            before = boot_time()
+            verdict = self._connectivity.tick(now, self.transport.heard_at)
+            if verdict == "ping":
+                self.streams.ping()
+            elif verdict == "lost":
+                self._lose("the host does not answer", broken=False)
+
+    def retry(self) -> None:
+        self.transport.hurry()
+        self._hurry.set()
+
+    def _lose(self, why: str, *, broken: bool) -> None:
+        if self._connectivity.state is State.UP:
+            self.log.warning("! %s; reconnecting", why)
+            self._heard.clear()
+            self._connectivity.lost(broken=broken)
+            self._show()
+            self._spawn(self._reconnect())
+
+    async def _reconnect(self) -> None:
+        """Do step after step until the agent is there again, or known to be gone."""
+        steps: dict[Step, Callable[[], Awaitable[Outcome]]] = {
+            Step.REACH: self._reach,
+            Step.DIAL: self._dial,
+            Step.PROBE: self._probe,
+            Step.ASK: self._ask_host,
+            Step.ANEW: self._begin_anew,
+            Step.PAUSE: self._pause,
+        }
+        while (step := self._connectivity.step) is not None:
+            try:
+                outcome = await steps[step]()
+            except (errors.SshpykError, OSError) as error:
+                self._tell_trouble(error)
+                outcome = Outcome.FAILED
+            except Exception:
+                # A defect of ours must not leave the kernel out of reach for good.
+                self.log.exception("! the step %r of reconnecting failed", step.value)
+                outcome = Outcome.DEFECT
+            self._connectivity.done(outcome, self.streams.now())
+            if self._connectivity.state is State.UP:
+                self._now_connected()
+            self._show()
+
+    async def _reach(self) -> Outcome:
+        dead = self._connection if self._connectivity.host_is_silent else None
+        heard = asyncio.ensure_future(self._heard.wait())
+        try:
+            attempt = self.transport.reconnect(dead)
+            self._tell_next_try()
+            await asyncio.wait((heard, attempt), return_when=asyncio.FIRST_COMPLETED)
+            if heard.done() and self.streams.is_connected:
+                return Outcome.HEARD  # it went silent, and did not break
+            self._connection = await asyncio.shield(attempt)
+            return Outcome.DONE
+        finally:
+            heard.cancel()
+
+    async def _dial(self) -> Outcome:
+        try:
+            return Outcome.DONE if await self._connect() else Outcome.NOBODY
+        except ProtocolError as error:
+            self.log.warning("! the agent refused: %s; clients connect anew", error)
+            return Outcome.REFUSED
+
+    async def _ask_host(self) -> Outcome:
+        return Outcome.DONE if await self.transport.answers() else Outcome.FAILED
+
+    async def _pause(self) -> Outcome:
+        left = self._connectivity.pause_left(self.streams.now())
+        self._hurry.clear()
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._hurry.wait(), left)
+        return Outcome.DONE
+
+    async def _begin_anew(self) -> Outcome:
+        self.streams.begin_anew()
+        self._requests.fail(errors.ForgottenByAgent(host=self.transport.host))
+        return Outcome.DONE
+
+    def _tell_next_try(self) -> None:
+        at = self.transport.next_try
+        left = 0.0 if at is None else at - self.streams.now()
+        self._update(next_try=time.time() + left if left > SOON else None)
+
+    def _tell_trouble(self, error: Exception) -> None:
+        """Say why there is no connection: once for each kind of trouble, not for each attempt."""
+        if not isinstance(error, errors.SshpykError):
+            error = errors.AgentSilent(host=self.transport.host, details=str(error))
+        if type(error) is not type(self.status.trouble):
+            self.log.warning("! not connected to %s: %s", self.transport.host, error)
+        self._update(trouble=error)
+
+    async def _probe(self) -> Outcome:
+        """The host answers and our agent does not: find out what became of it.
+
+        NOBODY where it is gone for certain, and the kernel with it. Where the host is another node
+        of the same name, goes on to the agent's own; unknown is neither dead nor alive.
+        """
+        agent, transport = self.agent, self.transport
+        answer = await jobs.ask(transport, agent.python, {"do": "probe", "id": agent.id})
+        ended = answer.get("ended")
+        if answer.get("alive"):
+            record = answer.get("record") or {}
+            answers.require(transport.host, record, {"listening": answers.LISTENING}, "its record")
+            agent.listening = record["listening"]
+        elif ended is not None:
+            when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(ended["at"]))
+            return self._agent_gone(f"{ended['why']}, at {when}", ended.get("exited"))
+        elif agent.node and answer["host"] != agent.node:
+            self.log.warning("= this is %s; going on to %s", answer["host"], agent.node)
+            self.transport = transport.node(agent.node)
+            self.transport.login_logs.update(transport.login_logs)
+            self._connection = await asyncio.shield(self.transport.reconnect(None))
+        elif agent.boot_id and answer["boot_id"] != agent.boot_id:
+            return self._agent_gone("the host was restarted", None)
+        else:
+            return self._agent_gone("its agent is no longer there", None)
+        return Outcome.DONE
+
+    def _agent_gone(self, why: str, exited: Exit | None) -> Outcome:
+        self.is_gone = True
+        known = exited or {"pid": 0, "code": None, "signum": None, "stderr": "", "note": ""}
+        note = "; ".join(text for text in (known["note"], why) if text)
+        self._on_exited({**known, "note": note})
+        return Outcome.NOBODY
+
+    # -- talking with the agent ------------------------------------------------------------------
+
+    async def watch_activity(self) -> None:
+        await self._requests.ask("watch")
+
+    async def signal(self, signum: int) -> None:
+        self.log.debug("> signal %d", signum)
+        self._expects_exit = self._expects_exit or signum in (signals.SIGTERM, signals.SIGKILL)
+        self.streams.say(control.encode("signal", number=0, signum=signum))
+
+    async def hold(self, held: bool) -> None:
+        self.streams.hold_control(held)
+
+    def has_client(self, channel: str) -> bool:
+        return self.streams.has(channel)
+
+    def on_message(self, message: Message) -> None:
+        """Called by the streams: the agent said something."""
+        type = message["type"]
+        self.log.debug("< %s", type)
+        if type == "done":
+            self._requests.answer(message["number"], message["result"])
+        elif type == "failed":
+            self._requests.answer(message["number"], self._refusal(message["error"]))
+        elif type == "bound":
+            self._is_bound = True
+            self._changed.set()
+        elif type == "exited":
+            names = ("pid", "code", "signum", "stderr", "note")
+            self._on_exited({name: message[name] for name in names})  # type: ignore[arg-type]  # checked as it came
+        elif type == "activity":
+            self._update(busy=message["busy"], busy_since=message["since"])
+        elif type == "notice":
+            self.log.warning("! %s", message["text"])
+
+    def _on_exited(self, exited: Exit) -> None:
+        how = errors.describe_exit(exited)
+        if self._expects_exit or (exited["code"] == 0 and not exited["note"]):
+            self.log.info("= the kernel exited: %s", how)
+        else:
+            # It may be restarted at once, with no other word about why.
+            stderr = exited["stderr"].strip()[-1000:]
+            last = f"; it said last:\n{stderr}" if stderr else ""
+            self.log.warning("! the kernel died (%s)%s", how, last)
+        self._is_bound = False
+        self._update(exited=exited, busy=None, busy_since=None)
+        self._show()
+        self._changed.set()
+
+    async def exit_seen(self) -> None:
+        while self.exited is None and self._connectivity.state is not State.CLOSED:
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _describe(self, kernel: dict[str, Any]) -> None:
+        """Take what the agent says of its kernel. Raises `StrangeAgent`."""
+        answers.kernel(self.transport.host, kernel)
+        self.facts = kernel  # type: ignore[assignment]  # checked above
+        if self.exited is not None and self.exited["pid"] != kernel["pid"]:
+            # That was the process before; this one's exit may have come by now.
+            self._update(exited=None)
+            self._show()
+        if kernel.get("exited") is not None:
+            self._on_exited(kernel["exited"])
+        elif kernel["bound"]:
+            self._is_bound = True
+
+    # -- the end ---------------------------------------------------------------------------------
+
+    async def leave(self) -> None:
+        await self._close("leave")
+
+    async def end(self) -> None:
+        await self._close("end")
+
+    async def _close(self, wish: str) -> None:
+        self._expects_exit = True
+        io_thread().farewells.discard(self._farewell)
+        state = self._connectivity.state
+        if state in (State.NEW, State.CLOSED) or self.is_gone:
+            await self._dismantle()
+            return
+        saying = self._spawn(self._say_and_go(wish))
+        patience = END_WITHIN if state is State.UP else AWAY_WITHIN
+        done, _ = await asyncio.wait([saying], timeout=patience)
+        if not done:
+            self.log.warning("! out of reach: the kernel is told to %s once it is back", wish)
+
+    async def _say_and_go(self, wish: str) -> None:
+        while not self.is_gone:
+            try:
+                await self._requests.ask(wish)
+                break
+            except errors.ForgottenByAgent:
+                continue  # it hears of it from the attachment that is begun anew
+            except errors.SshpykError as error:
+                self.log.warning("! the agent was told to %s, and said: %s", wish, error)
+                break
+        await self._dismantle()
+
+    async def _farewell(self) -> None:
+        """This process ends."""
+        await self._close("end" if self.ends_with_us else "leave")
+
+    async def _dismantle(self) -> None:
+        if self._connectivity.state is State.CLOSED:
+            return
+        self._connectivity.become(State.CLOSED)
+        self._show()
+        self._changed.set()
+        io_thread().farewells.discard(self._farewell)
+        self.streams.close()
+        self._requests.fail(errors.LinkClosed(host=self.transport.host))
+        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        await self._drop_dialer()
+        self.transport.login_logs.pop(self.log.info, None)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -123,492 +566,32 @@ class Link:
         if not task.cancelled() and task.exception() is not None:
             self.log.error("! a task of the link failed", exc_info=task.exception())
 
-    # -- launching and attaching -----------------------------------------------------------------
-
-    async def launch(
-        self, request: dict[str, Any], sockets: dict[str, socket.socket], *, timeout: float
-    ) -> None:
-        """Launch an agent with its kernel, and wait until the kernel's sockets are there.
-
-        Where the request names a session whose kernel is there, attach to that; `found_keys` then
-        has its keys.
-
-        `sockets`, bound, one a channel, are served from now on. `timeout` in seconds for all of
-        it. Raises one of `errors`; whatever was begun on either side is taken back then, and when
-        the caller is cancelled.
-        """
-
-        async def work() -> None:
-            await self.streams.listen(sockets)
-            self._master = await self.host.master.ensure(timeout=LOGIN_SHARE * timeout)
-            self._stage = "starting the kernel there"
-            async with self.host.sessions:
-                await self._launch(dict(request, launch_timeout=timeout))
-            if self.found_keys is not None:
-                await self._attach(timeout)
-                if self.exited is not None:
-                    self._is_bound = False
-                    answer = await self.request("start", kernel={})
-                    self._describe_kernel(answer)
-            await self._wait_bound()
-            if self.found_keys is None:
-                self._confirm(request)
-
-        await self._begin(work(), timeout)
-
-    def _confirm(self, request: dict[str, Any]) -> None:
-        """Tell the agent that the launch is over and its client there: else it would end.
-
-        Nobody waits for it: were it lost with the connection, so would be all that comes behind
-        it, and a kernel that ends then has not done anything.
-        """
-        terms = {name: request[name] for name in ("persistent", "lease")}
-        self.streams.say(control.encode("settings", number=0, **terms))
-
-    async def attach(self, sockets: dict[str, socket.socket], *, timeout: float) -> None:
-        """Attach to an agent that runs already; the rest as for `launch`.
-
-        Raises `KernelGone` where it does not run any more.
-        """
-
-        async def work() -> None:
-            await self.streams.listen(sockets)
-            await self._attach(timeout)
-
-        await self._begin(work(), timeout)
-
-    async def _attach(self, timeout: float) -> None:
-        self.ends_kernel = False
-        while True:
-            # Each time: it may have been about to die when it was looked at.
-            self._master = await self.host.master.ensure(timeout=LOGIN_SHARE * timeout)
-            if await self._connect():
-                break
-            await self._probe()
-            if self.exited is not None:
-                host = self.host.destination.host
-                raise errors.KernelGone(host=host, why=errors.describe_exit(self.exited))
-            await asyncio.sleep(self._backoff.pause())
-        self._describe_kernel(await self.request("state"))
-
-    async def _begin(self, work: Coroutine[Any, Any, None], timeout: float) -> None:
-        self._become(State.CONNECTING)
-        self._stage = "connecting"
-        try:
-            await asyncio.wait_for(work, timeout)
-        except (TimeoutError, asyncio.TimeoutError):
-            await self._give_up()
-            raise self._timeout(timeout) from None
-        except ProtocolError as error:
-            await asyncio.shield(asyncio.ensure_future(self._give_up()))
-            host = self.host.destination.host
-            raise errors.StrangeAgent(host=host, what=str(error)) from None
-        except BaseException:
-            # Shielded: a second cancellation must not leave half of it behind.
-            await asyncio.shield(asyncio.ensure_future(self._give_up()))
-            raise
-
-    async def _launch(self, request: dict[str, Any]) -> None:
-        agent, family = self.agent, self.host.family
-        request = dict(request, id=agent.id, token=agent.token, streams=family)
-        pythonhome = request["kernel"]["launcher_pythonhome"]
-        master = self.host.master
-        compiled = self.host.reads_bytecode.get(agent.python, False)
-        async with jobs.Session(
-            master, agent.python, request, pythonhome, compiled=compiled
-        ) as session:
-            self._session = session
-            answer = await session.answer()
-            self._session = None
-            if "existing" in answer:
-                record, self.found_keys = answers.existing(self.host.destination.host, answer)
-                self.agent = AgentAddress.of_record(record, agent.python)
-                self.streams.use_token(self.agent.token)
-                return
-            name = self.host.destination.host
-            agent.listening = answers.listening(name, answers.launched(name, answer)["listening"])
-            reads = answer["bytecode"]
-            self.host.reads_bytecode[agent.python] = reads == package.BYTECODE != ""
-            agent.node, agent.boot_id = answer["host"], answer["boot_id"]
-            self.kernel = answer["kernel"]
-            self._stage = "connecting to its agent there"
-            # Until "attached" is said the agent ends with this session, whatever happens here.
-            if not await self._connect():
-                if family == "unix":
-                    # The server forwards no unix sockets (AllowStreamLocalForwarding no, or no
-                    # OpenSSH); loopback TCP does as well, with the token at the door.
-                    session.say("tcp")
-                    answer = await session.answer()
-                    agent.listening = answers.listening(name, answer.get("listening"))
-                if family == "tcp" or not await self._connect():
-                    self.host.family = "unix"
-                    if master.identity() is None:
-                        raise errors.ConnectionLost(host=self.host.destination.host, details="")
-                    raise errors.NoForwarding(
-                        host=self.host.destination.host,
-                        command=self.host.destination.for_people(),
-                    )
-                self.host.family = "tcp"
-            session.say("attached")
-            await session.answer()
-            self._stage = "waiting for the kernel to open its sockets"
-
-    async def _wait_bound(self) -> None:
-        """Wait until the kernel's sockets are there. Raises `KernelDied` where it dies before."""
-        while not self._is_bound:
-            if self.exited is not None:
-                raise self._died()
-            self._changed.clear()
-            await self._changed.wait()
-
-    async def start_again(self, kernel: dict[str, Any], *, timeout: float) -> None:
-        """Start the kernel again, in place; `timeout` in seconds until its sockets are there.
-
-        `kernel` says how, as in a launch request; empty: as it was launched.
-        """
-
-        async def work() -> None:
-            self._is_bound = False
-            self._expects_exit = True
-            answer = await self.request("start", kernel=kernel)
-            self._expects_exit = False
-            self._describe_kernel(answer)
-            await self._wait_bound()
-
-        self._stage = "starting the kernel again"
-        try:
-            await asyncio.wait_for(work(), timeout)
-        except (TimeoutError, asyncio.TimeoutError):
-            raise self._timeout(timeout) from None
-
-    async def _give_up(self) -> None:
-        """Take back a launch or an attachment that failed or was cancelled."""
-        if self.state is State.UP:
-            wish = self.request("end" if self.ends_kernel else "leave")
-            with contextlib.suppress(errors.RemoteError, TimeoutError, asyncio.TimeoutError):
-                await asyncio.wait_for(wish, END_WITHIN)
-        await self._dismantle()
-
-    # -- forwards --------------------------------------------------------------------------------
-
-    async def _connect(self) -> bool:
-        """Forwards, a control carrier, its welcome: then the link is up.
-
-        False where the forwards lead to no agent. Raises `ProtocolError` where it refuses us,
-        TimeoutError where nothing is heard.
-        """
-        await self._drop_forwards()
-        if not await self._forwards.make(self.host.master, self.agent.listening):
-            return False
-        if not await self.streams.connect(self._forwards.directory, WELCOME_WITHIN):
-            return False
-        self._backoff.reset()
-        self._now_up()
-        if self._farewell not in io_thread().farewells:
-            io_thread().farewells.add(self._farewell)
-            self._spawn(self._watch())
-            self._spawn(forwards.sweep())
-        return True
-
-    def _now_up(self) -> None:
-        self._liveness.heard(self.streams.now())
-        self.streams.pace()
-        self.trouble = None
-        self.lost_at = None
-        self._become(State.UP)
-
-    async def _drop_forwards(self) -> None:
-        self.streams.cut()
-        await self._forwards.drop()
-
-    # -- staying connected -----------------------------------------------------------------------
-
-    def on_heard(self) -> None:
-        """Called by the streams: something came from the host."""
-        self.host.heard_at = now = self.streams.now()
-        if self._liveness.waited(now) > STALL:
-            self.streams.pace()
-        self._liveness.heard(now)
-        self._heard.set()
-
-    def on_broken(self) -> None:
-        """Called by the streams: the control carrier has ended."""
-        self.streams.cut()
-        self._lose("the connection broke", master_is_dead=False)
-
-    async def _watch(self) -> None:
-        """Ping, and notice when the clock jumps."""
-        before = boot_time()
-        while True:
-            await asyncio.sleep(WATCH)
-            now = self.streams.now()
-            if boot_time() - before > 3 * WATCH:
-                self.log.info("= the clock jumped: looking at once")
-                self._liveness.hurry(now)
-                self.host.hurry()
-                self._hurry.set()
-            before = boot_time()
-            verdict = self._liveness.tick(now) if self.state is State.UP else None
-            if verdict == "ping":
-                self.streams.ping()
-            elif verdict == "lost":
-                # Where other kernels on the host are heard of, it is not the host that is silent.
-                is_silent = now - self.host.heard_at > PING_AFTER
-                self._lose("the host does not answer", master_is_dead=is_silent)
-
-    def _lose(self, why: str, *, master_is_dead: bool) -> None:
-        if self.state is State.UP:
-            self.log.warning("! %s; reconnecting", why)
-            self.lost_at = time.time()
-            self._heard.clear()
-            self._become(State.LOST)
-            self._spawn(self._reconnect(master_is_dead))
-
-    async def _reconnect(self, master_is_dead: bool) -> None:
-        """Try until it works, the kernel is known to be dead, or the link closes."""
-        while True:
-            self._become(State.CONNECTING)
-            try:
-                if await self._comes_back(self._master if master_is_dead else None):
-                    return
-                if await self._connect():
-                    return
-                await self._probe()
-                if self.agent_is_gone:
-                    self._become(State.LOST)
-                    return
-                master_is_dead = False
-            except ProtocolError as error:
-                self.log.warning("! the agent refused: %s; clients connect anew", error)
-                self._begin_anew()
-            except (errors.SshpykError, OSError, asyncio.TimeoutError) as error:
-                self._tell_trouble(error)
-                master_is_dead = not await self.host.answers()
-            self._become(State.LOST)
-            self._hurry.clear()
-            with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
-                await asyncio.wait_for(self._hurry.wait(), self._backoff.pause())
-
-    async def _comes_back(self, dead: Identity | None) -> bool:
-        """Wait for a master, another than the `dead` one, or for the old connection to be heard
-        of again, where it went silent and did not break; whether it was that."""
-        heard = asyncio.ensure_future(self._heard.wait())
-        try:
-            while True:
-                attempt = self.host.reconnect(dead)
-                await asyncio.wait((heard, attempt), return_when=asyncio.FIRST_COMPLETED)
-                if heard.done() and self.streams.is_connected:
-                    self._now_up()
-                    return True
-                try:
-                    self._master = await asyncio.shield(attempt)
-                    return False
-                except (errors.SshpykError, OSError) as error:
-                    self._tell_trouble(error)
-        finally:
-            heard.cancel()
-
-    def _tell_trouble(self, error: Exception) -> None:
-        """Say why there is no connection: once for each kind of trouble, not for each attempt."""
-        if type(error) is not type(self.trouble):
-            reason = str(error) or "the kernel's agent there does not answer"
-            self.log.warning("! not connected to %s: %s", self.host.destination.host, reason)
-        self.trouble = error
-
-    def _begin_anew(self) -> None:
-        self.streams.begin_anew()
-        for future in self._answers.values():
-            future.cancel()
-
-    async def _probe(self) -> None:
-        """The host answers and our agent does not: find out what became of it.
-
-        Sets `exited` where the kernel is dead for certain. Where the host is another node of the
-        same name, goes on to the agent's own; unknown is neither dead nor alive.
-        """
-        answer = await self.host.ask(self.agent.python, {"do": "probe", "id": self.agent.id})
-        agent = self.agent
-        name = self.host.destination.host
-        answers.probed(name, answer)
-        if answer["alive"]:
-            agent.listening = answers.listening(name, answer["record"]["listening"])
-        elif answer["ended"] is not None:
-            ended = answer["ended"]
-            when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(ended["at"]))
-            self._agent_gone(f"{ended['why']}, at {when}", ended["exited"])
-        elif agent.node and answer["host"] != agent.node:
-            self.log.warning("= this is %s; going on to %s", answer["host"], agent.node)
-            self.host = self.host.node(agent.node)
-            self._master = await self.host.master.ensure(timeout=LOGIN)
-        elif agent.boot_id and answer["boot_id"] != agent.boot_id:
-            self._agent_gone("the host was restarted", None)
-        else:
-            self._agent_gone("its agent is no longer there", None)
-
-    def _agent_gone(self, why: str, exited: dict[str, Any] | None) -> None:
-        self.agent_is_gone = True
-        exited = exited or {"pid": 0, "code": None, "signum": None, "stderr": "", "note": ""}
-        note = "; ".join(text for text in (exited["note"], why) if text)
-        self._on_exited({**exited, "note": note})
-
-    # -- talking with the agent ------------------------------------------------------------------
-
-    async def request(self, type: str, **fields: Any) -> dict[str, Any]:
-        """Ask the agent; waits as long as the link is away. Raises `RemoteError` if it says no."""
-        self._number += 1
-        number = self._number
-        future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        self._answers[number] = future
-        self.log.debug("> %s", type)
-        self.streams.say(control.encode(type, number=number, **fields))
-        try:
-            return await future
-        finally:
-            del self._answers[number]
-
-    async def watch_activity(self) -> None:
-        """Have `activity` kept, and `on_state` called when it changes."""
-        await self.request("watch")
-
-    async def signal(self, signum: int) -> None:
-        """Send a signal to the kernel's process group. Where the link is away, once it is back."""
-        self.log.debug("> signal %d", signum)
-        self._expects_exit = self._expects_exit or signum in (signals.SIGTERM, signals.SIGKILL)
-        self.streams.say(control.encode("signal", number=0, signum=signum))
-
-    def on_message(self, message: Message) -> None:
-        """Called by the streams: the agent said something."""
-        type = message["type"]
-        self.log.debug("< %s", type)
-        if type in ("done", "failed"):
-            future = self._answers.get(message["number"])
-            if future is not None and not future.done():
-                if type == "done":
-                    future.set_result(message["result"])
-                else:
-                    future.set_exception(self._refusal(message["error"]))
-        elif type == "bound":
-            self._is_bound = True
-            self._changed.set()
-        elif type == "exited":
-            self._on_exited(message)
-        elif type == "activity":
-            self.activity = {"busy": message["busy"], "since": message["since"]}
-            self.on_state(self.state)
-        elif type == "notice":
-            self.log.warning("! %s", message["text"])
-
-    def _on_exited(self, exited: dict[str, Any]) -> None:
-        how = errors.describe_exit(exited)
-        if self._expects_exit or (exited.get("code") == 0 and not exited.get("note")):
-            self.log.info("= the kernel exited: %s", how)
-        else:
-            # It may be restarted at once, with no other word about why.
-            said = str(exited.get("stderr", "")).strip()[-1000:]
-            self.log.warning("! the kernel died (%s)%s", how, said and f"; it said last:\n{said}")
-        self.exited = exited
-        self._is_bound = False
-        self._changed.set()
-        self.on_state(self.state)
-
-    async def exit_seen(self) -> None:
-        """Wait until the kernel has exited."""
-        while self.exited is None and self.state is not State.CLOSED:
-            self._changed.clear()
-            await self._changed.wait()
-
-    def _describe_kernel(self, kernel: dict[str, Any]) -> None:
-        self.kernel = answers.kernel(self.host.destination.host, kernel)
-        if self.exited is not None and self.exited["pid"] != kernel["pid"]:
-            self.exited = None  # of the process before; this one's may have come by now
-        if kernel["exited"] is not None:
-            self._on_exited(kernel["exited"])
-        elif kernel["bound"]:
-            self._is_bound = True
-
-    # -- the end ---------------------------------------------------------------------------------
-
-    async def leave(self) -> None:
-        """End this side; the kernel goes on."""
-        await self._close("leave")
-
-    async def end(self) -> None:
-        """End the kernel, its agent and this side.
-
-        Where the host is out of reach the wish stays for as long as this process does; after that
-        the lease ends the kernel.
-        """
-        await self._close("end")
-
-    async def _close(self, wish: str) -> None:
-        self._expects_exit = True
-        io_thread().farewells.discard(self._farewell)
-        if self.state in (State.NEW, State.CLOSED) or self.agent_is_gone:
-            await self._dismantle()
-            return
-        saying = self._spawn(self._say_and_go(wish))
-        patience = END_WITHIN if self.state is State.UP else AWAY_WITHIN
-        done, _ = await asyncio.wait([saying], timeout=patience)
-        if not done:
-            self.log.warning("! out of reach: the kernel is told to %s once it is back", wish)
-
-    async def _say_and_go(self, wish: str) -> None:
-        # Cancelled when this attachment is no more, or this process ends.
-        with contextlib.suppress(asyncio.CancelledError):
-            await self.request(wish)
-        await self._dismantle()
-
-    async def _farewell(self) -> None:
-        """This process ends."""
-        await self._close("end" if self.ends_kernel else "leave")
-
-    async def _dismantle(self) -> None:
-        if self.state is State.CLOSED:
-            return
-        self._become(State.CLOSED)
-        self._changed.set()
-        io_thread().farewells.discard(self._farewell)
-        self.streams.close()
-        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
-        await self._drop_forwards()
-
     # -- errors ----------------------------------------------------------------------------------
 
     def _timeout(self, seconds: float) -> errors.SshpykError:
         if self.streams.violation is not None:
-            host = self.host.destination.host
-            return errors.StrangeAgent(host=host, what=str(self.streams.violation))
-        if self.trouble is not None and isinstance(self.trouble, errors.SshpykError):
-            return self.trouble
-        said = self.exited["stderr"] if self.exited is not None else ""  # it was ended by now
-        if self._session is not None:
-            said = self._session.noise
+            what = str(self.streams.violation)
+            return errors.StrangeAgent(host=self.transport.host, what=what)
+        if self.status.trouble is not None:
+            return self.status.trouble
+        if self._job is not None:
+            return self._job.timed_out(seconds)
+        details = self.exited["stderr"] if self.exited is not None else ""  # it was ended by now
         return errors.LaunchTimeout(
-            host=self.host.destination.host,
+            host=self.transport.host,
             seconds=seconds,
-            stage=self._stage,
-            command=self.host.destination.for_people(),
-            details=said,
+            stage=self._stages.last.value,
+            command=self.transport.login.command,
+            details=details,
         )
 
     def _refusal(self, answer: dict[str, Any]) -> errors.RemoteError:
-        destination = self.host.destination
+        transport = self.transport
         return errors.from_agent(
-            destination.host, answer, command=destination.for_people(), python=self.agent.python
+            transport.host, answer, command=transport.login.command, python=self.agent.python
         )
 
-    def _died(self) -> errors.KernelDied:
-        assert self.exited is not None
-        destination = self.host.destination
-        name = str(self.kernel.get("name"))
-        return errors.kernel_died(destination.host, name, destination.for_people(), self.exited)
-
-
-def boot_time() -> float:
-    """Seconds since the machine started, its sleep included where the system tells."""
-    clock = getattr(time, "CLOCK_BOOTTIME", None)
-    return time.monotonic() if clock is None else time.clock_gettime(clock)
+    def _died(self, exited: Exit) -> errors.KernelDied:
+        name = self.facts["name"] if self.facts is not None else "?"
+        transport = self.transport
+        return errors.kernel_died(transport.host, name, transport.login.command, exited)

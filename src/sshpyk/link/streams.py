@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
+from ..aio import within
 from ..common.peers import proof
 from ..wire.attachment import Attachment
 from ..wire.channels import CHANNELS
@@ -24,6 +24,7 @@ from .pacing import Limits, Pacer
 from .protocols import CarrierProtocol, LocalProtocol
 
 if TYPE_CHECKING:
+    from ..transport.base import Dialer
     from ..wire.control import Message
 
 #: A stream that has brought so many bytes gets so many carriers. ssh gives each channel a window of
@@ -61,7 +62,7 @@ class Streams:
         self._servers: list[asyncio.Server] = []
         self._greeted: CarrierProtocol | None = None  # the control carrier before its welcome
         self._control_carrier: CarrierProtocol | None = None
-        self._directory = ""  # where the forwards' sockets are; empty while there are none
+        self._dialer: Dialer | None = None  # None while there is no way to the agent
         self._is_known = False  # whether the agent has welcomed this attachment
         self._is_held = False
         self._backoff = Backoff()
@@ -78,7 +79,7 @@ class Streams:
 
     # -- local sockets ---------------------------------------------------------------------------
 
-    async def listen(self, sockets: dict[str, socket.socket]) -> None:
+    async def listen(self, sockets: Mapping[str, socket.socket]) -> None:
         """Serve local sockets, bound, one for each channel, until `close` or other sockets."""
         self._stop_listening()
         for channel in CHANNELS:
@@ -147,17 +148,17 @@ class Streams:
 
     # -- connecting ------------------------------------------------------------------------------
 
-    async def connect(self, directory: str, timeout: float) -> bool:
-        """Carry the streams through the forwards whose sockets are in `directory`.
+    async def connect(self, dialer: Dialer, timeout: float) -> bool:
+        """Carry the streams through connections of `dialer`.
 
         Returns whether an agent answered there. Raises `ProtocolError` where it refuses us,
         TimeoutError where it says nothing for `timeout` seconds.
         """
         self.cut()
         self.attachment.generation += 1
-        self._directory = directory
+        self._dialer = dialer
         protocol = await self._dial(self.attachment.control)
-        if protocol is None or not await asyncio.wait_for(protocol.welcomed, timeout):
+        if protocol is None or not await within(timeout, protocol.welcomed):
             return False
         if not self._is_known:
             self._spares = {channel: self.attachment.open(channel) for channel in CHANNELS}
@@ -176,7 +177,7 @@ class Streams:
 
     def cut(self) -> None:
         """End all carriers; the streams wait for the next `connect`."""
-        self._directory = ""
+        self._dialer = None
         self._control_carrier = None
         self.attachment.drop_carriers(self.now())
         if self._greeted is not None:
@@ -230,13 +231,15 @@ class Streams:
 
     async def _dial(self, stream: Stream) -> CarrierProtocol | None:
         """Give a stream a carrier; None where nothing takes the connection."""
-        path = os.path.join(self._directory, stream.channel)
+        dialer = self._dialer
+        if dialer is None:
+            return None
         attachment = self.attachment
         generation = attachment.generation
         nonce = secrets.token_hex(16)
         protocol = CarrierProtocol(self, attachment, stream, proof(self._token, nonce))
         try:
-            await self._loop.create_unix_connection(lambda: protocol, path)
+            await dialer.dial(stream.channel, lambda: protocol)
         except OSError as error:
             self.log.debug("! no carrier for %s: %s", stream.channel, error)
             return None

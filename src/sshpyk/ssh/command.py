@@ -94,19 +94,24 @@ class Destination:
 
     def argv(self, *options: str, command: str | None = None) -> list[str]:
         """A command line: ssh, `options`, the host, and a command for its shell."""
-        words = [self.program]
-        if self.ssh_config is not None:
-            words += ["-F", self.config_path]
-        words += options
-        host = self.host
-        if self.node is not None:
-            user, at, _ = self.host.rpartition("@")
-            words += ["-o", f"ProxyJump={self.host}"]
-            host = f"{user}{at}{self.node}"
-        words += ["--", host]
+        words = [*self._program_and_config, *options, *self._through_host, "--", self._last_hop]
         if command is not None:
             words.append(command)
         return words
+
+    @property
+    def _program_and_config(self) -> list[str]:
+        return [self.program, *(["-F", self.config_path] if self.ssh_config is not None else [])]
+
+    @property
+    def _through_host(self) -> list[str]:
+        """The way to the very node: the host's name leads to any of them, and each to all."""
+        return [] if self.node is None else ["-o", f"ProxyJump={self.host}"]
+
+    @property
+    def _last_hop(self) -> str:
+        user, at, _ = self.host.rpartition("@")
+        return self.host if self.node is None else f"{user}{at}{self.node}"
 
     def for_people(self, *options: str, program: str | None = "") -> str:
         """The command with which a person tries the connection in a terminal.
@@ -114,12 +119,13 @@ class Destination:
         `program` in place of ssh; None leaves only its arguments.
         """
         words = [] if program is None else [program or self.program]
-        words += ["-F", self.config_path] if self.ssh_config else []
-        return shlex.join([*words, *options, self.host])
+        words += self._program_and_config[1:]
+        return shlex.join([*words, *options, *self._through_host, self._last_hop])
 
     def for_connect(self) -> str:
         """The arguments of `sshpyk connect` for it."""
-        words = ["--ssh-config", self.config_path] if self.ssh_config else []
+        words = ["--ssh-config", self.config_path] if self.ssh_config is not None else []
+        words += ["--node", self.node] if self.node is not None else []
         return shlex.join([*words, self.host])
 
 
@@ -134,7 +140,7 @@ async def run(
 
     Its output goes to files, because an ssh that ControlPersist has put in the background keeps
     pipes open, and whoever reads them would wait for it. After `timeout` seconds, or when the
-    caller is cancelled, it is killed; then raises TimeoutError.
+    caller is cancelled, it is killed; then raises the built-in TimeoutError, on Python 3.10 too.
     """
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         process = await asyncio.create_subprocess_exec(
@@ -147,6 +153,8 @@ async def run(
         )
         try:
             await asyncio.wait_for(_feed(process, stdin), timeout)
+        except asyncio.TimeoutError:
+            raise TimeoutError(f"{argv[0]} has not ended within {timeout:g} s") from None
         finally:
             await end(process)
         return Result(process.returncode or 0, _text(out), _text(err))

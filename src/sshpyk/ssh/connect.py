@@ -48,7 +48,9 @@ async def connect(master: Master, *, keep: bool = False) -> list[str]:
         return []
     if not askpass.has_keyring():
         raise errors.SettingsError(
-            text="The Python package keyring is missing: pip install 'sshpyk[keyring]'"
+            text="The Python package keyring is missing.",
+            advice="Install it:",
+            command="pip install 'sshpyk[keyring]'",
         )
     with askpass.environment(master.destination.host, askpass.PERSON) as environment:
         try:

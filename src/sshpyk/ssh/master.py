@@ -15,7 +15,7 @@ import math
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 
 from .. import errors
 from ..private import runtime_directory
@@ -43,13 +43,18 @@ Identity = tuple[int, int]
 
 
 class Master:
-    """The master for one destination. All methods belong to one event loop."""
+    """The master for one destination. All methods belong to one event loop.
 
-    def __init__(self, destination: Destination) -> None:
+    `login_logs` are the log methods that are told what ssh says at a login, each with how much it
+    should say: "v", "vv" or "vvv".
+    """
+
+    def __init__(
+        self, destination: Destination, login_logs: Mapping[Callable[..., None], str] | None = None
+    ) -> None:
         self.destination = destination
         self.connect_time = 0.0  # seconds that the last login took
-        self.verbose: str | None = None  # "v", "vv" or "vvv": what ssh says at a login is told...
-        self.say: Callable[..., None] = lambda *words: None  # ...to this, a log's method
+        self._login_logs = {} if login_logs is None else login_logs
         self._control_path = ""
         self._is_stale = True  # whether the configuration must be read (again)
         self._is_ours = True
@@ -74,7 +79,7 @@ class Master:
             return None
         return status.st_ino, status.st_mtime_ns
 
-    async def ensure(self, *, dead: Identity | None = None, timeout: float) -> Identity:
+    async def ensure(self, *, dead: object = None, timeout: float) -> Identity:
         """Make sure of a master, another than the one known to be `dead`; `timeout` in seconds.
 
         All who ask meanwhile share one attempt. Raises `HostError`, or `SettingsError`.
@@ -123,7 +128,7 @@ class Master:
         self._control_path = path
         self._is_stale = False
 
-    async def _make(self, dead: Identity | None, timeout: float) -> Identity:
+    async def _make(self, dead: object, timeout: float) -> Identity:
         async with self._lock(timeout):
             found = self.identity()
             if found is not None and found != dead:
@@ -162,8 +167,9 @@ class Master:
         # Less than `timeout`, so that ssh can say itself where it got stuck.
         seconds = max(1, math.ceil(timeout) - 1)
         connect_within = ["-o", f"ConnectTimeout={seconds}"]
-        if self.verbose is not None:
-            connect_within.insert(0, f"-{self.verbose}")
+        verbosity = max(self._login_logs.values(), default="")
+        if verbosity:
+            connect_within.insert(0, f"-{verbosity}")
         try:
             result = await run(self.start_argv(*connect_within, "-f"), timeout=timeout)
             if result.status != 0 and self._may_ask_keyring(result.stderr):
@@ -173,8 +179,8 @@ class Master:
                     self._keyring_failed = result.status != 0 and askpass.gave(environment)
         except (TimeoutError, asyncio.TimeoutError):
             raise self._unreachable(f"no connection within {timeout:g} s") from None
-        if self.verbose is not None:
-            self.say("< ssh said:\n%s", result.stderr.strip())
+        for log in list(self._login_logs):
+            log("< ssh said:\n%s", result.stderr.strip())
         if result.status != 0:
             self._is_stale = True  # the configuration may be what gets mended
             raise complaints.host_error(self.destination, result.stderr)

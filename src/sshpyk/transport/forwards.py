@@ -12,15 +12,17 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..common.processes import start_time
 from ..private import runtime_directory
 from ..ssh.command import run
 from ..wire.channels import AGENT, CHANNELS
+from .base import Dialer, Listening
 
 if TYPE_CHECKING:
-    from ..ssh.master import Identity, Master
+    from ..ssh.master import Master
 
 PREFIX = "link-"
 OWNER = "owner"
@@ -29,33 +31,41 @@ OWNER = "owner"
 TIMEOUT = 10.0
 
 
-class Forwards:
-    """The forwards of one link: a socket a channel in `directory`; empty where there are none."""
+class Forwards(Dialer):
+    """Forwards of `master` to one agent: a socket a channel in a directory of their own."""
 
-    def __init__(self) -> None:
-        self.directory = ""
+    def __init__(self, master: Master) -> None:
+        self._master = master
+        self._identity = master.identity()
+        self._directory = ""
         self._pairs: list[tuple[str, str]] = []
-        self._master: Master | None = None
-        self._identity: Identity | None = None
 
-    async def make(self, master: Master, listening: dict[str, str | int]) -> bool:
-        """Have `master` forward to where the agent is `listening`; whether it did."""
-        self.directory = tempfile.mkdtemp(dir=runtime_directory(), prefix=PREFIX)
+    async def make(self, listening: Listening) -> bool:
+        """Have the master forward to where the agent is `listening`; whether it did."""
+        self._directory = tempfile.mkdtemp(dir=runtime_directory(), prefix=PREFIX)
         self._pairs = [
-            (os.path.join(self.directory, channel), _target(listening[channel]))
+            (os.path.join(self._directory, channel), _target(listening[channel]))
             for channel in (*CHANNELS, AGENT)
         ]
-        self._master, self._identity = master, master.identity()
-        _note(self.directory, master.cancel_argv(self._pairs))
-        return await master.forward(self._pairs)
+        _note(self._directory, self._master.cancel_argv(self._pairs))
+        if await self._master.forward(self._pairs):
+            return True
+        await self.close()
+        return False
 
-    async def drop(self) -> None:
-        """Take them back, unless the master is another by now."""
-        directory, self.directory = self.directory, ""
+    async def dial(self, channel: str, protocol: Callable[[], asyncio.Protocol]) -> None:
+        if not self._directory:
+            raise ConnectionAbortedError("the forwards were taken back")
+        path = os.path.join(self._directory, channel)
+        await asyncio.get_running_loop().create_unix_connection(protocol, path)
+
+    async def close(self) -> None:
+        directory, self._directory = self._directory, ""
         if not directory:
             return
         try:
-            if self._master is not None and self._identity == self._master.identity():
+            # Another master by now has none of them.
+            if self._identity == self._master.identity():
                 await self._master.cancel(self._pairs)
         finally:
             # Even when whoever waits for it is cancelled.

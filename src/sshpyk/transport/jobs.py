@@ -1,18 +1,22 @@
-"""Running jobs of ours on a host where nothing is installed: the files travel on ssh's stdin."""
+"""Running jobs of ours on a host where nothing is installed: the files travel on stdin."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from .. import errors
 from ..agent.boot import MAGIC
-from ..ssh import complaints
-from ..ssh.command import end
-from ..ssh.master import Master
-from . import package
+from ..aio import within
+from . import answers, package, unanswered
+from .base import Program, Transport
+
+if TYPE_CHECKING:
+    from ..wire.requests import Request
 
 #: The one line that the host's Python is told on its command line. It must mean the same to sh,
 #: bash, zsh, csh, tcsh and fish between single quotes: no quote, backslash, ! or newline in it.
@@ -30,16 +34,17 @@ FIRST_LINE = (
 #: How a PYTHONHOME, $2, is lent to the Python that runs the agent, $1.
 LENDING = 'exec env "SSHPYK_PYTHONHOME=${PYTHONHOME-}" "PYTHONHOME=$2" "$1" -s -S -X utf8 -c "$3"'
 
-#: Bytes of shell noise that are kept for an error message, and those of noise and answers after
-#: which no more are hoped for.
+#: Bytes of shell noise that are kept for an error message; bytes of noise after which no answer is
+#: hoped for; and bytes of one answer.
 KEPT_NOISE = 64 * 1024
-MOST_HEARD = 4 * 1024 * 1024
+MOST_NOISE = 4 * 1024 * 1024
+LONGEST_ANSWER = 4 * 1024 * 1024
 
-#: Seconds before a session that the host had no room for is asked for again.
-REFUSED_PAUSE = 0.1
+#: Seconds before a program that the host had no room for is tried again.
+NO_ROOM_PAUSE = 0.1
 
-#: What Python 2 says to the options that start the agent.
-PYTHON_2 = r"Unknown option: -I|-X is reserved for implementation"
+#: Seconds for a job that answers at once.
+ANSWER_WITHIN = 30.0
 
 
 def quote(text: str) -> str:
@@ -67,112 +72,99 @@ def command_line(python: str, pythonhome: str | None = None) -> str:
     return f"exec sh -c {quote(LENDING)} sh {words}"
 
 
-class Session:
-    """A job that runs on the host, while it says something: use as `async with`.
+class Job:
+    """A job of ours that runs on the host, while it says something: use as `async with`.
 
-    `compiled` says that the host's Python was seen to read our bytecode (see `package`).
-    Raises from `answer` what kept the job from answering, as one of `sshpyk.errors`.
+    `request` says what to do, see `sshpyk.wire.requests`; `python` is the host's Python that does
+    it. Raises from `answer` what kept the job from answering, as one of `sshpyk.errors`.
     """
 
     def __init__(
         self,
-        master: Master,
+        transport: Transport,
         python: str,
-        request: dict[str, Any],
+        request: Request,
         pythonhome: str | None = None,
-        *,
-        compiled: bool = False,
     ) -> None:
-        self._master = master
+        self._transport = transport
         self._python = python
-        self._request = request
+        self._request: Mapping[str, Any] = request
         self._pythonhome = pythonhome
-        self._compiled = compiled
-        self._process: asyncio.subprocess.Process
-        self._errors: asyncio.Task[None]
+        self._is_compiled = transport.reads_bytecode.get(python, False)
+        self._context = contextlib.AsyncExitStack()
+        self._program: Program
         self._noise = b""
         self._lines: list[bytes] = []  # that were not looked at yet
         self._rest = b""  # what follows them, without an end
-        self._heard = 0
-        self._stderr = b""  # of this attempt
+        self._noise_size = 0  # bytes since the last answer
 
-    async def __aenter__(self) -> Session:
+    async def __aenter__(self) -> Job:
         await self._begin()
         return self
 
     async def _begin(self) -> None:
-        self._stderr = b""
         data = await asyncio.to_thread(self._input)  # the first time it takes a while
-        argv = self._master.session_argv(command_line(self._python, self._pythonhome))
-        pipe = asyncio.subprocess.PIPE
-        self._process = await asyncio.create_subprocess_exec(
-            *argv, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
-        )
-        self._errors = asyncio.create_task(self._read_errors())
-        self._write(data)
+        command = command_line(self._python, self._pythonhome)
+        self._program = await self._context.enter_async_context(self._transport.run(command))
+        self._program.write(data)
 
     def _input(self) -> bytes:
         request = json.dumps(self._request).encode("ascii") + b"\n"
         if self._request["do"] == "launch":
-            return package.first() + request + package.rest(compiled=self._compiled)
+            return package.first() + request + package.rest(compiled=self._is_compiled)
         return package.whole() + request
 
     async def __aexit__(self, *exc: object) -> None:
-        await self._end()
-
-    async def _end(self) -> None:
-        await end(self._process)
-        self._errors.cancel()
-        await asyncio.wait([self._errors])
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        await self._context.aclose()
 
     def say(self, line: str) -> None:
         """Tell the job something on its stdin."""
-        self._write(line.encode("ascii") + b"\n")
+        self._program.write(line.encode("ascii") + b"\n")
 
     async def answer(self) -> dict[str, Any]:
-        """The next answer. Raises `RemoteError` or `HostError` where there will be none."""
-        assert self._process.stdout is not None
+        """The next answer, of the shape that `answers` has for the job.
+
+        Raises `RemoteError` or `HostError` where there will be none, or where it is no such answer.
+        """
         while True:
             for number, line in enumerate(self._lines):
                 answer = _read(line)
-                if answer is not None:
+                if answer is None:
+                    self._noise_size += len(line) + 1
+                else:
+                    self._noise_size = 0
                     del self._lines[: number + 1]
-                    if answer.get("wants") == "sources" and self._compiled:
-                        self._compiled = False  # it is another Python than it was
-                        self._write(await asyncio.to_thread(package.rest, compiled=False))
+                    if answer.get("wants") == "sources" and self._is_compiled:
+                        self._is_compiled = False  # it is another Python than it was
+                        self._program.write(await asyncio.to_thread(package.rest, compiled=False))
                         break
                     return self._checked(answer)
             self._noise = (self._noise + b"\n".join([b"", *self._lines]))[-KEPT_NOISE:]
-            data = await self._process.stdout.read(65536)
+            data = await self._program.read()
             if not data:
-                if await self._is_refused():
-                    await asyncio.sleep(REFUSED_PAUSE)
-                    await self._end()
+                try:
+                    status = await self._program.wait()
+                except errors.NoRoom:
+                    await self._context.aclose()
+                    await asyncio.sleep(NO_ROOM_PAUSE)
                     await self._begin()
                     continue
-                self._noise += b"\n" + self._rest
-                raise await self._no_answer()
-            self._heard += len(data)
-            if self._heard > MOST_HEARD:
-                raise self._strange("it prints without end:")
+                raise self._no_answer(status)
             *self._lines, self._rest = (self._rest + data).split(b"\n")
-
-    def _write(self, data: bytes) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(data)
-
-    async def _read_errors(self) -> None:
-        assert self._process.stderr is not None
-        while data := await self._process.stderr.read(65536):
-            self._stderr = (self._stderr + data)[-KEPT_NOISE:]
+            if self._noise_size > MOST_NOISE or len(self._rest) > LONGEST_ANSWER:
+                raise self._endless()
 
     @property
     def noise(self) -> str:
         """What came that is no answer, for people: the end of it."""
-        parts = (self._readable(self._noise)[-1000:], self._readable(self._stderr)[-2000:])
+        stderr = self._program.stderr
+        parts = (self._readable(self._not_answers)[-1000:], self._readable(stderr)[-2000:])
         return "\n".join(parts).strip()
+
+    @property
+    def _not_answers(self) -> bytes:
+        """The end of what came on stdout, with a last line that may have no end, like a prompt."""
+        return (self._noise + b"\n" + self._rest)[-KEPT_NOISE:]
 
     def _readable(self, noise: bytes) -> str:
         """`noise` for people, and without what we sent: some programs echo it, keys and all."""
@@ -185,53 +177,48 @@ class Session:
         return re.sub(r"[^\n\t -~\xa0-\U0010ffff]", "", "\n".join(lines)).strip()
 
     def _checked(self, answer: dict[str, Any]) -> dict[str, Any]:
+        login = self._transport.login.command
         if "error" in answer:
-            command = self._master.destination.for_people()
-            raise errors.from_agent(self._host, answer, command=command, python=self._python)
+            raise errors.from_agent(self._host, answer, command=login, python=self._python)
+        answers.check(self._host, self._request["do"], answer)
+        reads = answer.get("bytecode")
+        if reads is not None:
+            self._transport.reads_bytecode[self._python] = reads == package.BYTECODE != ""
         return answer
 
-    async def _is_refused(self) -> bool:
-        """Whether the job has not begun, for want of room on the host for one more session."""
-        status = await self._process.wait()
-        await self._errors
-        said = self._stderr.decode("utf-8", "replace")
-        return status == 255 and not self._heard and complaints.is_session_refused(said)
+    def timed_out(self, seconds: float) -> errors.SshpykError:
+        """Why the job, which has not answered within so many seconds, may not have."""
+        kind = unanswered.explain_wait(self._heard_instead(None))
+        return self._error(kind, details=self.noise, seconds=seconds)
 
-    async def _no_answer(self) -> errors.SshpykError:
-        """Why the job ended without a word."""
-        status = await self._process.wait()
-        stderr = self._stderr.decode("utf-8", "replace")
-        noise = self._noise.decode("utf-8", "replace")
-        old = re.search(r"SSHPYK2-OLD (\d+\.\d+)", noise)
-        if old or re.search(PYTHON_2, stderr):
-            return self._error(errors.PythonTooOld, version=old.group(1) if old else "2")
-        if status == 255:
-            if self._master.identity() is None:
-                return errors.ConnectionLost(host=self._host, details=self.noise)
-            error = complaints.host_error(self._master.destination, stderr)
-            if type(error) is not errors.HostError:
-                return error  # else the command's own status, on a host that was reached
-        # csh tells it by words alone.
-        program = re.escape(self._python.rpartition("/")[2])
-        missing = rf"{program}: (Command not found|Permission denied)"
-        if status in (126, 127) or re.search(missing, stderr):
-            return self._error(errors.PythonMissing, details=self.noise)
-        return self._strange(f"(exit status {status})")
+    def _no_answer(self, status: int) -> errors.SshpykError:
+        """Why the job ended without an answer."""
+        kind, fields = unanswered.explain(self._heard_instead(status))
+        details = self.noise
+        if kind is errors.StrangeAnswer:
+            details = f"(exit status {status})\n{details}"
+        return self._error(kind, details=details, **fields)
 
-    def _strange(self, what: str) -> errors.SshpykError:
-        return self._error(errors.StrangeAnswer, details=f"{what}\n{self.noise}")
+    def _endless(self) -> errors.SshpykError:
+        """Why there is no end of what is no answer."""
+        kind, fields = unanswered.explain(self._heard_instead(None))
+        if kind is errors.StrangeAnswer:
+            kind = errors.EndlessNoise
+        return self._error(kind, details=self.noise, **fields)
 
-    def _error(self, kind: type[errors.RemoteError], **fields: object) -> errors.RemoteError:
-        return kind(
-            host=self._host,
-            python=self._python,
-            command=self._master.destination.for_people(),
-            **fields,
+    def _heard_instead(self, status: int | None) -> unanswered.Heard:
+        stdout, stderr = (
+            data.decode("utf-8", "replace") for data in (self._not_answers, self._program.stderr)
         )
+        return unanswered.Heard(status, stdout, stderr, self._python)
+
+    def _error(self, kind: type[errors.SshpykError], **fields: object) -> errors.SshpykError:
+        login = self._transport.login.command
+        return kind(host=self._host, python=self._python, command=login, **fields)
 
     @property
     def _host(self) -> str:
-        return self._master.destination.host
+        return self._transport.host
 
 
 def _read(line: bytes) -> dict[str, Any] | None:
@@ -246,17 +233,14 @@ def _read(line: bytes) -> dict[str, Any] | None:
 
 
 async def ask(
-    master: Master,
+    transport: Transport,
     python: str,
-    request: dict[str, Any],
+    request: Request,
     *,
-    timeout: float,
+    timeout: float = ANSWER_WITHIN,
     pythonhome: str | None = None,
 ) -> dict[str, Any]:
-    """Run a job that answers once; its answer. `timeout` in seconds, then TimeoutError."""
-
-    async def work() -> dict[str, Any]:
-        async with Session(master, python, request, pythonhome) as session:
-            return await session.answer()
-
-    return await asyncio.wait_for(work(), timeout)
+    """Run a job that answers once; its answer. `timeout` in seconds, then TimeoutError; to wait
+    for its turn, where many run there, does not count."""
+    async with Job(transport, python, request, pythonhome) as job:
+        return await within(timeout, job.answer())

@@ -1,29 +1,29 @@
-"""A host as this process sees it: its master, shared by all links, and jobs run there."""
+"""The OpenSSH transport: one master a host, sessions to run programs, forwards to reach agents."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
+from collections import OrderedDict
+from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import Any
+from weakref import WeakValueDictionary
 
 from .. import errors
-from ..ssh.command import Destination
-from ..ssh.master import Identity, Master
-from ..wire.liveness import Backoff
-from . import jobs
+from ..ssh import complaints
+from ..ssh.command import Destination, end
+from ..ssh.master import Master
+from ..wire.liveness import Backoff, Patience
+from .base import Dialer, Identity, Listening, Login, Program, Transport
+from .forwards import Forwards, sweep
 
 #: Sessions at once on one master, of this process. sshd allows ten (MaxSessions), and other
 #: processes have theirs.
 MOST_SESSIONS = 3
 
-#: Seconds for a job that answers at once.
-JOB_TIMEOUT = 30.0
-
-#: Seconds for a login while reconnecting, when none was measured. Attempts are short, so that
-#: one that began in a dead network does not delay the first in a live one.
-LOGIN = 5.0
+#: Seconds for the host to say anything through a master that is there.
+ANSWER_WITHIN = 5.0
 
 #: Seconds until the next login by ourselves where only a person can log in: hosts count failures,
 #: and lock accounts and addresses for them. A master that somebody has made is seen at once.
@@ -32,43 +32,58 @@ PERSON = 300.0
 #: Seconds between looks for a master that somebody else has made.
 LOOK = 0.5
 
+#: Bytes of a program's stderr that are kept for an error message.
+KEPT_STDERR = 64 * 1024
 
-class Host:
-    """One destination. All methods belong to the I/O thread."""
+#: Hosts that are remembered while no link uses them: that they forward no unix sockets, how long
+#: their login takes, what their Pythons read.
+MOST_REMEMBERED = 32
+
+
+class OpenSSH(Transport):
+    """One destination of ssh."""
 
     def __init__(self, destination: Destination) -> None:
+        super().__init__()
         self.destination = destination
-        self.master = Master(destination)
-        self.sessions = asyncio.Semaphore(MOST_SESSIONS)
-        self.family = "unix"  # "tcp" once the server has refused to forward unix sockets
-        self.reads_bytecode: dict[str, bool] = {}  # whether its Pythons read ours, by path
-        self.heard_at = 0.0  # on the loop's clock, by any of the links
+        self.host = destination.host
+        self.master = Master(destination, self.login_logs)
+        self._sessions = asyncio.Semaphore(MOST_SESSIONS)
+        self._family = "unix"  # "tcp" once the server has refused to forward unix sockets
         self._attempt: asyncio.Task[Identity] | None = None
         self._question: asyncio.Task[bool] | None = None
         self._not_before = 0.0  # when the next attempt may begin, on the loop's clock
         self._backoff = Backoff()
+        self._patience = Patience()
         self._hurry = asyncio.Event()
+        self._sweep: asyncio.Task[None] | None = None
 
-    def node(self, name: str) -> Host:
-        """The very machine `name` behind this host."""
-        return host(replace(self.destination, node=name))
+    @property
+    def login(self) -> Login:
+        to = self.destination
+        return Login(
+            command=to.for_people(),
+            connect=f"sshpyk connect {to.for_connect()}",
+            copy_key=f"ssh-copy-id {to.for_people(program=None)}",
+            ask=to.for_people("-o", "StrictHostKeyChecking=ask"),
+        )
+
+    def identity(self) -> Identity | None:
+        return self.master.identity()
+
+    async def ensure(self, *, timeout: float) -> Identity:
+        return await self.master.ensure(timeout=timeout)
 
     def reconnect(self, dead: Identity | None) -> asyncio.Task[Identity]:
-        """The attempt to get a master again, another than the one known to be `dead`.
-
-        All links share one and the pause before it, so that the host sees one at a time however
-        many kernels it has; who waits for it must not cancel it. It raises `HostError`, or
-        `SettingsError`.
-        """
         if self._attempt is None or self._attempt.done():
-            self._attempt = asyncio.create_task(self._try(dead))
-            self._attempt.add_done_callback(_look_at)
+            self._attempt = asyncio.create_task(self._reconnect(dead))
+            self._attempt.add_done_callback(_take_exception)
         return self._attempt
 
-    async def _try(self, dead: Identity | None) -> Identity:
+    async def _reconnect(self, dead: Identity | None) -> Identity:
         loop = asyncio.get_running_loop()
         while loop.time() < self._not_before and not self._hurry.is_set():
-            found = self.master.identity()
+            found = self.identity()
             if found is not None and found != dead:
                 return found
             left = min(LOOK, self._not_before - loop.time())
@@ -77,8 +92,10 @@ class Host:
         self._hurry.clear()
         begun = loop.time()
         try:
-            login = max(LOGIN, 3 * self.master.connect_time)
-            found = await self.master.ensure(dead=dead, timeout=login)
+            # Most attempts are short, so that one that began in a dead network does not delay the
+            # first in a live one.
+            timeout = self._patience.next(self.master.connect_time)
+            found = await self.master.ensure(dead=dead, timeout=timeout)
         except errors.NeedsPerson:
             self._not_before = loop.time() + PERSON
             raise
@@ -87,38 +104,159 @@ class Host:
             self._not_before = begun + self._backoff.pause()
             raise
         self._backoff.reset()
+        self._patience.reset()
         return found
 
+    @property
+    def next_try(self) -> float | None:
+        now = asyncio.get_running_loop().time()
+        waits = self._attempt is not None and now < self._not_before
+        return self._not_before if waits else None
+
     def hurry(self) -> None:
-        """There is reason to try again at once: the clock jumped."""
         self._hurry.set()
 
     async def answers(self) -> bool:
-        """Whether the host says anything through the master that there is; all ask at once."""
         if self._question is None or self._question.done():
-            self._question = asyncio.create_task(self.master.answers(timeout=LOGIN))
+            self._question = asyncio.create_task(self.master.answers(timeout=ANSWER_WITHIN))
         return await asyncio.shield(self._question)
 
-    async def ask(self, python: str, request: dict[str, Any]) -> dict[str, Any]:
-        """Run a job there that answers once."""
-        async with self.sessions:
-            return await jobs.ask(self.master, python, request, timeout=JOB_TIMEOUT)
+    # -- programs --------------------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def run(self, command: str) -> AsyncIterator[Program]:
+        async with self._sessions:
+            program = await SessionProgram.begin(self, command)
+            try:
+                yield program
+            finally:
+                await program.close()
+
+    # -- agents ----------------------------------------------------------------------------------
+
+    async def dialer(self, listening: Listening) -> Dialer | None:
+        if self._sweep is None or self._sweep.done():
+            self._sweep = asyncio.create_task(sweep())
+        forwards = Forwards(self.master)
+        try:
+            return forwards if await forwards.make(listening) else None
+        except BaseException:
+            await forwards.close()
+            raise
+
+    @property
+    def family(self) -> str:
+        return self._family
+
+    def refused(self, family: str) -> str:
+        if family == "unix":
+            # The server forwards no unix sockets (AllowStreamLocalForwarding no, or no OpenSSH);
+            # loopback TCP does as well, with the token at the door.
+            return "tcp"
+        self._family = "unix"
+        if self.identity() is None:
+            raise errors.ConnectionLost(host=self.host, details="")
+        raise errors.NoForwarding(host=self.host, command=self.login.command)
+
+    def reached(self, family: str) -> None:
+        self._family = family
+
+    def node(self, name: str) -> OpenSSH:
+        return transport(replace(self.destination, node=name))
 
 
-def _look_at(task: asyncio.Task[Identity]) -> None:
-    """Those who waited have what it raised; nobody may be left who did."""
+class SessionProgram(Program):
+    """A program in a session of the master."""
+
+    def __init__(self, transport: OpenSSH, process: asyncio.subprocess.Process) -> None:
+        self._transport = transport
+        self._process = process
+        self._has_answered = False
+        self._errors = asyncio.create_task(self._read_errors())
+
+    @classmethod
+    async def begin(cls, transport: OpenSSH, command: str) -> SessionProgram:
+        """Start it."""
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(
+            *transport.master.session_argv(command),
+            stdin=pipe,
+            stdout=pipe,
+            stderr=pipe,
+            start_new_session=True,
+        )
+        return cls(transport, process)
+
+    async def read(self) -> bytes:
+        assert self._process.stdout is not None
+        data = await self._process.stdout.read(65536)
+        self._has_answered = self._has_answered or bool(data)
+        return data
+
+    def write(self, data: bytes) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(data)
+
+    async def _read_errors(self) -> None:
+        assert self._process.stderr is not None
+        while data := await self._process.stderr.read(65536):
+            self.stderr = (self.stderr + data)[-KEPT_STDERR:]
+
+    async def wait(self) -> int:
+        status = await self._process.wait()
+        await self._errors
+        if status == 255:
+            self._raise_of_ssh(self.stderr.decode("utf-8", "replace"))
+        return status
+
+    def _raise_of_ssh(self, stderr: str) -> None:
+        """Raise what became of the session, unless 255 is the program's own status."""
+        host = self._transport.host
+        if not self._has_answered and complaints.is_session_refused(stderr):
+            raise errors.NoRoom(host=host, details=stderr)
+        if self._transport.identity() is None:
+            raise errors.ConnectionLost(host=host, details=stderr)
+        error = complaints.host_error(self._transport.destination, stderr)
+        if type(error) is not errors.HostError:
+            raise error
+
+    async def close(self) -> None:
+        """End it, if it still runs."""
+        await end(self._process)
+        self._errors.cancel()
+        await asyncio.wait([self._errors])
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
+
+def _take_exception(task: asyncio.Task[Identity]) -> None:
+    """Those who waited have what it raised; it may be that nobody does any more."""
     if not task.cancelled():
         task.exception()
 
 
-_hosts: dict[Destination, Host] = {}
+#: One for a destination, as long as anybody uses it; and those that were used last.
+_transports: WeakValueDictionary[Destination, OpenSSH] = WeakValueDictionary()
+_remembered: OrderedDict[Destination, OpenSSH] = OrderedDict()
 
-# A forked child has an I/O thread of its own, and so needs hosts of its own.
-os.register_at_fork(after_in_child=_hosts.clear)
+
+def forget_all() -> None:
+    """Begin as a new process would."""
+    _transports.clear()
+    _remembered.clear()
 
 
-def host(destination: Destination) -> Host:
-    """The process's one `Host` for a destination; call it on the I/O thread."""
-    if destination not in _hosts:
-        _hosts[destination] = Host(destination)
-    return _hosts[destination]
+# A forked child has an I/O thread of its own, and so needs transports of its own.
+os.register_at_fork(after_in_child=forget_all)
+
+
+def transport(destination: Destination) -> OpenSSH:
+    """The process's one transport for a destination; call it on the I/O thread."""
+    found = _transports.get(destination)
+    if found is None:
+        found = _transports[destination] = OpenSSH(destination)
+    _remembered[destination] = found
+    _remembered.move_to_end(destination)
+    while len(_remembered) > MOST_REMEMBERED:
+        _remembered.popitem(last=False)
+    return found

@@ -87,3 +87,29 @@ class Backoff:
     def reset(self) -> None:
         """It worked; begin again with the shortest."""
         self._next = self._first
+
+
+class Patience:
+    """How long one attempt at a login may take: mostly `first` seconds, at times much longer.
+
+    Attempts that fail by themselves tell nothing of it, but those that run out of time do: a host
+    may need longer to let us in. So every second attempt has twice the time, every fourth four
+    times, and so on up to `longest`; the others stay short, because one that began in a dead
+    network must not delay the first in a live one.
+    """
+
+    def __init__(self, first: float = 5.0, longest: float = 80.0) -> None:
+        self._first = first
+        self._longest = longest
+        self._attempts = 0
+
+    def next(self, last_login: float) -> float:
+        """Seconds for the next attempt; `last_login` is how long the last login took, 0 if
+        unknown."""
+        self._attempts += 1
+        power = self._attempts & -self._attempts  # 1, 2, 1, 4, 1, 2, 1, 8, ...
+        return min(self._longest, max(self._first, 3 * last_login) * power)
+
+    def reset(self) -> None:
+        """A login has succeeded."""
+        self._attempts = 0

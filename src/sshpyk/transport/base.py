@@ -1,0 +1,160 @@
+"""The seam between a link and the way to its host: what a `Transport` can do.
+
+It is drawn by what a link needs, not by what ssh has: a connection to the host that can be made
+again, programs that run there with pipes, and connections to where an agent listens. Whoever can
+run a program can do the rest through it. A transport need only carry bytes while it lives, and end
+when it does not: the streams of a link make up for what it loses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+
+#: Names one connection to a host: another connection has another identity.
+Identity = Hashable
+
+#: Where an agent listens: for each channel a socket's path, or a port of loopback.
+Listening = Mapping[str, "str | int"]
+
+
+@dataclass(frozen=True)
+class Login:
+    """What a person types to reach the host, the very node included.
+
+    `command` opens a shell there, `connect` logs in for all kernels, `copy_key` spares later
+    logins, and `ask` is `command` where ssh asks whether it may trust a new key.
+    """
+
+    command: str
+    connect: str
+    copy_key: str
+    ask: str
+
+
+class Program(ABC):
+    """A program that runs on the host: its pipes, and how it ends."""
+
+    stderr: bytes = b""  #: the end of what it has written there
+
+    @abstractmethod
+    async def read(self) -> bytes:
+        """The next of its stdout; empty at the end."""
+
+    @abstractmethod
+    def write(self, data: bytes) -> None:
+        """Give it `data` on stdin, as soon as that takes it."""
+
+    @abstractmethod
+    async def wait(self) -> int:
+        """Wait until it has ended; its exit status.
+
+        Raises `HostError` where the way to it has ended instead: `ConnectionLost`; `NoRoom`, where
+        the host runs no further program now and the caller may try again.
+        """
+
+
+class Dialer(ABC):
+    """A way to where one agent listens, for as long as the connection to the host lives."""
+
+    @abstractmethod
+    async def dial(self, channel: str, protocol: Callable[[], asyncio.Protocol]) -> None:
+        """Connect to `channel` of the agent; as `loop.create_connection` does.
+
+        Raises OSError where nothing takes the connection.
+        """
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Take the way back; connections through it may end."""
+
+
+class Transport(ABC):
+    """One host, as this process reaches it, shared by all links to it.
+
+    All methods belong to the I/O thread. `host` is what the user calls it.
+    """
+
+    host: str
+
+    def __init__(self) -> None:
+        self.heard_at = float("-inf")  #: on the loop's clock: when any link heard of the host
+        self.reads_bytecode: dict[str, bool] = {}  #: by the path of a Python: whether it reads ours
+        #: Those who want to know what is said at a login: a level ("v", "vv", "vvv") and a log.
+        self.login_logs: dict[Callable[..., None], str] = {}
+
+    @property
+    @abstractmethod
+    def login(self) -> Login:
+        """What a person types to reach this host."""
+
+    # -- the connection --------------------------------------------------------------------------
+
+    @abstractmethod
+    def identity(self) -> Identity | None:
+        """The connection that there is now, as far as is known without asking anybody."""
+
+    @abstractmethod
+    async def ensure(self, *, timeout: float) -> Identity:
+        """Make sure of a connection within `timeout` seconds. Raises `HostError`, or
+        `SettingsError`."""
+
+    @abstractmethod
+    def reconnect(self, dead: Identity | None) -> asyncio.Task[Identity]:
+        """The attempt to get a connection again, another than the one known to be `dead`.
+
+        All links share one attempt and the pause before it, so that the host sees one at a time
+        however many kernels it has. Who waits for it must not cancel it. It raises `HostError`, or
+        `SettingsError`.
+        """
+
+    @abstractmethod
+    def hurry(self) -> None:
+        """There is reason to try again at once: the clock jumped, or a person asks for it."""
+
+    @abstractmethod
+    async def answers(self) -> bool:
+        """Whether the host says anything through the connection that there is."""
+
+    @property
+    @abstractmethod
+    def next_try(self) -> float | None:
+        """When the next attempt of `reconnect` begins, on the loop's clock; None where one is
+        under way or none is planned."""
+
+    # -- what it is used for ---------------------------------------------------------------------
+
+    @abstractmethod
+    def run(self, command: str) -> AbstractAsyncContextManager[Program]:
+        """Run `command` by the host's shell; at the end of the context it is ended.
+
+        `ensure` comes before. Where too many run, it waits for one to end.
+        """
+
+    @abstractmethod
+    async def dialer(self, listening: Listening) -> Dialer | None:
+        """A way to where an agent listens; None where there is none, for the connection or the
+        address is not such."""
+
+    @property
+    @abstractmethod
+    def family(self) -> str:
+        """What a new agent should listen on: "unix" or "tcp" sockets."""
+
+    @abstractmethod
+    def refused(self, family: str) -> str:
+        """No agent was reached that listens on `family`: what to try instead.
+
+        Raises `HostError` where nothing is left to try.
+        """
+
+    @abstractmethod
+    def reached(self, family: str) -> None:
+        """An agent was reached that listens on `family`, to be remembered for the next."""
+
+    @abstractmethod
+    def node(self, name: str) -> Transport:
+        """The very machine `name` behind this host, where its name stands for several."""

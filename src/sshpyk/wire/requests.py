@@ -1,0 +1,132 @@
+"""The types of what travels as JSON between a client and the jobs and agents on a host.
+
+They are for the type checker alone: nothing is left of them when the program runs, on the host
+least of all. What a host answers is checked on arrival (`sshpyk.transport.answers`), and so are
+control messages (`control`). A request needs no check: the jobs that read it travel with it, from
+the same version of the same program.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, List, Literal, Optional, TypedDict, Union
+
+    class Keys(TypedDict, total=False):
+        """A kernel's keys, as in its connection file; those of CURVE where it speaks that."""
+
+        key: str
+        signature_scheme: str
+        curve_publickey: str
+        curve_secretkey: str
+
+    class KernelRequest(Keys):
+        """How to start a kernel (`sshpyk.agent.kernel.Plan`)."""
+
+        kernel_name: str
+        spec: Optional[Dict[str, Any]]  # a kernel.json of this machine's; None: find it there
+        env: Dict[str, str]  # templates: $NAME is the host's
+        literal_env: Dict[str, str]
+        local_env: Dict[str, str]  # for templates whose $NAME the host does not know
+        cwd: List[str]  # the best first; relative ones are relative to home
+        remote_cwd: str
+        setup: List[str]
+        login_shell: bool
+        extra_arguments: List[str]
+        pythonhome: Optional[str]
+
+    class LaunchRequest(TypedDict):
+        """The job "launch"."""
+
+        do: Literal["launch"]
+        id: str
+        token: str
+        streams: str  # "unix" or "tcp": what the agent listens on
+        session: str  # the name of a session; empty: none
+        persistent: bool
+        lease: float  # seconds
+        launch_timeout: float  # seconds
+        memory_limit: int  # bytes, as the next two
+        spool_limit: int
+        outputs_limit: int
+        kernel: KernelRequest
+
+    class ProbeRequest(TypedDict):
+        """The job "probe": what became of the agent `id`?"""
+
+        do: Literal["probe"]
+        id: str
+
+    class KernelsRequest(TypedDict):
+        """The job "kernels": all that run there."""
+
+        do: Literal["kernels"]
+
+    class KernelJobRequest(TypedDict):
+        """The jobs for one kernel."""
+
+        do: Literal["attach", "stop", "interrupt"]
+        id: str
+
+    class LogsRequest(TypedDict):
+        """The job "logs"."""
+
+        do: Literal["logs"]
+        id: str
+        files: List[str]
+        follow: bool
+
+    class InspectRequest(TypedDict):
+        """The job "inspect"."""
+
+        do: Literal["inspect"]
+        names: List[str]
+        setup: List[str]
+        login_shell: bool
+        environments: bool
+
+    class InstallRequest(TypedDict):
+        """The job "install"."""
+
+        do: Literal["install"]
+        python: str
+
+    class MeasureRequest(TypedDict):
+        """The job "measure"."""
+
+        do: Literal["measure"]
+        token: str
+
+    Request = Union[
+        LaunchRequest,
+        ProbeRequest,
+        KernelsRequest,
+        KernelJobRequest,
+        LogsRequest,
+        InspectRequest,
+        InstallRequest,
+        MeasureRequest,
+    ]
+
+    class Exit(TypedDict):
+        """How a kernel's process ended: `code` or `signum`, neither where nobody saw."""
+
+        pid: int
+        code: Optional[int]
+        signum: Optional[int]
+        stderr: str  # its last lines
+        note: str  # what the host knows of the reason
+
+    class KernelFacts(TypedDict):
+        """What an agent says of its kernel."""
+
+        pid: int
+        bound: bool  # whether its five sockets are there
+        exited: Optional[Exit]
+        name: str
+        display_name: str
+        language: str
+        interrupt_mode: str
+        cwd: str
+        home: str
+        curve: bool

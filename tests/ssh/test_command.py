@@ -1,0 +1,44 @@
+"""The one way to run ssh: how it ends, whatever its caller does."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from sshpyk.ssh.command import run
+
+PATIENCE = 20.0
+
+
+def test_a_result_has_status_and_both_outputs() -> None:
+    result = asyncio.run(run(["sh", "-c", "cat; echo no >&2; exit 3"], timeout=10, stdin=b"yes"))
+    assert result == (3, "yes", "no\n")
+
+
+def test_who_takes_too_long_is_killed(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    with pytest.raises(TimeoutError):
+        asyncio.run(run(["sh", "-c", f"echo $$ > {pid}; exec sleep 600"], timeout=0.5))
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+
+
+@pytest.mark.parametrize("steps", range(12))
+def test_a_run_that_is_cancelled_leaves_no_child(steps: int) -> None:
+    """After so many turns of the loop: the child, its pipes and its watcher are there in part."""
+
+    async def work() -> None:
+        task = asyncio.ensure_future(run(["sleep", "600"], timeout=PATIENCE))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        done, _ = await asyncio.wait([task], timeout=PATIENCE)
+        assert done, "it hangs"
+        assert task.cancelled()
+
+    asyncio.run(work())
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
