@@ -8,11 +8,14 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from sshpyk.demo.sandbox import Sandbox
 from tests.lab.sshd import Sshd, available
+
+if TYPE_CHECKING:
+    from sshpyk.demo.sandbox import Sandbox
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -73,6 +76,8 @@ def remote_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def sandbox(remote_home: Path) -> Iterator[Sandbox]:
     """A throwaway server that a file's tests share; who drops or refuses puts it right again."""
+    from sshpyk.demo.sandbox import Sandbox  # with paramiko, which tests/wire does without
+
     with Sandbox(environment={"HOME": str(remote_home)}) as server:
         yield server
 

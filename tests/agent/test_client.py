@@ -112,7 +112,7 @@ def test_a_kernel_that_is_stopped_can_be_restarted_however_many_wait_for_it(sshd
     """As an editor's heartbeats do, which connect again each second that there is no answer."""
     write_spec("remote", sshd)
     with started("remote") as (manager, client), contextlib.ExitStack() as stack:
-        link = manager.provisioner.link  # type: ignore[union-attr]
+        link = manager.provisioner.kernel  # type: ignore[union-attr]
         agent = int(run_code(client, "import os; print(os.getppid())"))
         pid = int(run_code(client, "print(os.getpid())"))
         os.kill(pid, signal.SIGSTOP)
@@ -125,7 +125,7 @@ def test_a_kernel_that_is_stopped_can_be_restarted_however_many_wait_for_it(sshd
         while len(os.listdir(f"/proc/{agent}/fd")) < 2 * 100:
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        while sum(s.was_announced for s in link.streams.attachment.streams.values()) < count:
+        while sum(s.was_announced for s in list(link.streams.attachment.streams.values())) < count:
             assert time.monotonic() < deadline
             time.sleep(0.05)
         manager.restart_kernel(now=True)

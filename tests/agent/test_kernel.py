@@ -49,7 +49,7 @@ def test_a_program_that_is_not_there_leaves_nothing_open(tmp_path: Path) -> None
     kernel = Kernel(plan(tmp_path, "/no/such/program"), 0o77)
     with pytest.raises(Failed) as caught:
         kernel.confirm()
-    assert caught.value.fields["error"] == "exec"
+    assert caught.value.fields["error"] == "program-missing"
     assert descriptors() == before
 
 

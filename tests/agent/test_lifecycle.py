@@ -8,6 +8,8 @@ import pytest
 
 from sshpyk.agent.lifecycle import (
     BOUND,
+    CHECK_PLACE,
+    CHECK_PLACE_EVERY,
     CLEAN_UP,
     CONTINUE,
     DROP,
@@ -19,8 +21,6 @@ from sshpyk.agent.lifecycle import (
     LAST_ANSWERS,
     LAUNCH,
     LAUNCHING,
-    LOOK,
-    LOOK_EVERY,
     OVER,
     PAUSE,
     RECORD,
@@ -49,7 +49,7 @@ class Life:
         self.has_caught_up = True
         self.has_unread = False
 
-    def act(self, now: float, *, looks: bool = False) -> list[str]:
+    def act(self, now: float, *, with_checks: bool = False) -> list[str]:
         """All that is to be done at `now`."""
         done = []
         while actions := self.life.tick(
@@ -58,7 +58,7 @@ class Life:
             has_caught_up=self.has_caught_up,
             has_unread=self.has_unread,
         ):
-            done += [action for action, _ in actions if looks or action != LOOK]
+            done += [action for action, _ in actions if with_checks or action != CHECK_PLACE]
         return done
 
 
@@ -231,18 +231,18 @@ def test_a_launch_that_nobody_confirms() -> None:
 
 def test_looks_for_its_directories_only_while_nobody_is_there() -> None:
     it = Life()
-    assert it.act(0.0, looks=True) == [LOOK]
-    assert it.life.next_deadline() == LOOK_EVERY
-    assert it.act(LOOK_EVERY - 1, looks=True) == []
-    assert it.act(LOOK_EVERY, looks=True) == [LOOK]
+    assert it.act(0.0, with_checks=True) == [CHECK_PLACE]
+    assert it.life.next_deadline() == CHECK_PLACE_EVERY
+    assert it.act(CHECK_PLACE_EVERY - 1, with_checks=True) == []
+    assert it.act(CHECK_PLACE_EVERY, with_checks=True) == [CHECK_PLACE]
     it.life.attach("a", 15.0)
     it.life.see("a", 15.0, is_connected=True)
-    assert it.act(1000.0, looks=True) == []
+    assert it.act(1000.0, with_checks=True) == []
     assert it.life.next_deadline() is None
     it.life.see("a", 1000.0, is_connected=False)
-    assert it.act(1000.0, looks=True) == [LOOK]
+    assert it.act(1000.0, with_checks=True) == [CHECK_PLACE]
     it.life.end("its directories are gone", 1000.0)
-    assert it.act(1001.0, looks=True) == [TERMINATE]
+    assert it.act(1001.0, with_checks=True) == [TERMINATE]
 
 
 def test_pauses_where_nothing_more_can_be_kept() -> None:

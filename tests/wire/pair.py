@@ -130,8 +130,8 @@ class End:
         self.links: list[Link] = []
         self.endpoints: dict[int, Endpoint] = {}
         self.frames: list[Frame] = []  # all that went out, without payloads
-        self.told: list[int] = []  # the numbers of the control messages that came
-        self.said = 0  # how many control messages were sent
+        self.messages: list[int] = []  # the numbers of the control messages that came
+        self.messages_sent = 0  # how many control messages were sent
 
     @property
     def streams(self) -> dict[int, Stream]:
@@ -139,8 +139,8 @@ class End:
 
     def say(self) -> None:
         """Send a control message."""
-        self.attachment.send_message("state", self.wire.now, number=self.said)
-        self.said += 1
+        self.attachment.send_message("state", self.wire.now, number=self.messages_sent)
+        self.messages_sent += 1
 
     def write(self, id: int, data: bytes) -> None:
         """The endpoint of stream `id` writes, if it can."""
@@ -181,8 +181,8 @@ class End:
             endpoint.end()
 
     def message(self, message: Message) -> None:
-        assert message["number"] == len(self.told), "a control message lost, or twice"
-        self.told.append(message["number"])
+        assert message["number"] == len(self.messages), "a control message lost, or twice"
+        self.messages.append(message["number"])
 
     def over(self, stream: Stream) -> None:
         endpoint = self.endpoints[stream.id]
@@ -373,7 +373,8 @@ class Pair:
                 for id in end.endpoints
                 if not self.is_closed(id)
             )
-            and (len(self.client.told), len(self.agent.told)) == (self.agent.said, self.client.said)
+            and (len(self.client.messages), len(self.agent.messages))
+            == (self.agent.messages_sent, self.client.messages_sent)
         )
 
     def is_closed(self, id: int) -> bool:

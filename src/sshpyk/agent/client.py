@@ -51,7 +51,7 @@ class Client:
         self, id: str, owner: Owner, loop: Loop, limits: Limits, outputs: Optional[Outputs]
     ) -> None:
         self.attachment = Attachment(id, self, is_client=False, keep=lambda: Spool(limits))
-        self.attachment.heard = loop.now()
+        self.attachment.heard_at = loop.now()
         self.has_left = False
         self.watches = False  # whether it wants to know of busy and idle
         self._owner = owner
@@ -179,7 +179,9 @@ class Client:
 
     def is_present(self, now: float) -> bool:
         """Whether it is connected, as far as can be known."""
-        return self.is_connected and not self.has_left and now < self.attachment.heard + LOST_AFTER
+        return (
+            self.is_connected and not self.has_left and now < self.attachment.heard_at + LOST_AFTER
+        )
 
     @property
     def listening(self) -> List[int]:

@@ -34,7 +34,7 @@ SETUP_FAILED = 97
 class Plan:
     """How to start a kernel: everything that can be wrong is found out here, before any process.
 
-    `request` is the "kernel" object of a launch request, see `sshpyk.link.request`. Raises
+    `request` is the "kernel" object of a launch request, see `sshpyk.agent.launch`. Raises
     `Failed`.
     """
 

@@ -56,7 +56,7 @@ PAUSE = "pause"  # SIGSTOP
 CONTINUE = "continue"  # SIGCONT
 LAUNCH = "launch"  # make the next process; then `started` or `failed`
 RECORD = "record"  # write the record, which has changed
-LOOK = "look"  # whether the agent's directories are there; if not, `end`
+CHECK_PLACE = "check place"  # whether the agent's directories are there; if not, `end`
 DROP = "drop"  # an attachment whose lease has run out, or that has left
 TELL_PAUSED = "tell paused"  # to the user: the kernel is paused
 TELL_GOES_ON = "tell goes on"  # to the user: the connection has caught up
@@ -69,8 +69,8 @@ GRACE = 2.0
 #: Seconds that the last answers have to reach the client before the agent goes.
 LAST_ANSWERS = 3.0
 
-#: Seconds between two looks, while nobody is attached, whether anybody could be.
-LOOK_EVERY = 10.0
+#: Seconds between two checks, while nobody is attached, whether anybody could be.
+CHECK_PLACE_EVERY = 10.0
 
 
 class Impossible(Exception):
@@ -104,7 +104,7 @@ class Lifecycle:
         self.is_paused = False
         self.attached: Dict[str, Attached] = {}
         self._confirm_by = None if confirm_within is None else now + confirm_within
-        self._look_at = now
+        self._check_place_at = now
         self._kill_at: Optional[float] = None
         self._stop_at = float("inf")
         self._has_told_paused = False
@@ -235,9 +235,9 @@ class Lifecycle:
         self._tick_pause(is_stuck, has_caught_up)
         if self._confirm_by is not None and now >= self._confirm_by and not self.is_ending:
             self.end("its launch was not confirmed", now)
-        if self._looks and now >= self._look_at:
-            self._look_at = now + LOOK_EVERY
-            self._do(LOOK)
+        if self._is_alone and now >= self._check_place_at:
+            self._check_place_at = now + CHECK_PLACE_EVERY
+            self._do(CHECK_PLACE)
         if self.state == ENDING and self._kill_at is not None and now >= self._kill_at:
             self._kill_at = None
             self._do(KILL)
@@ -254,8 +254,8 @@ class Lifecycle:
         times = [self._expires(attached) for attached in self.attached.values()]
         if not self.is_ending:
             times.append(self._confirm_by)
-        if self._looks:
-            times.append(self._look_at)
+        if self._is_alone:
+            times.append(self._check_place_at)
         if self.state == ENDING:
             times.append(self._kill_at)
         if self.state == FAREWELL:
@@ -263,10 +263,10 @@ class Lifecycle:
         return min((time for time in times if time is not None), default=None)
 
     @property
-    def _looks(self) -> bool:
-        """Whether it matters that somebody could come: nobody is here."""
-        is_alone = all(one.silent_since is not None for one in self.attached.values())
-        return is_alone and not self.is_ending
+    def _is_alone(self) -> bool:
+        """Whether no client is connected, so that it matters whether one could come."""
+        silent = all(one.silent_since is not None for one in self.attached.values())
+        return silent and not self.is_ending
 
     def _expires(self, attached: Attached) -> Optional[float]:
         if attached.silent_since is None:

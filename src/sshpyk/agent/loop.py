@@ -20,15 +20,15 @@ WRITE = select.POLLOUT
 #: Seconds that are waited at most at once: the system's own limit is some weeks.
 DAY = 24 * 3600.0
 
-#: Seconds from a callback to the `tick` that looks at what it may have changed: what depends on
-#: the time can wait as long, and where there is much to do one look is enough for many callbacks.
+#: Seconds from a callback to the `tick` that deals with what it may have changed. What `tick` does
+#: can wait so long, and while there is much to do one tick is enough for many callbacks.
 SOON = 0.02
 
 _AGAIN = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR)
 
 
 def poller() -> Tuple[Any, float]:
-    """What waits for descriptors, the system's best, and what it calls a millisecond."""
+    """The system's best object to wait for descriptors with, and a millisecond in its unit."""
     if hasattr(select, "epoll"):
         return select.epoll(), 0.001
     return select.poll(), 1
@@ -91,17 +91,17 @@ class Loop:
                 try:
                     # An error or a hang-up is for whoever reads or writes next to find.
                     callback(events & (READ | WRITE) or wanted)
-                except Exception:  # a defect, which must not take the kernel along
+                except Exception:  # a defect must not take the kernel along
                     self._on_defect()
                     self.watch(fd, 0, callback)
             if ready:
                 self._tick_at = min(self._tick_at, self.now() + SOON)
 
     def _call_tick(self, now: float) -> None:
-        self._tick_at = float("inf")  # it may be that `tick` itself is in a hurry
+        self._tick_at = float("inf")  # `tick` itself may call `hurry`
         try:
             deadline = self._tick(now)
-        except Exception:  # the same
+        except Exception:  # a defect must not take the kernel along
             self._on_defect()
             deadline = now + 1.0
         if deadline is not None:

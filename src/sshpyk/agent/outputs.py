@@ -48,13 +48,13 @@ KINDS = (
 #: Bytes of one message at most that are kept while nobody listens; a larger one is left out.
 LARGEST = 32 * 1024 * 1024
 
-#: Bytes that are remembered while somebody listens, and seconds by which a vanished listener may
-#: have missed them before it was last heard of.
+#: Bytes that are kept while somebody listens. When the listener vanishes it may have missed what
+#: was published up to MARGIN seconds before it was last heard of.
 RECENT = 256 * 1024
 MARGIN = 0.1
 
-#: Seconds that what a new listener gets is kept as well: its subscription has yet to reach the
-#: kernel.
+#: Seconds for which output is still kept when a new listener has come: its subscription has yet to
+#: reach the kernel.
 SETTLE = 1.0
 
 #: Seconds between two tries to subscribe at a kernel that takes no connection.
@@ -238,7 +238,7 @@ class Outputs:
         self._mark("away")
         missed = [line for at, line in self._recent if at >= heard - MARGIN]
         if self.busy and self._running not in missed:
-            missed.insert(0, self._running)  # whose output the rest is
+            missed.insert(0, self._running)  # the rest is the output of this input
         for line in missed:
             self._write(line)
         self._recent.clear()

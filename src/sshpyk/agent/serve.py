@@ -30,9 +30,10 @@ if TYPE_CHECKING:
     from ..common.sockets import Socket
     from .kernel import Address
 
-#: Seconds between looks for the kernel's sockets while it starts up, at least, and as a share of
-#: the time that it has taken so far: on a busy host the looks must not make it slower still.
-LOOK, LOOK_SHARE = 0.01, 0.02
+#: Seconds between two checks whether the kernel's sockets are there while it starts up: at least so
+#: many, and at least this share of the time that it has taken so far, because on a busy host the
+#: checks must not make it slower still.
+CHECK_EVERY, CHECK_SHARE = 0.01, 0.02
 
 #: Seconds between two messages to a client of what the kernel does.
 ACTIVITY_PAUSE = 0.1
@@ -183,7 +184,7 @@ class Agent:
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 
         def wake(events: int) -> None:
-            os.read(reader, 4096)  # that it woke us is all it is for
+            os.read(reader, 4096)  # its only purpose was to wake the loop
             self.loop.hurry()
 
         self.loop.watch(reader, READ, wake)
@@ -253,7 +254,7 @@ class Agent:
         except Failed as failed:
             error = failed.fields
         except (OSError, LookupError, TypeError, ValueError, AttributeError):
-            # A request that is none, or a host out of processes: the client shows this text.
+            # A request that makes no sense, or a host out of processes: the client shows this text.
             error = {"error": "bug", "traceback": describe_defect()}
         if error:
             self.life.failed(self.loop.now())
@@ -390,7 +391,7 @@ class Agent:
             if self.kernel.check_bound():
                 self._kernel_bound()
             else:
-                deadlines.append(now + max(LOOK, LOOK_SHARE * (now - self.kernel.begun)))
+                deadlines.append(now + max(CHECK_EVERY, CHECK_SHARE * (now - self.kernel.begun)))
         deadlines += self.door.expire(now)
         for client in list(self.clients.values()):
             deadlines += client.tick(now)
@@ -423,9 +424,9 @@ class Agent:
         deadlines: List[Optional[float]] = []
         if is_needed and self.kernel.bound and not self.kernel.plan.curve:
             deadlines.append(self.outputs.subscribe(self.kernel.plan.addresses["iopub"], now))
-        heard = max((client.attachment.heard for client in self.clients.values()), default=now)
+        heard = max((client.attachment.heard_at for client in self.clients.values()), default=now)
         deadlines.append(self.outputs.listen(listeners, heard, now))
-        deadlines += [client.attachment.heard + LOST_AFTER for client in present]
+        deadlines += [client.attachment.heard_at + LOST_AFTER for client in present]
         if self._activity_at is not None and now >= self._activity_at:
             self._activity_at = None
             for client in present:
@@ -461,7 +462,7 @@ class Agent:
             self._signal(signal.SIGCONT)
         elif action == lifecycle.LAUNCH:
             self._launch()
-        elif action == lifecycle.LOOK:
+        elif action == lifecycle.CHECK_PLACE:
             if not any(map(os.path.lexists, (self.sockets, self._record_path))):
                 # Nobody could ever come back.
                 self._end("its directories are gone")

@@ -1,7 +1,7 @@
 """Where unacknowledged bytes go: into memory up to a limit, then onto disk up to another.
 
-Nothing is thrown away here. Beyond the second limit, or when the disk is full, the spool says so,
-and whoever fills it stops reading from the kernel.
+Nothing is thrown away here. Beyond the second limit, or when the disk is full, `Limits.full` is
+True, and whoever fills the spool stops reading from the kernel.
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ class Segment:
 class Spool:
     """A store of unacknowledged bytes with the names of `Memory`, part in memory, part on disk.
 
-    A row of parts, each behind the one before: memory while there is room, then files, and memory
-    again for what was read already when the disk would take no more.
+    It is a row of parts in the order of their positions: memory while there is room, then files,
+    and memory again for what was read before it turned out that the disk takes no more.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -102,7 +102,7 @@ class Spool:
         last = self._parts[-1] if self._parts else None
         fits = limits.memory_used + len(data) <= limits.memory
         segment = last if isinstance(last, Segment) and last.size < SEGMENT else None
-        # Into a file that is not full even where memory has room again: the order is the row's.
+        # The last file is filled up even where memory has room again: parts stay in order.
         if (segment is None and fits) or not self._write(data, segment):
             if not isinstance(last, Memory):
                 last = Memory(self.end)

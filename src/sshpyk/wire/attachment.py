@@ -52,8 +52,8 @@ class Attachment:
     `control` is the stream of control messages, there from the beginning; the other streams are
     opened by the client. `carriers` are the connections that were proved to be the peer's.
     `generation` counts how often the client has connected anew: the agent ends the carriers of
-    earlier generations, which sshd may keep half open for a long time. `heard` is when anything
-    came last. `keep` makes a new stream's store of unacknowledged bytes.
+    earlier generations, which sshd may keep half open for a long time. `heard_at` is when
+    anything came last. `keep` makes a new stream's store of unacknowledged bytes.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Attachment:
     ) -> None:
         self.id = id
         self.generation = 0
-        self.heard = float("-inf")
+        self.heard_at = float("-inf")
         self.streams: Dict[int, Stream] = {}
         self.carriers: List[Carrier] = []
         self._handler = handler
@@ -186,7 +186,7 @@ class Attachment:
         Raises `ProtocolError` where no peer of ours sends that, and `Refused` where the agent has
         ended the carrier: end it here as well.
         """
-        self.heard = now
+        self.heard_at = now
         changed: List[Stream] = []
         try:
             for frame in frames:

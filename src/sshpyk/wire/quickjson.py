@@ -1,8 +1,9 @@
-"""JSON as `json` has it, without importing that: it brings `re` and `enum`, and takes 10 of the
-50 ms that a launch takes until the kernel's process is there, and of each agent 1 MB.
+"""JSON as the module `json` reads and writes it, without importing `json`.
 
-It does what `json` itself does with the same two functions of its C part; where these are missing,
-or have changed, or find a fault, `json` has the word.
+That module imports `re` and `enum`, which takes 10 of the 50 ms of a launch until the kernel's
+process is there, and 1 MB of memory in each agent. This does what `json` does, with the same two
+functions of its C part. `json` itself is used where these are missing or have changed, or where
+they find a fault.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class _Context:
-    """What `json.JSONDecoder` tells the scanner."""
+    """The settings that `json.JSONDecoder` gives the scanner."""
 
     strict = True
     object_hook = object_pairs_hook = None
@@ -37,7 +38,7 @@ def loads(text: str, parse_constant: Callable[[str], Any] = float) -> Any:
         value, end = make_scanner(context)(bare, 0)
         if end == len(bare):
             return value
-    except Exception:  # whatever it is, `json` finds it too, or does better
+    except Exception:  # `json` finds the same fault, or does not have it
         pass
     import json
 
@@ -45,7 +46,7 @@ def loads(text: str, parse_constant: Callable[[str], Any] = float) -> Any:
 
 
 def dumps(value: Any) -> str:
-    """`value` in JSON, all ASCII. Raises TypeError where it can't be said."""
+    """`value` in JSON, all ASCII. Raises TypeError where JSON has no such value."""
     try:
         from _json import encode_basestring_ascii, make_encoder
 
