@@ -302,6 +302,8 @@ def _become(
     try:
         os.setsid()
         _die_with_parent()
+        if str(os.getppid()) != env["JPY_PARENT_PID"]:
+            return  # the agent has ended just before
         # What the agent or its Python ignores; `subprocess` gives the same ones back.
         ignored = signal.SIGINT, signal.SIGPIPE, signal.SIGHUP, signal.SIGTERM, signal.SIGXFSZ
         for signum in ignored:

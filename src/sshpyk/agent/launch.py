@@ -114,9 +114,13 @@ def start(request: Dict[str, Any]) -> None:
         if lock >= 0:
             os.close(lock)  # its record is there to be found
     except BaseException:
-        if kernel is not None and kernel.exited is None:
-            kernel.signal(signal.SIGKILL)
-            os.waitpid(kernel.pid, 0)
+        signal.alarm(0)  # nothing may cut off what follows
+        if kernel is not None:
+            if kernel.exited is None:
+                kernel.signal(signal.SIGKILL)
+                os.kill(kernel.pid, signal.SIGKILL)  # it may not have its own group yet
+                os.waitpid(kernel.pid, 0)
+            kernel.close()  # on NFS a directory with open files stays
         if sockets:
             records.remove(sockets)
         records.remove(directory)
