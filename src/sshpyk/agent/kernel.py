@@ -32,10 +32,10 @@ SETUP_FAILED = 97
 
 
 class Plan:
-    """How to start a kernel: everything that can be wrong is found out here, before any process.
+    """How to start a kernel. Everything that can be wrong is found here, before any process starts.
 
-    `request` is the "kernel" object of a launch request, see `sshpyk.link.request`. Raises
-    `Failed`.
+    `request` is the "kernel" object of a launch request, `directory` the kernel's own directory and
+    `sockets` that of its sockets. Raises `Failed`.
     """
 
     def __init__(self, request: Dict[str, Any], directory: str, sockets: str) -> None:

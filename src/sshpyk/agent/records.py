@@ -3,8 +3,8 @@
 Each kernel has a directory ~/.local/state/sshpyk/kernels/ID (0700) with `record.json`, which names
 the agent, its sockets and its token, and the connection file, the logs and the spool. Homes are
 shared between the nodes of a cluster, so a record says on which host and in which boot it holds.
-When a kernel has ended with nobody there to be told, or others may come back for it,
-`ID.ended.json` tells it for a week.
+When a kernel has ended while no client was attached, or others may come back for it,
+`ID.ended.json` says so for a week.
 """
 
 from __future__ import annotations
@@ -199,12 +199,12 @@ def empty(path: str) -> None:
 
 
 def write_ended(id: str, why: str, exited: Optional[Record]) -> None:
-    """Leave word of a kernel that ended with nobody there to be told, if there is room for it."""
+    """Write down how a kernel ended while no client was there, if the disk has room for it."""
     record = {"id": id, "why": why, "exited": exited, "at": time.time(), "host": host_name()}
     try:
         write(os.path.join(state_directory(), id + ENDED), record)
     except OSError:
-        pass  # who asks is told that the agent is gone, which is true as well
+        pass  # whoever asks is told that the agent is gone, which is true as well
 
 
 #: What is kept of a kernel that has ended, beside the word of it, as ID.NAME.

@@ -30,8 +30,8 @@ FIRST_LINE = (
 #: How a PYTHONHOME, $2, is lent to the Python that runs the agent, $1.
 LENDING = 'exec env "SSHPYK_PYTHONHOME=${PYTHONHOME-}" "PYTHONHOME=$2" "$1" -s -S -X utf8 -c "$3"'
 
-#: Bytes of shell noise that are kept for an error message, and those of noise and answers after
-#: which no more are hoped for.
+#: Bytes of shell noise that are kept for an error message, and bytes of noise and answers after
+#: which the job is given up.
 KEPT_NOISE = 64 * 1024
 MOST_HEARD = 4 * 1024 * 1024
 
@@ -65,10 +65,10 @@ def command_line(python: str, pythonhome: str | None = None) -> str:
 
 
 class Session:
-    """A job that runs on the host, while it says something: use as `async with`.
+    """A job that runs on the host, for as long as it has something to say: use as `async with`.
 
     `compiled` says that the host's Python was seen to read our bytecode (see `package`).
-    Raises from `answer` what kept the job from answering, as one of `sshpyk.errors`.
+    `answer` raises one of `sshpyk.errors` where the job does not answer, which says why.
     """
 
     def __init__(
@@ -166,7 +166,7 @@ class Session:
 
     @property
     def noise(self) -> str:
-        """What came that is no answer, for people: the end of it."""
+        """The end of what came and is no answer, for people."""
         parts = (self._readable(self._not_answers)[-1000:], self._readable(self._stderr)[-2000:])
         return "\n".join(parts).strip()
 
