@@ -176,3 +176,64 @@ def test_a_real_container(state: Path, sockets: Path) -> None:
     assert done.stdout == "True None\n", done.stderr
     done = subprocess.run([*command, str(path)], capture_output=True, text=True)
     assert done.stdout == "None None\n", done.stderr
+
+
+SECRETS = (records.CONNECTION, records.RECORD, "kernel.log")
+
+
+def filled(state: Path, record: dict[str, Any]) -> Path:
+    """A kernel's directory as an agent leaves it when it is killed."""
+    directory = keep(state, record)
+    for name in SECRETS:
+        if name != records.RECORD:
+            (directory / name).write_text("a secret")
+    return directory
+
+
+def test_what_is_removed_is_emptied_first(state: Path, sockets: Path, tmp_path: Path) -> None:
+    directory = filled(state, record_of(1 << 29, sockets))
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    for name in SECRETS:
+        os.link(directory / name, kept / name)
+    (tmp_path / "elsewhere").write_text("whose name is not ours")
+    (directory / "link").symlink_to(tmp_path / "elsewhere")
+    os.mkfifo(directory / "pipe")  # opened for writing, it would wait for a reader
+    records.remove(str(directory))
+    assert not directory.exists()
+    assert [(kept / name).read_bytes() for name in SECRETS] == [b"", b"", b""]
+    assert (tmp_path / "elsewhere").read_text() == "whose name is not ours"
+
+
+def test_nfs_keeps_no_secrets_and_is_swept_later(
+    state: Path, sockets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NFS gives a file that is open another name in place of removing it."""
+    directory = filled(state, record_of(1 << 29, sockets))
+    unlink = os.unlink
+
+    def silly(path: str) -> None:
+        os.rename(path, os.path.join(os.path.dirname(path), f".nfs{os.urandom(8).hex()}"))
+
+    monkeypatch.setattr(os, "unlink", silly)
+    records.sweep()
+    left = sorted(directory.iterdir())
+    assert len(left) == len(SECRETS)
+    assert [path.read_bytes() for path in left] == [b"", b"", b""]
+    monkeypatch.setattr(os, "unlink", unlink)
+    records.sweep()
+    assert directory.exists(), "it could be a launch that has just begun"
+    os.utime(directory, (0, 0))
+    records.sweep()
+    assert not directory.exists()
+    assert [word["id"] for word in records.all_ended()] == ["one"], "told once"
+
+
+def test_a_directory_with_a_record_is_not_abandoned(state: Path, sockets: Path) -> None:
+    directory = filled(state, record_of(os.getpid(), sockets))
+    os.utime(directory, (0, 0))
+    records.sweep()
+    (directory / records.RECORD).write_bytes(b"torn")  # by a disk that is full, or not ours to read
+    os.utime(directory, (0, 0))
+    records.sweep()
+    assert directory.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -107,3 +108,15 @@ def test_a_tmp_that_is_read_only_and_a_long_home(new_server: NewServer, tmp_path
     server = new_server(shell=shell)
     said = server.starting_fails(errors.NotWritable)
     assert said.startswith("sshd: /tmp can't be written: Read-only file system.")
+
+
+def test_nothing_that_is_kept_of_removed_files_has_a_key(server: Server, tmp_path: Path) -> None:
+    """As NFS keeps what a process has open."""
+    write_spec("brief", server)
+    with started("brief") as (manager, client):
+        assert run_code(client, "print(6 * 7)") == "42\n"
+        (directory,) = (server.home / STATE).iterdir()
+        os.link(directory / "connection.json", tmp_path / "kept")
+        assert manager.session.key.decode() in (tmp_path / "kept").read_text()
+    server.leftovers.assert_clean()
+    assert (tmp_path / "kept").read_bytes() == b""

@@ -1,20 +1,20 @@
 """The first code of ours that the host's Python runs.
 
-It gets: on stdin, behind this file's own text, one line of JSON, the request. An object whose
-"do" names the job ("launch", "probe", ...; see `JOBS`). Behind that of a launch come files that it
-needs later (`read_rest`).
+It gets on stdin, after the files themselves, one line of JSON: the request, an object whose "do"
+names the job ("launch", "probe", ...; see `JOBS`). After the request of a launch come the files
+that it needs later (`read_rest`).
 
-It answers: on stdout, lines of `MAGIC` and JSON. Whatever else stands there is the noise of shells
-and start-up files. {"error": KIND, ...} says in a kind and its fields why a job failed;
+It answers on stdout, in lines of `MAGIC` and JSON. Whatever else is there is noise of shells and
+start-up files. {"error": KIND, ...} says why a job failed, by a kind and its fields;
 `sshpyk.errors` has the sentences.
 
 Exit codes: 0 done; 1 failed, and said so; 3 this Python is too old (said by the command line that
 reads this file, see `sshpyk.transport.jobs`).
 
-The oldest Python it runs on is 3.8. Until the kernel's process is there everybody waits, so up to
-then each module that is imported has been timed: `json`, `re`, `signal`, `socket` and `ctypes` take
-10 ms each, or nearly, mostly for `enum`; what is imported in functions here and in `launch`,
-`records`, `kernelspecs` and `kernel` is so for that.
+It runs on Python 3.8 and later. The user waits until the kernel's process is there, so the imports
+up to then have been timed: `json`, `re`, `signal`, `socket` and `ctypes` take nearly 10 ms each,
+mostly for `enum`. That is why `launch`, `records`, `kernelspecs`, `kernel` and this file import
+some modules inside functions.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ _files: Files = {}
 
 
 def bytecode() -> str:
-    """What names the bytecode that this Python reads; empty where it is its secret."""
+    """The name of the bytecode format that this Python reads; empty where Python does not tell."""
     try:
         from _frozen_importlib_external import MAGIC_NUMBER
     except ImportError:
@@ -117,10 +117,10 @@ def bytecode() -> str:
 
 
 def read_rest() -> None:
-    """Take in the files that follow the request: a line that names their bytecode, which is empty
-    where they are sources; one with their size; and they.
+    """Read the files that follow the request of a launch.
 
-    Raises ValueError, EOFError or zlib.error where the client has gone.
+    Before them come two lines: the name of their bytecode format, empty for sources, and their
+    size in bytes. Raises ValueError, EOFError or zlib.error where the client has gone.
     """
     import marshal
     import zlib
@@ -129,7 +129,7 @@ def read_rest() -> None:
     is_sent = stdin.readline().decode("ascii").strip()
     data = stdin.read(int(stdin.readline()))
     if is_sent not in ("", bytecode()):
-        # This Python is another than it was at the last launch.
+        # This Python is not the one of the last launch: it can't read that bytecode.
         answer(wants="sources")
         read_rest()
     else:

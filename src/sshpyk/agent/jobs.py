@@ -1,4 +1,4 @@
-"""Jobs about the kernels of this user on this host: what runs, its logs, how to end it.
+"""Jobs about the kernels of this user on this host: list them, read their logs, end them.
 
 Each gets {"do": NAME, ...} and answers as the functions here say.
 """
@@ -40,8 +40,11 @@ def run(request: Dict[str, Any]) -> None:
 
 
 def kernels(request: Dict[str, Any]) -> None:
-    """Answers {"host", "now", "kernels": [...], "ended": [...]}: records without their tokens, with
-    "status", what the agent says (None where it does not), and "use", what the processes use."""
+    """Answers {"host", "now", "kernels": [...], "ended": [...]}.
+
+    "kernels" are records without their tokens, and with "status", what the agent says (None where
+    it does not answer), and "use", what the kernel's processes use.
+    """
     found = records.all_records()
     before = usage()
     time.sleep(SAMPLE if found else 0)
@@ -94,8 +97,9 @@ def interrupt(request: Dict[str, Any]) -> None:
 
 
 def logs(request: Dict[str, Any]) -> None:
-    """Answers {"file", "data"} for each piece of the files `files` of the kernel `id`, the bytes as
-    Latin-1, then {"end": True}; with `follow` that is when the kernel has ended, or stdin has."""
+    """Answers {"file", "data"} for each piece of the files `files` of the kernel `id`, then
+    {"end": True}. "data" is the bytes as Latin-1. With `follow` the end comes when the kernel, or
+    stdin, has ended."""
     id = request["id"]
     ended = records.read_ended(id)
     if ended is not None:
@@ -110,7 +114,7 @@ def logs(request: Dict[str, Any]) -> None:
 
 
 def tail(paths: List[str], at: Optional[Dict[str, Tuple[int, int]]] = None) -> Dict[str, Any]:
-    """Answer with what is in files from where we were on; returns where we are: inode, offset."""
+    """Answer with what is new in files since `at`; returns how far each was read: inode, offset."""
     places: Dict[str, Tuple[int, int]] = {}
     for path in paths:
         inode, offset = (at or {}).get(path, (0, 0))
@@ -151,7 +155,7 @@ def find(id: str, here: bool = False) -> Record:
 
 
 def status(record: Record) -> Optional[Dict[str, Any]]:
-    """What a record's agent says of its kernel now; None where it does not."""
+    """What the agent of a record says of its kernel now; None where it does not answer."""
     try:
         with socket.socket(socket.AF_UNIX) as sock:
             sock.settimeout(ANSWER_WITHIN)
@@ -168,7 +172,8 @@ def status(record: Record) -> Optional[Dict[str, Any]]:
 
 
 def usage() -> Dict[int, Tuple[int, float, float]]:
-    """What each session of processes uses, by its leader: bytes, seconds of processor; and when."""
+    """What the processes of each session use, by the session's leader: bytes of memory, seconds of
+    processor, and when that was."""
     found: Dict[int, Tuple[int, float, float]] = {}
     now = time.monotonic()
     tick = os.sysconf("SC_CLK_TCK")

@@ -32,10 +32,10 @@ SETUP_FAILED = 97
 
 
 class Plan:
-    """How to start a kernel: everything that can be wrong is found out here, before any process.
+    """How to start a kernel. Everything that can be wrong is found here, before any process starts.
 
-    `request` is the "kernel" object of a launch request, see `sshpyk.agent.launch`. Raises
-    `Failed`.
+    `request` is the "kernel" object of a launch request, `directory` the kernel's own directory and
+    `sockets` that of its sockets. Raises `Failed`.
     """
 
     def __init__(self, request: Dict[str, Any], directory: str, sockets: str) -> None:
@@ -325,6 +325,8 @@ def _become(
     try:
         os.setsid()
         _die_with_parent()
+        if str(os.getppid()) != env["JPY_PARENT_PID"]:
+            return  # the agent has ended just before
         # What the agent or its Python ignores; `subprocess` gives the same ones back.
         ignored = signal.SIGINT, signal.SIGPIPE, signal.SIGHUP, signal.SIGTERM, signal.SIGXFSZ
         for signum in ignored:

@@ -1,10 +1,10 @@
 """The job "launch": start a kernel with its agent, and stay until the client has attached.
 
-It gets the launch request (`sshpyk.link.request`), and answers {"listening": ...} when the agent
-can be connected to. Then it reads stdin: "tcp" asks for loopback TCP sockets in place of unix
-ones, which some servers refuse to forward, and is answered by a second {"listening": ...};
-"attached" lets the agent go on alone, and is answered by {"attached": true}. When stdin ends before
-that, the client has gone or thought better of it, and everything is taken back.
+It gets the launch request, and answers {"listening": ...} when clients can connect to the agent.
+Then it reads lines from stdin. "tcp" asks for loopback TCP sockets in place of unix ones, which
+some servers refuse to forward; the answer is a second {"listening": ...}. "attached" lets the agent
+go on alone; the answer is {"attached": true}. When stdin ends before that, the client has gone or
+has given up, and everything is taken back.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from typing import Any, Dict
 
 
-#: Seconds beyond the time of a launch in which the rest of the files has arrived, and the client
-#: has said that it has succeeded. A connection that falls silent before must not leave a kernel.
+#: Seconds that a launch has beyond the client's own time limit: by then the rest of the files must
+#: have arrived, and the client must have confirmed the launch. Where the connection falls silent
+#: before that, no kernel may be left.
 CONFIRM_WITHIN = 5
 
 
@@ -116,9 +117,13 @@ def start(request: Dict[str, Any]) -> None:
         if lock >= 0:
             os.close(lock)  # its record is there to be found
     except BaseException:
-        if kernel is not None and kernel.exited is None:
-            kernel.signal(signal.SIGKILL)
-            os.waitpid(kernel.pid, 0)
+        signal.alarm(0)  # nothing may cut off what follows
+        if kernel is not None:
+            if kernel.exited is None:
+                kernel.signal(signal.SIGKILL)
+                os.kill(kernel.pid, signal.SIGKILL)  # it may not have its own group yet
+                os.waitpid(kernel.pid, 0)
+            kernel.close()  # on NFS a directory with open files stays
         if sockets:
             records.remove(sockets)
         records.remove(directory)

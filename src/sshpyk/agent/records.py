@@ -3,8 +3,8 @@
 Each kernel has a directory ~/.local/state/sshpyk/kernels/ID (0700) with `record.json`, which names
 the agent, its sockets and its token, and the connection file, the logs and the spool. Homes are
 shared between the nodes of a cluster, so a record says on which host and in which boot it holds.
-When a kernel has ended with nobody there to be told, or others may come back for it,
-`ID.ended.json` tells it for a week.
+When a kernel has ended while no client was attached, or others may come back for it,
+`ID.ended.json` says so for a week.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
     Record = Dict[str, Any]
 
-KEEP_ENDED = 7 * 24 * 3600.0  # seconds
+#: Seconds for which words of what has ended stay, and directories without a record: those of
+#: launches that have just begun have none.
+KEEP_ENDED = 7 * 24 * 3600.0
+KEEP_UNFINISHED = 24 * 3600.0
 
 RECORD = "record.json"
 ENDED = ".ended.json"
@@ -159,22 +162,49 @@ def _status_path(record: Record) -> str:
 
 
 def remove(directory: str) -> None:
-    """Take away a directory of ours and the files in it."""
+    """Take away a directory of ours and the files in it.
+
+    They are emptied first: on NFS a file that a process still has open, a stopped kernel perhaps,
+    stays as .nfsXXXX, and there are keys in some. What stays there is for `sweep`.
+    """
     try:
-        for name in os.listdir(directory):
-            os.unlink(os.path.join(directory, name))
+        # The record last: while it is there, whoever looks can finish what was begun.
+        for name in sorted(os.listdir(directory), key=lambda name: name == RECORD):
+            path = os.path.join(directory, name)
+            empty(path)
+            try:
+                os.unlink(path)
+            except OSError:
+                pass
         os.rmdir(directory)
     except OSError:
         pass  # gone already, or not ours to mend
 
 
+def empty(path: str) -> None:
+    """Leave nothing in a file; links are not followed, and what is no file is left alone."""
+    # Without O_NONBLOCK a pipe would be waited for.
+    flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        file = os.open(path, flags)
+    except OSError:
+        return  # a link, a socket, or not ours
+    try:
+        if stat.S_ISREG(os.fstat(file).st_mode):
+            os.ftruncate(file, 0)
+    except OSError:
+        pass
+    finally:
+        os.close(file)
+
+
 def write_ended(id: str, why: str, exited: Optional[Record]) -> None:
-    """Leave word of a kernel that ended with nobody there to be told, if there is room for it."""
+    """Write down how a kernel ended while no client was there, if the disk has room for it."""
     record = {"id": id, "why": why, "exited": exited, "at": time.time(), "host": host_name()}
     try:
         write(os.path.join(state_directory(), id + ENDED), record)
     except OSError:
-        pass  # who asks is told that the agent is gone, which is true as well
+        pass  # whoever asks is told that the agent is gone, which is true as well
 
 
 #: What is kept of a kernel that has ended, beside the word of it, as ID.NAME.
@@ -213,7 +243,10 @@ def sweep() -> None:
                 pass
             continue
         record = read(os.path.join(path, RECORD))
-        if record is not None and is_alive(record) is False:
+        if record is None:
+            if is_abandoned(path):
+                remove(path)
+        elif is_alive(record) is False:
             write_ended(name, "its agent is gone", (record.get("kernel") or {}).get("exited"))
             sockets = str(record.get("sockets"))
             # Whatever a record says, only a directory that is called as ours are is emptied.
@@ -221,6 +254,19 @@ def sweep() -> None:
             if name.startswith(SOCKETS) and not os.path.islink(sockets):
                 remove(sockets)
             remove(path)
+
+
+def is_abandoned(directory: str) -> bool:
+    """Whether a kernel's directory has been without a record for longer than a launch takes.
+
+    It was half removed, on NFS, or its launch was cut off by a host that went down.
+    """
+    try:
+        names = os.listdir(directory)
+        age = time.time() - os.stat(directory).st_mtime
+    except OSError:
+        return False
+    return RECORD not in names and age > KEEP_UNFINISHED
 
 
 def all_ended() -> List[Record]:

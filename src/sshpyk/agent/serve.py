@@ -110,6 +110,7 @@ class Agent:
         finally:
             if self.kernel.exited is None:
                 self.kernel.signal(signal.SIGKILL)
+            self.log.close()  # on NFS a directory with open files stays
             records.remove(self.sockets)
             records.remove(self.directory)
 

@@ -73,10 +73,11 @@ def command_line(python: str, pythonhome: str | None = None) -> str:
 
 
 class Job:
-    """A job of ours that runs on the host, while it says something: use as `async with`.
+    """A job of ours that runs on the host, for as long as it has something to say: use as
+    `async with`.
 
     `request` says what to do, see `sshpyk.wire.requests`; `python` is the host's Python that does
-    it. Raises from `answer` what kept the job from answering, as one of `sshpyk.errors`.
+    it. `answer` raises one of `sshpyk.errors` where the job does not answer, which says why.
     """
 
     def __init__(
@@ -156,7 +157,7 @@ class Job:
 
     @property
     def noise(self) -> str:
-        """What came that is no answer, for people: the end of it."""
+        """The end of what came and is no answer, for people."""
         stderr = self._program.stderr
         parts = (self._readable(self._not_answers)[-1000:], self._readable(stderr)[-2000:])
         return "\n".join(parts).strip()

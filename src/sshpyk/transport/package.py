@@ -1,10 +1,10 @@
 """The agent's files, as they travel to the host's Python.
 
-A launch sends them in two parts. The first holds what the host needs until the kernel's process is
-there; with the request that is about the ten packets that a connection sends before it waits for an
-acknowledgement (RFC 6928), where all of it would take a distant host two round trips more. The rest
-arrives while the kernel starts up; compiled, where the host's Python was seen to read what this one
-compiles: that saves the host 40 ms of work, and is three times as many bytes.
+A launch sends them in two parts. The first is what the host needs until the kernel's process is
+there. With the request it fits into the ten packets that a connection sends before it waits for an
+acknowledgement (RFC 6928); all the files at once would take a distant host two round trips more.
+The rest arrives while the kernel starts up. It is compiled where the host's Python is known to read
+what this one compiles, which saves the host 40 ms of work and takes three times as many bytes.
 
 Docstrings and comments stay at home: they are for people, and a third of the bytes.
 """
@@ -20,7 +20,7 @@ from collections.abc import Mapping
 
 from ..agent.boot import Sources, bytecode
 
-#: What comes first: the module `sshpyk.agent.boot` comes to life, and takes care of the others.
+#: What runs first: it makes the module `sshpyk.agent.boot`, which takes care of the others.
 SECOND_LINES = """
 name = "sshpyk.agent.boot"
 boot = sys.modules[name] = type(sys)(name)
