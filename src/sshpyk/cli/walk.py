@@ -6,33 +6,22 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from .. import errors
 from ..jupyter import kernelspec
 from ..ssh.command import Destination
+from .steps import CONNECT_TIMEOUT, Step, failed
 from .terminal import BAD, GOOD, INFO, UNKNOWN, WARNING, Terminal
 
-#: Seconds for a host to answer at all, to let us in, and to run a job.
+#: Seconds for a host to answer at all, and to run a job.
 REACH_TIMEOUT = 10.0
-CONNECT_TIMEOUT = 30.0
 JOB_TIMEOUT = 60.0
 
 #: Bytes that a directory should have left, and seconds that clocks may differ.
 LITTLE_SPACE = 100 * 1024 * 1024
 CLOCK_DIFFERS = 120.0
-
-
-@dataclass(frozen=True)
-class Step:
-    """What became of a step: a mark, a sentence, what mends it, and the seconds it took."""
-
-    mark: str
-    what: str
-    text: str
-    fix: str = ""
-    seconds: float = 0.0
 
 
 class Walk:
@@ -410,10 +399,3 @@ REQUIRED = {
     "Remote Shell",
     "Remote Python",
 }
-
-
-def failed(what: str, error: errors.SshpykError, seconds: float = 0.0) -> Step:
-    """The step that an error ended."""
-    command = "\n".join(f"  {line}" for line in error.command.splitlines())
-    fix = "\n".join(filter(None, (error.advice, command, error.details)))
-    return Step(BAD, what, error.what, fix, seconds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -66,7 +67,7 @@ class Destination:
             raise errors.NoSshConfig(path=self.config_path)
 
     def check_name(self) -> None:
-        """Raise a `SettingsError` where `host` can't be one."""
+        """Raise a `SettingsError` where `host` or `node` can't be one."""
         if not self.host:
             raise errors.NoHost()
         user, _, name = self.host.rpartition("@")
@@ -81,6 +82,9 @@ class Destination:
                 text=f"{self.host!r:.200} is not a host: the hostname contains invalid characters. "
                 "Set `ssh_host_alias` to what you would give to ssh."
             )
+
+        if self.node is not None and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", self.node):
+            raise errors.SettingsError(text=f"{self.node!r:.200} is no name of a machine.")
 
     @property
     def program(self) -> str:
