@@ -146,7 +146,7 @@ def test_hidepid_works(intruder: Intruder, open_directory: Path) -> None:
 
     package = Path(errors.__file__).parent
     copy = open_directory / "copy" / "sshpyk"
-    for name in ("agent", "wire"):
+    for name in ("agent", "common", "wire"):
         shutil.copytree(package / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     (copy / "__init__.py").write_text("")
     command = ["setpriv", f"--reuid={intruder.uid}", f"--regid={intruder.gid}", "--clear-groups"]
