@@ -52,6 +52,25 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         config.option.loadscopereorder = False
 
 
+#: The files that take minutes, the longest first: begun last, one worker would have them to itself.
+LONGEST = (
+    "faults/test_soak.py",
+    "jupyter/test_upstream_server.py",
+    "jupyter/test_upstream_nbclient.py",
+    "starts/test_cancelled.py",
+    "security/test_fuzz.py",
+    "faults/test_faults.py",
+    "jupyter/test_upstream_client.py",
+    "test_readme.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files."""
+    places = {str(Path(__file__).parent / file): place for place, file in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(str(item.path), len(LONGEST)))
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Give each process of the tests a directory of its own for masters and forwards.
 
