@@ -55,7 +55,8 @@ class Trust:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Count the tests that were tried again."""
-        if report.outcome == "rerun":  # type: ignore[comparison-overlap]  # pytest-rerunfailures
+        outcome: str = report.outcome
+        if outcome == "rerun":  # pytest-rerunfailures' own
             self.retried.add(report.nodeid)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:

@@ -107,15 +107,6 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         """Seconds after which a kernel that runs counts as started."""
         return max(recommended, float(self.launch_timeout))
 
-    def resolve_path(self, path: str) -> str | None:
-        """`path` on the host, as the kernel would see it; None while there is no kernel."""
-        kernel = self.link.kernel if self.link is not None else {}
-        if not kernel:
-            return None
-        if path == "~" or path.startswith("~/"):
-            path = kernel["home"] + path[1:]
-        return os.path.normpath(os.path.join(kernel["cwd"], path))
-
     async def get_provisioner_info(self) -> dict[str, Any]:
         """What `load_provisioner_info` needs; JSON, but for the key, which the base class has
         as bytes."""
