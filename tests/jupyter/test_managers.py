@@ -65,11 +65,30 @@ def test_transport_encryption(sshd: Sshd, remote_home: Path, policy: str) -> Non
         manager.shutdown_kernel()
 
 
-def test_without_the_host_s_word_required_encryption_fails(sshd: Sshd, remote_home: Path) -> None:
-    plain = remote_home / ".local/share/jupyter/kernels/plain"
+def write_plain_spec(home: Path) -> None:
+    """A kernelspec "plain" on the host that says nothing of encryption."""
+    plain = home / ".local/share/jupyter/kernels/plain"
     plain.mkdir(parents=True, exist_ok=True)
     argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     (plain / "kernel.json").write_text(json.dumps({"argv": argv}))
+
+
+def test_a_kernel_that_can_t_encrypt_gets_no_keys(sshd: Sshd, remote_home: Path) -> None:
+    write_plain_spec(remote_home)
+    write_spec("remote", sshd, remote_kernel_name="plain")
+    manager = KernelManager(kernel_name="remote", transport_encryption="auto")
+    manager.start_kernel()
+    try:
+        assert "curve_publickey" not in manager.get_connection_info()
+        assert "curve_secretkey" not in connection_file(remote_home)
+        with client_of(manager) as client:
+            assert run_code(client, "print(6 * 7)") == "42\n"
+    finally:
+        manager.shutdown_kernel()
+
+
+def test_without_the_host_s_word_required_encryption_fails(sshd: Sshd, remote_home: Path) -> None:
+    write_plain_spec(remote_home)
     spec = {"metadata": {"supported_encryption": ["curve"]}}
     write_spec("remote", sshd, spec=spec, remote_kernel_name="plain")
     manager = KernelManager(kernel_name="remote", transport_encryption="required")
