@@ -26,9 +26,8 @@ MB = 1 << 20
 #: Output while the link is away, in MB; set FAULTS_SPOOL_MB=2048 for the whole promise.
 SPOOL_MB = int(os.environ.get("FAULTS_SPOOL_MB", "300"))
 
-#: What either side may need for it, in bytes. 40 to 64 MB were measured; how much the allocator has
-#: at its peak depends on how busy the machine is. All of the output would be thrice this.
-MOST_MEMORY = 96 * MB
+#: What either side may need for it, in bytes.
+MOST_MEMORY = 64 * MB
 
 #: Each message has 1 MB, and none is like another.
 POUR = """

@@ -113,7 +113,7 @@ from jupyter_client.manager import KernelManager
 manager = KernelManager(kernel_name="killed")
 print("begun", flush=True)
 manager.start_kernel()
-print("started", link_of(manager).agent.id, flush=True)
+print("started", manager.provisioner.kernel.agent.id, flush=True)
 time.sleep(60)
 """
 
