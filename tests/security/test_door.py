@@ -301,7 +301,7 @@ def test_who_can_not_prove_to_be_the_agent_gets_no_more_than_a_hello(
 
     async def connect() -> None:
         streams = Streams(Owner(), KernelLog(logging.getLogger("test"), "id", "host"), "t" * 64)
-        streams.say(b'{"type":"start","key":"the key of the kernel"}\n')
+        streams.say("start", key="the key of the kernel")
         try:
             assert not await streams.connect(DirectoryDialer(short_tmp), TIMEOUT)
         finally:

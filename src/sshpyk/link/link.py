@@ -19,7 +19,6 @@ from .. import errors
 from ..remotekernel import RemoteKernel, Stage
 from ..remotekernel import State as KernelState
 from ..transport import answers, jobs
-from ..wire import control
 from ..wire.frames import ProtocolError
 from ..wire.liveness import Backoff
 from .clock import boot_time
@@ -89,7 +88,7 @@ class Link(RemoteKernel):
         self.streams.limits = limits
         self._pythonhome = pythonhome
         self._connectivity = Connectivity(self.streams.now())
-        self._requests = Requests(self.streams.say)
+        self._requests = Requests(self._say)
         self._stages = Stages(lambda stage: self._update(stage=stage))
         self._backoff = Backoff()  # of attempts to attach
         self._connection: Identity | None = None
@@ -203,7 +202,7 @@ class Link(RemoteKernel):
         it, and a kernel that ends then has not done anything.
         """
         terms = {"persistent": request["persistent"], "lease": request["lease"]}
-        self.streams.say(control.encode("settings", number=0, **terms))
+        self._say("settings", number=0, **terms)
 
     async def _attach(self, timeout: float) -> None:
         self.ends_with_us = False
@@ -211,9 +210,13 @@ class Link(RemoteKernel):
             # Each time: the connection may have been about to die when it was looked at.
             await self._log_in(timeout)
             self._stages.at(Stage.AGENT)
-            if await self._connect():
-                break
-            if await self._probe() is Outcome.NOBODY:
+            try:
+                if await self._connect():
+                    break
+                outcome = await self._probe()
+            except errors.ConnectionLost:
+                outcome = Outcome.FAILED
+            if outcome is Outcome.NOBODY:
                 assert self.exited is not None
                 why = errors.describe_exit(self.exited)
                 raise errors.KernelGone(host=self.transport.host, why=why)
@@ -441,13 +444,17 @@ class Link(RemoteKernel):
 
     # -- talking with the agent ------------------------------------------------------------------
 
+    def _say(self, type: str, **fields: Any) -> None:
+        """Send the agent a control message; it arrives when the link is there."""
+        self.log.debug("> %s", type)
+        self.streams.say(type, **fields)
+
     async def watch_activity(self) -> None:
         await self._requests.ask("watch")
 
     async def signal(self, signum: int) -> None:
-        self.log.debug("> signal %d", signum)
         self._expects_exit = self._expects_exit or signum in (signals.SIGTERM, signals.SIGKILL)
-        self.streams.say(control.encode("signal", number=0, signum=signum))
+        self._say("signal", number=0, signum=signum)
 
     async def hold(self, held: bool) -> None:
         self.streams.hold_control(held)
