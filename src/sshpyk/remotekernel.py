@@ -177,5 +177,10 @@ class RemoteKernel(ABC):
         """Have `status.busy` kept from now on."""
 
     @abstractmethod
+    async def resolve(self, path: str) -> str | None:
+        """The absolute path there of what the kernel would call `path`; None where there is no
+        such file, or nobody can tell now."""
+
+    @abstractmethod
     def has_client(self, channel: str) -> bool:
         """Whether a Jupyter client is connected to this channel."""

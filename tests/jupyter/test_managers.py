@@ -260,6 +260,26 @@ def test_a_blocking_manager_may_idle(sshd: Sshd, tmp_path: Path) -> None:
         assert link.streams.attachment.generation == generation
 
 
+def test_a_path_is_resolved_where_the_host_has_it(
+    sshd: Sshd, tmp_path: Path, remote_home: Path
+) -> None:
+    """As Jupyter Server asks: it awaits what it gets."""
+    (tmp_path / "data.csv").write_text("1,2")
+    (remote_home / "at-home.txt").touch()
+    write_spec("remote", sshd, remote_cwd=str(tmp_path))
+    with started("remote") as (manager, _):
+        provisioner: Any = manager.provisioner
+
+        async def resolved(*paths: str) -> list[str | None]:
+            return [await provisioner.resolve_path(path) for path in paths]
+
+        there = str(tmp_path / "data.csv")
+        found = asyncio.run(resolved("data.csv", there, "./x/../data.csv", "~/at-home.txt"))
+        assert found == [there, there, there, str(remote_home / "at-home.txt")]
+        assert asyncio.run(resolved("missing.csv", "/nowhere/x", "~/data.csv")) == [None] * 3
+    assert asyncio.run(provisioner.resolve_path("data.csv")) is None
+
+
 # -- kernels that die ------------------------------------------------------------------------------
 
 

@@ -10,11 +10,6 @@ from tests.jupyter.upstream import PATIENCE, RAISES, Suite, check
 
 pytestmark = [pytest.mark.sshd, pytest.mark.slow]
 
-_CAN_NOT_ASK = (
-    "only the host can tell whether there is such a file, and this question is put in a call that "
-    "may not wait for an answer: ours names no path rather than one that may not be there"
-)
-
 SUITE = Suite(
     "jupyter_server",
     shares=(
@@ -44,12 +39,6 @@ SUITE = Suite(
     ),
     fewest=80,
     not_applicable={
-        "tests.services.kernels.test_api.test_resolve_path_kernel[jp_server_config1]": (
-            _CAN_NOT_ASK
-        ),
-        "tests.services.kernels.test_api.test_resolve_path_server_and_kernel[jp_server_config1]": (
-            _CAN_NOT_ASK
-        ),
         # That a kernel that can't encrypt gets no keys: test_managers.py.
         "tests.services.kernels.test_transport_encryption."
         "test_transport_encryption_auto_skips_keys_for_non_curve_kernel": RAISES,

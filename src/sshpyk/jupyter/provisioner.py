@@ -112,14 +112,12 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         """Seconds after which a kernel that runs counts as started."""
         return max(recommended, float(self.launch_timeout))
 
-    def resolve_path(self, path: str) -> str | None:
-        """`path` on the host, as the kernel would see it; None while there is no kernel."""
-        facts = self._facts
-        if facts is None:
-            return None
-        if path == "~" or path.startswith("~/"):
-            path = facts["home"] + path[1:]
-        return os.path.normpath(os.path.join(facts["cwd"], path))
+    async def resolve_path(self, path: str) -> str | None:  # type: ignore[override]  # see below
+        """`path` on the host, as the kernel would see it; None where there is no such file.
+
+        Only the host can tell. The base class does not wait, but Jupyter Server, which asks, does.
+        """
+        return None if self.kernel is None else await io_thread().run(self.kernel.resolve(path))
 
     @property
     def _facts(self) -> KernelFacts | None:

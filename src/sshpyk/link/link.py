@@ -31,7 +31,7 @@ from .thread import io_thread
 if TYPE_CHECKING:
     from ..transport.base import Dialer, Identity, Transport
     from ..wire.control import Message
-    from ..wire.requests import Exit, KernelRequest, LaunchRequest
+    from ..wire.requests import Exit, KernelRequest, LaunchRequest, ResolveRequest
     from .address import AgentAddress
     from .log import KernelLog
     from .pacing import Limits
@@ -49,6 +49,9 @@ WATCH = 1.0
 #: Seconds that the agent has to end its kernel and say so, and those when it is out of reach.
 END_WITHIN = 8.0
 AWAY_WITHIN = 1.0
+
+#: Seconds for the host to say whether it has a file.
+RESOLVE_WITHIN = 10.0
 
 #: Seconds ahead from which the next attempt is worth telling.
 SOON = 1.0
@@ -458,6 +461,21 @@ class Link(RemoteKernel):
 
     async def hold(self, held: bool) -> None:
         self.streams.hold_control(held)
+
+    async def resolve(self, path: str) -> str | None:
+        if self.facts is None or self._connectivity.state is not State.UP:
+            return None
+        # Not by the agent, which would stand still with a file system that does.
+        request: ResolveRequest = {"do": "resolve", "cwd": self.facts["cwd"], "path": path}
+        try:
+            answer = await jobs.ask(
+                self.transport, self.agent.python, request, timeout=RESOLVE_WITHIN
+            )
+        except (errors.SshpykError, OSError) as error:
+            self.log.debug("! %s can't be looked for: %s", path, error)
+            return None
+        found: str | None = answer["path"]
+        return found
 
     def has_client(self, channel: str) -> bool:
         return self.streams.has(channel)
