@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .. import errors
+from ..aio import within
 from ..remotekernel import RemoteKernel, Stage
 from ..remotekernel import State as KernelState
 from ..transport import answers, jobs
@@ -246,8 +247,8 @@ class Link(RemoteKernel):
         """Take back a launch or an attachment that failed or was cancelled."""
         if self._connectivity.state is State.UP:
             wish = self._requests.ask("end" if self.ends_with_us else "leave")
-            with contextlib.suppress(errors.RemoteError, asyncio.TimeoutError):
-                await asyncio.wait_for(wish, END_WITHIN)
+            with contextlib.suppress(errors.RemoteError, TimeoutError):
+                await within(END_WITHIN, wish)
         await self._dismantle()
 
     # -- connecting ------------------------------------------------------------------------------
@@ -389,8 +390,8 @@ class Link(RemoteKernel):
     async def _pause(self) -> Outcome:
         left = self._connectivity.pause_left(self.streams.now())
         self._hurry.clear()
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._hurry.wait(), left)
+        with contextlib.suppress(TimeoutError):
+            await within(left, self._hurry.wait())
         return Outcome.DONE
 
     async def _begin_anew(self) -> Outcome:

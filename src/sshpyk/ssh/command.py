@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import IO, NamedTuple
 
 from .. import errors
+from ..aio import within
 
 #: What every ssh of ours is told, whatever the configuration says: never to ask anybody, no
 #: terminal, no command of the configuration's, and no forwards but ours.
@@ -156,8 +157,8 @@ async def run(
             env={**os.environ, **environment} if environment else None,
         )
         try:
-            await asyncio.wait_for(_feed(process, stdin), timeout)
-        except asyncio.TimeoutError:
+            await within(timeout, _feed(process, stdin))
+        except TimeoutError:
             raise TimeoutError(f"{argv[0]} has not ended within {timeout:g} s") from None
         finally:
             await end(process)

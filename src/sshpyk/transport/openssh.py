@@ -11,6 +11,7 @@ from dataclasses import replace
 from weakref import WeakValueDictionary
 
 from .. import errors
+from ..aio import within
 from ..ssh import complaints
 from ..ssh.command import Destination, end
 from ..ssh.master import Master
@@ -87,8 +88,8 @@ class OpenSSH(Transport):
             if found is not None and found != dead:
                 return found
             left = min(LOOK, self._not_before - loop.time())
-            with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
-                await asyncio.wait_for(self._hurry.wait(), left)
+            with contextlib.suppress(TimeoutError):
+                await within(left, self._hurry.wait())
         self._hurry.clear()
         begun = loop.time()
         try:
