@@ -127,7 +127,7 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         """What `load_provisioner_info` needs; JSON, but for the key, which the base class has
         as bytes."""
         info: dict[str, Any] = await super().get_provisioner_info()
-        if self._facts is not None:
+        if self.kernel is not None and self.kernel.facts is not None:
             info["persistence_file"] = await self._save(self.kernel)
         return info
 
@@ -485,9 +485,8 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
 
     # -- persistence -----------------------------------------------------------------------------
 
-    async def _save(self, kernel: RemoteKernel | None) -> str:
+    async def _save(self, kernel: RemoteKernel) -> str:
         """Write the persistence file; its path."""
-        assert isinstance(kernel, Link)
         if not self.persistence_path:
             path = self.persistent_file or persistence.default_path(str(self.kernel_id))
             self.persistence_path = os.path.abspath(os.path.expanduser(path))
@@ -496,10 +495,8 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
             for name, value in self.connection_info.items()
             if name in ("key", "signature_scheme", "curve_publickey", "curve_secretkey")
         }
-        assert isinstance(kernel.transport, openssh.OpenSSH)
-        saved = persistence.Persistence(
-            kernel.transport.destination, kernel.agent, keys, str(self.kernel_id)
-        )
+        where = kernel.address
+        saved = persistence.Persistence(where.destination, where.agent, keys, str(self.kernel_id))
         await asyncio.to_thread(saved.write, self.persistence_path)
         return self.persistence_path
 

@@ -22,6 +22,7 @@ from ..remotekernel import State as KernelState
 from ..transport import answers, jobs
 from ..wire.frames import ProtocolError
 from ..wire.liveness import Backoff
+from .address import AgentAddress, KernelAddress
 from .clock import boot_time
 from .connectivity import Connectivity, Outcome, State, Step
 from .requests import Requests
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from ..transport.base import Dialer, Identity, Transport
     from ..wire.control import Message
     from ..wire.requests import Exit, KernelRequest, LaunchRequest, ResolveRequest
-    from .address import AgentAddress
     from .log import KernelLog
     from .pacing import Limits
 
@@ -105,6 +105,10 @@ class Link(RemoteKernel):
         self._is_bound = False
         self._expects_exit = False  # whether we have asked for it
         self._job: jobs.Job | None = None  # while the launch owes its first answer
+
+    @property
+    def address(self) -> KernelAddress:
+        return KernelAddress(self.transport.destination, self.agent)
 
     # -- starting and attaching ------------------------------------------------------------------
 

@@ -45,9 +45,7 @@ class OpenSSH(Transport):
     """One destination of ssh."""
 
     def __init__(self, destination: Destination) -> None:
-        super().__init__()
-        self.destination = destination
-        self.host = destination.host
+        super().__init__(destination)
         self.master = Master(destination, self.login_logs)
         self._sessions = asyncio.Semaphore(MOST_SESSIONS)
         self._family = "unix"  # "tcp" once the server has refused to forward unix sockets
