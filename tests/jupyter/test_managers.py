@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -278,6 +279,19 @@ def test_a_path_is_resolved_where_the_host_has_it(
         assert found == [there, there, there, str(remote_home / "at-home.txt")]
         assert asyncio.run(resolved("missing.csv", "/nowhere/x", "~/data.csv")) == [None] * 3
     assert asyncio.run(provisioner.resolve_path("data.csv")) is None
+
+
+def test_connections_that_end_at_once_leave_nothing_open(sshd: Sshd) -> None:
+    write_spec("remote", sshd)
+    with started("remote") as (manager, client):
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(100):
+            socket.create_connection(("127.0.0.1", manager.shell_port)).close()
+        assert run_code(client, "print(6 * 7)") == "42\n"
+        deadline = time.monotonic() + PATIENCE
+        while len(os.listdir("/proc/self/fd")) > before and time.monotonic() < deadline:
+            assert run_code(client, "1") == ""  # both ends have work, and so let go
+        assert len(os.listdir("/proc/self/fd")) <= before
 
 
 # -- kernels that die ------------------------------------------------------------------------------

@@ -17,6 +17,10 @@ SUITE = Suite(
             "tests/services/kernels",
             "tests/services/sessions",
             "--deselect=tests/services/kernels/test_cull.py",
+            # It counts descriptors one second after a hundred connections that ended at once, which
+            # is too soon on a busy machine; that none is left at last: test_managers.py.
+            "--deselect=tests/services/kernels/test_connection.py"
+            "::test_no_fd_leak_on_disconnect_with_orphaned_kernel_info_channel",
         ],
     ),
     options=(
