@@ -349,8 +349,8 @@ class InputTaken(StrangeAnswer):
     sentence = "Something on {host} read the input that was for {python}."
     next_step = (
         "Look for it: a start-up file of the shell there may be in the way, which should read "
-        "nothing and start no other shell unless it has a terminal ([ -t 0 ]); or a forced command "
-        "is a shell, and should end with what stands below."
+        "nothing and start no other shell unless it has a terminal (`[ -t 0 ]`); or a forced "
+        "command is a shell, and should end with what stands below."
     )
     next_command = 'sh -c "$SSH_ORIGINAL_COMMAND"'
 
@@ -359,7 +359,7 @@ class WantsTerminal(StrangeAnswer):
     sentence = "What {host} starts at a login wants a terminal, and {python} was not started."
     next_step = (
         "Have the shell's start-up file there start it (tmux, screen, a menu) only where there is "
-        "a terminal ([ -t 0 ]); or use an account with a plain login shell."
+        "a terminal (`[ -t 0 ]`); or use an account with a plain login shell."
     )
     next_command = ""
 
@@ -376,7 +376,7 @@ class EndedSilently(StrangeAnswer):
 class EndlessNoise(StrangeAnswer):
     sentence = "The shell on {host} prints without end, and {python} was not started."
     next_step = (
-        "Have its start-up files print only where there is a terminal ([ -t 1 ]). "
+        "Have its start-up files print only where there is a terminal (`[ -t 1 ]`). "
         "This should print a version and end:"
     )
     remote_command = "{python} -V"

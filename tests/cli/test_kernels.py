@@ -351,11 +351,13 @@ def test_collect(sshd: Sshd, sshpyk: Call, tmp_path: Path) -> None:
     assert sshpyk("collect", id[:8], str(tmp_path / "none.ipynb")).status == 2
 
 
-#: Prints `count` numbered lines of 10 kB, each as one message.
+#: Prints `count` numbered lines of 10 kB, each as one message, once everybody has left: `path`
+#: is there then.
 MUCH = """
-import sys, time
+import os, time
 print("line 3", flush=True)
-time.sleep(1)
+while not os.path.exists({path!r}):
+    time.sleep(0.02)
 for number in range({count}):
     print("line", number, "x" * 10_000, flush=True)
 print("the end", flush=True)
@@ -365,8 +367,11 @@ print("the end", flush=True)
 def test_more_output_than_16_mb_is_read(sshd: Sshd, sshpyk: Call, tmp_path: Path) -> None:
     count = 2000
     write_spec("remote", sshd, outputs_limit=100_000_000)
-    code = MUCH.format(count=count)
+    has_left = tmp_path / "left"
+    code = MUCH.format(count=count, path=str(has_left))
     with left("remote", code) as id:
+        eventually(lambda: rows(sshpyk)[0]["state"] == "detached")
+        has_left.touch()
         eventually(lambda: rows(sshpyk)[0]["busy"] is False)
         result = sshpyk("logs", "--outputs", id)
         assert result.status == 0, result.err
