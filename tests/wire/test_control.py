@@ -63,7 +63,8 @@ WRONG: dict[type[object], list[Any]] = {
 
 @pytest.mark.parametrize("type", SHAPES)
 def test_wrong_shapes(type: str) -> None:
-    for field, types in SHAPES[type].items():
+    for field, shape in SHAPES[type].items():
+        types = shape if isinstance(shape, tuple) else (shape,)
         missing = {"type": type, **EXAMPLES[type]}
         del missing[field]
         refuse(missing)
