@@ -86,7 +86,7 @@ def test_a_dead_link_is_neither_alive_nor_dead(linked_sshd: Sshd) -> None:
         for _ in range(50):
             assert manager.is_alive()
         manager.interrupt_kernel()
-        assert time.monotonic() - begun < 5, "a question waited for the network"
+        assert time.monotonic() - begun < 30, "a question waited for the network"
         link.accept()
         assert run_code(client, "print('back')") == "back\n"
 

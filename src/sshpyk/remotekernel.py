@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from . import errors
 
 if TYPE_CHECKING:
+    from .link.address import KernelAddress
     from .wire.requests import Exit, KernelFacts, KernelRequest, LaunchRequest
 
 
@@ -88,6 +89,11 @@ class RemoteKernel(ABC):
         self.ends_with_us = True  # what the end of this process means for the kernel
         self.found_keys: Mapping[str, str] | None = None  # of a session's kernel that was there
         self._callbacks: list[Callback] = []
+
+    @property
+    @abstractmethod
+    def address(self) -> KernelAddress:
+        """What another process needs to attach to it."""
 
     @property
     def exited(self) -> Exit | None:
@@ -175,6 +181,11 @@ class RemoteKernel(ABC):
     @abstractmethod
     async def watch_activity(self) -> None:
         """Have `status.busy` kept from now on."""
+
+    @abstractmethod
+    async def resolve(self, path: str) -> str | None:
+        """The absolute path there of what the kernel would call `path`; None where there is no
+        such file, or nobody can tell now."""
 
     @abstractmethod
     def has_client(self, channel: str) -> bool:

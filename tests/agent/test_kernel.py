@@ -20,7 +20,7 @@ def plan(directory: Path, *argv: str) -> Any:
         directory=str(directory),
         write_connection_file=lambda: None,
         argv=list(argv),
-        env=dict(os.environ),
+        env={**os.environ, "JPY_PARENT_PID": str(os.getpid())},
         cwd="/",
         addresses={},
         spec=SimpleNamespace(name="here"),

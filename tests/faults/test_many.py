@@ -127,6 +127,7 @@ def test_an_interrupt_does_not_wait_behind_another_kernels_output(server: Sshd) 
             sleeping = asyncio.create_task(ask(waiting, "import time; time.sleep(10**6)"))
             received = 0
             took = 0.0
+            poured = time.monotonic()
             while received < 500:
                 message = await pouring.get_iopub_msg(timeout=PATIENCE)
                 received += message["msg_type"] == "display_data"
@@ -136,7 +137,8 @@ def test_an_interrupt_does_not_wait_behind_another_kernels_output(server: Sshd) 
                     assert (await sleeping)["ename"] == "KeyboardInterrupt"
                     took = time.monotonic() - begun
             print(f"\nthe interrupt took {took:.2f} s beside 500 MB")
-            assert 0 < took < 1
+            # Behind it, it would take most of the time that all of it takes.
+            assert 0 < took < (time.monotonic() - poured) / 4
         await multi.shutdown_all()
 
     asyncio.run(work())

@@ -13,15 +13,15 @@ from tests.lab.leftovers import Leftovers
 from tests.lab.sshd import Sshd
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def remote_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The home directory on the server, of these tests alone."""
+    """The home directory on the server, of a file's tests alone: others leave things in theirs."""
     return tmp_path_factory.mktemp("home")
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def sshd(remote_home: Path) -> Iterator[Sshd]:
-    """A real sshd for these tests alone, with a private directory here for its master's socket
+    """A real sshd for a file's tests alone, with a private directory here for its master's socket
     and the forwards: what is left of either can be told from what others are at."""
     with (
         tempfile.TemporaryDirectory(prefix="r-", dir="/tmp") as name,

@@ -10,7 +10,7 @@ import jupyter_kernel_test
 import pytest
 from jupyter_client.manager import KernelManager
 
-from tests.lab.kernels import left_behind, write_spec
+from tests.lab.kernels import PATIENCE, left_behind, write_spec
 from tests.lab.sshd import Sshd
 
 pytestmark = pytest.mark.sshd
@@ -68,7 +68,7 @@ def test_the_subscription_to_iopub_goes_all_the_way(sshd: Sshd) -> None:
     client = manager.client()
     client.start_channels()
     try:
-        while client.get_iopub_msg(timeout=10)["msg_type"] != "iopub_welcome":
+        while client.get_iopub_msg(timeout=PATIENCE)["msg_type"] != "iopub_welcome":
             pass
     finally:
         client.stop_channels()

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -65,11 +66,30 @@ def test_transport_encryption(sshd: Sshd, remote_home: Path, policy: str) -> Non
         manager.shutdown_kernel()
 
 
-def test_without_the_host_s_word_required_encryption_fails(sshd: Sshd, remote_home: Path) -> None:
-    plain = remote_home / ".local/share/jupyter/kernels/plain"
+def write_plain_spec(home: Path) -> None:
+    """A kernelspec "plain" on the host that says nothing of encryption."""
+    plain = home / ".local/share/jupyter/kernels/plain"
     plain.mkdir(parents=True, exist_ok=True)
     argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     (plain / "kernel.json").write_text(json.dumps({"argv": argv}))
+
+
+def test_a_kernel_that_can_t_encrypt_gets_no_keys(sshd: Sshd, remote_home: Path) -> None:
+    write_plain_spec(remote_home)
+    write_spec("remote", sshd, remote_kernel_name="plain")
+    manager = KernelManager(kernel_name="remote", transport_encryption="auto")
+    manager.start_kernel()
+    try:
+        assert "curve_publickey" not in manager.get_connection_info()
+        assert "curve_secretkey" not in connection_file(remote_home)
+        with client_of(manager) as client:
+            assert run_code(client, "print(6 * 7)") == "42\n"
+    finally:
+        manager.shutdown_kernel()
+
+
+def test_without_the_host_s_word_required_encryption_fails(sshd: Sshd, remote_home: Path) -> None:
+    write_plain_spec(remote_home)
     spec = {"metadata": {"supported_encryption": ["curve"]}}
     write_spec("remote", sshd, spec=spec, remote_kernel_name="plain")
     manager = KernelManager(kernel_name="remote", transport_encryption="required")
@@ -239,6 +259,39 @@ def test_a_blocking_manager_may_idle(sshd: Sshd, tmp_path: Path) -> None:
         time.sleep(15)  # nothing is awaited: that time passes is what is tested
         assert run_code(client, "print(6 * 7)") == "42\n"
         assert link.streams.attachment.generation == generation
+
+
+def test_a_path_is_resolved_where_the_host_has_it(
+    sshd: Sshd, tmp_path: Path, remote_home: Path
+) -> None:
+    """As Jupyter Server asks: it awaits what it gets."""
+    (tmp_path / "data.csv").write_text("1,2")
+    (remote_home / "at-home.txt").touch()
+    write_spec("remote", sshd, remote_cwd=str(tmp_path))
+    with started("remote") as (manager, _):
+        provisioner: Any = manager.provisioner
+
+        async def resolved(*paths: str) -> list[str | None]:
+            return [await provisioner.resolve_path(path) for path in paths]
+
+        there = str(tmp_path / "data.csv")
+        found = asyncio.run(resolved("data.csv", there, "./x/../data.csv", "~/at-home.txt"))
+        assert found == [there, there, there, str(remote_home / "at-home.txt")]
+        assert asyncio.run(resolved("missing.csv", "/nowhere/x", "~/data.csv")) == [None] * 3
+    assert asyncio.run(provisioner.resolve_path("data.csv")) is None
+
+
+def test_connections_that_end_at_once_leave_nothing_open(sshd: Sshd) -> None:
+    write_spec("remote", sshd)
+    with started("remote") as (manager, client):
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(100):
+            socket.create_connection(("127.0.0.1", manager.shell_port)).close()
+        assert run_code(client, "print(6 * 7)") == "42\n"
+        deadline = time.monotonic() + PATIENCE
+        while len(os.listdir("/proc/self/fd")) > before and time.monotonic() < deadline:
+            assert run_code(client, "1") == ""  # both ends have work, and so let go
+        assert len(os.listdir("/proc/self/fd")) <= before
 
 
 # -- kernels that die ------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from typing import Any
 from sshpyk.agent.boot import MAGIC
 from sshpyk.common.peers import proof
 from sshpyk.link.address import AgentAddress
+from sshpyk.ssh.command import Destination
 from sshpyk.transport.base import Dialer, Identity, Listening, Login, Program, Transport
 from sshpyk.wire.attachment import Attachment
 from sshpyk.wire.carrier import Carrier
@@ -242,8 +243,7 @@ class ScriptedTransport(Transport):
     """
 
     def __init__(self, host: str = "scripted") -> None:
-        super().__init__()
-        self.host = host
+        super().__init__(Destination(host))
         self.troubles: list[Exception] = []
         self.defects: list[Exception] = []
         self.jobs: list[list[dict[str, Any]]] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 
 import pytest
 
@@ -13,12 +12,11 @@ from sshpyk.link.requests import Requests
 
 def test_answers_go_to_who_asked() -> None:
     async def work() -> None:
-        said: list[bytes] = []
-        requests = Requests(said.append)
+        numbers: list[int] = []
+        requests = Requests(lambda type, *, number, **fields: numbers.append(number))
         one = asyncio.ensure_future(requests.ask("state"))
         two = asyncio.ensure_future(requests.ask("signal", signum=2))
         await asyncio.sleep(0)
-        numbers = [json.loads(line)["number"] for line in said]
         requests.answer(numbers[1], {"of": "two"})
         requests.answer(numbers[0], {"of": "one"})
         assert await one == {"of": "one"}
@@ -33,7 +31,7 @@ def test_an_attachment_that_begins_anew_is_no_cancellation() -> None:
     """Who waits is told by an error of its own, not as if somebody had cancelled it."""
 
     async def work() -> None:
-        requests = Requests(lambda line: None)
+        requests = Requests(lambda type, **fields: None)
         asked = [asyncio.ensure_future(requests.ask("state")) for _ in range(3)]
         await asyncio.sleep(0)
         requests.fail(errors.ForgottenByAgent(host="sshd"))

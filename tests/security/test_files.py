@@ -61,7 +61,7 @@ UNKNOWN: dict[str, tuple[str, str]] = {
 def test_unknown_settings_are_named(ssh: Path, name: str) -> None:
     key, said = UNKNOWN[name]
     text = start(ssh, {key: "value"})
-    assert said in " ".join(text.split())
+    assert said in " ".join(text.split())  # its lines end where a dialog's do
     assert "hostile/kernel.json" in text
     assert "\x1b" not in text
 

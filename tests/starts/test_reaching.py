@@ -15,6 +15,9 @@ from tests.starts.conftest import NewServer, Server
 
 pytestmark = pytest.mark.sshd
 
+#: Seconds more than a launch was given: a busy machine is slow, ssh left alone would take minutes.
+SLACK = 20
+
 
 def configure(server: Server, *lines: str) -> None:
     """Put `lines` before all others of the server's entry in its ssh_config."""
@@ -49,7 +52,7 @@ def test_a_host_that_never_answers(server: Server, mute: int) -> None:
     configure(server, f"Port {mute}")
     begun = time.monotonic()
     said = server.starting_fails(errors.Unreachable, launch_timeout=3)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 3 + SLACK
     assert said.startswith("sshd does not answer.")
 
 
@@ -58,7 +61,7 @@ def test_a_jump_host_that_never_answers(server: Server, mute: int) -> None:
     server.ssh_config.write_text(server.config_text("sshd", ["ProxyJump jump"]) + jump)
     begun = time.monotonic()
     said = server.starting_fails(errors.Unreachable, launch_timeout=3)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 3 + SLACK
     assert said.startswith("sshd does not answer.")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 
 import pytest
 from hypothesis import given
@@ -145,22 +144,22 @@ def test_the_text_of_a_frame_has_no_payload() -> None:
     assert repr(Frame(99)) == "<99 0 @0 +0>"
 
 
-def test_64_megabytes_are_quick() -> None:
-    payload = bytes(CHUNK)
-    data = b"".join(Frame(DATA, 1, n * CHUNK, payload).encode() for n in range(256))
+def test_the_payload_of_a_large_frame_is_not_collected() -> None:
+    """What came of it is handed on at once: the reader keeps no more than a frame's head."""
+    data = b"".join(Frame(DATA, 1, n * CHUNK, bytes(CHUNK)).encode() for n in range(16))
     reader = FrameReader()
-    began = time.perf_counter()
     size = 0
     for start in range(0, len(data), 65536):
         size += sum(len(frame.payload) for frame in reader.feed(data[start : start + 65536]))
-    assert size == 256 * CHUNK
-    assert time.perf_counter() - began < 5
+        assert len(reader._buffer) < HEADER.size
+    assert size == 16 * CHUNK
 
 
-def test_a_million_small_frames_are_quick() -> None:
-    data = Frame(PING, 0, 1).encode() * 1_000_000
+def test_many_small_frames_leave_no_rest() -> None:
+    data = Frame(PING, 0, 1).encode() * 100_000
     reader = FrameReader()
-    began = time.perf_counter()
-    got = sum(len(reader.feed(data[start : start + 65536])) for start in range(0, len(data), 65536))
-    assert got == 1_000_000
-    assert time.perf_counter() - began < 15
+    got = 0
+    for start in range(0, len(data), 65536):
+        got += len(reader.feed(data[start : start + 65536]))
+        assert len(reader._buffer) < HEADER.size
+    assert got == 100_000

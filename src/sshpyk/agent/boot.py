@@ -35,7 +35,9 @@ MAGIC = b"SSHPYK2 "
 JOBS = {
     "launch": "sshpyk.agent.launch",
     "probe": "sshpyk.agent.records",
-    **dict.fromkeys(("kernels", "attach", "stop", "interrupt", "logs"), "sshpyk.agent.jobs"),
+    **dict.fromkeys(
+        ("kernels", "attach", "stop", "interrupt", "logs", "resolve"), "sshpyk.agent.jobs"
+    ),
     "inspect": "sshpyk.agent.inspect",
     "install": "sshpyk.agent.inspect_install",
     "measure": "sshpyk.agent.inspect_path",

@@ -113,6 +113,13 @@ def logs(request: Dict[str, Any]) -> None:
     answer(end=True)
 
 
+def resolve(request: Dict[str, Any]) -> None:
+    """Answers {"path"}: the absolute path of "path" for a process in "cwd"; None if it is not
+    there."""
+    path = os.path.normpath(os.path.join(request["cwd"], os.path.expanduser(request["path"])))
+    answer(path=path if os.path.exists(path) else None)
+
+
 def tail(paths: List[str], at: Optional[Dict[str, Tuple[int, int]]] = None) -> Dict[str, Any]:
     """Answer with what is new in files since `at`; returns how far each was read: inode, offset."""
     places: Dict[str, Tuple[int, int]] = {}
@@ -206,6 +213,7 @@ JOBS = {
     "stop": stop,
     "interrupt": interrupt,
     "logs": logs,
+    "resolve": resolve,
 }
 
 #: The files that "logs" may be asked for.

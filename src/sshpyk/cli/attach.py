@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .. import errors
+from ..aio import within
 from ..jupyter import persistence
 from . import kernels, logs, missed
 from .kernels import Place
@@ -137,8 +138,8 @@ async def _is_free(kernel: RemoteKernel, has_left: asyncio.Event, terminal: Term
     leaving = asyncio.ensure_future(has_left.wait())
     was_told = False
     try:
-        with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
-            await asyncio.wait_for(changed.wait(), FIRST_WORD)
+        with contextlib.suppress(TimeoutError):
+            await within(FIRST_WORD, changed.wait())
         while kernel.exited is None and kernel.status.busy:
             changed.clear()
             if not was_told:

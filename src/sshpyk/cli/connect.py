@@ -21,6 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = DESCRIPTION
     parser.add_argument("host", metavar="HOST", help="what one gives to ssh")
     add_ssh_options(parser)
+    add_node_option(parser)
     parser.add_argument(
         "--keyring",
         action="store_true",
@@ -35,11 +36,20 @@ def add_ssh_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ssh", metavar="PATH", help="path of the ssh program")
 
 
+def add_node_option(parser: argparse.ArgumentParser) -> None:
+    """The option that names one of several machines behind a host's name."""
+    parser.add_argument(
+        "--node",
+        metavar="NAME",
+        help="the very machine, where HOST stands for several login nodes",
+    )
+
+
 def destination(arguments: argparse.Namespace) -> Destination:
     """The host that the arguments name. Raises `SettingsError`."""
     from ..ssh.command import Destination  # which takes asyncio along
 
-    found = Destination(arguments.host, arguments.ssh, arguments.ssh_config)
+    found = Destination(arguments.host, arguments.ssh, arguments.ssh_config, arguments.node)
     found.check()
     return found
 

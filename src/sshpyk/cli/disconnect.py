@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .connect import add_ssh_options, destination
+from .connect import add_node_option, add_ssh_options, destination
 from .terminal import Terminal
 
 DESCRIPTION = """\
@@ -18,6 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = DESCRIPTION
     parser.add_argument("host", metavar="HOST", help="what one gives to ssh")
     add_ssh_options(parser)
+    add_node_option(parser)
 
 
 def run(arguments: argparse.Namespace, terminal: Terminal) -> int:

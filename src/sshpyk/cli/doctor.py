@@ -11,7 +11,8 @@ from .connect import add_ssh_options
 from .terminal import Terminal
 
 if TYPE_CHECKING:
-    from .walk import Step, Walk
+    from .steps import Step
+    from .walk import Walk
 
 DESCRIPTION = """\
 Walk the whole way to a host, or that of a kernel, and say for each step whether it holds, how long

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .. import errors
+from ..aio import within
 from ..jupyter import kernelspec
 from ..jupyter.kernelspec import LocalSpec
 from . import options
@@ -108,7 +109,8 @@ async def check_all(
         nonlocal done
         destination, python, pythonhome = target
         try:
-            return await asyncio.wait_for(
+            return await within(
+                limit,
                 remote.inspect(
                     remote.transport_to(destination),
                     python,
@@ -117,11 +119,10 @@ async def check_all(
                     timeout=limit,
                     pythonhome=pythonhome,
                 ),
-                limit,
             )
         except errors.SshpykError as error:
             return error
-        except (TimeoutError, asyncio.TimeoutError):
+        except TimeoutError:
             command = destination.for_people()
             return errors.Unreachable(host=destination.host, command=command)
         finally:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..agent.inspect_path import SIZE
+from ..aio import within
 from ..private import runtime_directory
 from ..transport.jobs import Job
 from ..transport.openssh import OpenSSH
@@ -64,7 +65,7 @@ async def _through(path: str, token: str, measured: Measured) -> bool:
     reader, writer = await asyncio.open_unix_connection(path)
     try:
         writer.write(token.encode() + b"\n" + b"e")
-        first = await asyncio.wait_for(reader.read(1), FIRST_WORD)
+        first = await within(FIRST_WORD, reader.read(1))
         if first != b"e":
             return False
         if not measured.round_trip:
@@ -72,12 +73,12 @@ async def _through(path: str, token: str, measured: Measured) -> bool:
             for _ in range(ROUND_TRIPS):
                 begun = time.monotonic()
                 writer.write(b"e")
-                await asyncio.wait_for(reader.readexactly(1), FIRST_WORD)
+                await within(FIRST_WORD, reader.readexactly(1))
                 trips.append(time.monotonic() - begun)
             measured.round_trip = statistics.median(trips)
             measured.throughput = await _throughput(reader, writer)
         return True
-    except (OSError, asyncio.IncompleteReadError, TimeoutError, asyncio.TimeoutError):
+    except (OSError, asyncio.IncompleteReadError):
         return False
     finally:
         writer.close()
@@ -91,7 +92,7 @@ async def _throughput(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     writer.write(b"ggg")  # always some of it on the way
     while (passed := time.monotonic() - begun) < THROUGHPUT_FOR:
         rest = THROUGHPUT_FOR - passed + FIRST_WORD
-        data = await asyncio.wait_for(reader.read(1 << 18), rest)
+        data = await within(rest, reader.read(1 << 18))
         if not data:
             break
         if (received + len(data)) // SIZE > received // SIZE:

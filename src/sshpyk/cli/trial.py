@@ -11,8 +11,8 @@ from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import KernelManager
 
 from .. import errors
+from .steps import CONNECT_TIMEOUT, Step, failed
 from .terminal import BAD, GOOD, INFO
-from .walk import CONNECT_TIMEOUT, Step, failed
 
 if TYPE_CHECKING:
     from jupyter_client.blocking.client import BlockingKernelClient

@@ -6,33 +6,23 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from .. import errors
+from ..aio import within
 from ..jupyter import kernelspec
 from ..ssh.command import Destination
+from .steps import CONNECT_TIMEOUT, Step, failed
 from .terminal import BAD, GOOD, INFO, UNKNOWN, WARNING, Terminal
 
-#: Seconds for a host to answer at all, to let us in, and to run a job.
+#: Seconds for a host to answer at all, and to run a job.
 REACH_TIMEOUT = 10.0
-CONNECT_TIMEOUT = 30.0
 JOB_TIMEOUT = 60.0
 
 #: Bytes that a directory should have left, and seconds that clocks may differ.
 LITTLE_SPACE = 100 * 1024 * 1024
 CLOCK_DIFFERS = 120.0
-
-
-@dataclass(frozen=True)
-class Step:
-    """What became of a step: a mark, a sentence, what mends it, and the seconds it took."""
-
-    mark: str
-    what: str
-    text: str
-    fix: str = ""
-    seconds: float = 0.0
 
 
 class Walk:
@@ -144,10 +134,8 @@ class Walk:
         name, port = first("hostname"), int(first("port"))
         command = self.destination.for_people()
         try:
-            reader, writer = await asyncio.wait_for(
-                asyncio.open_connection(name, port), REACH_TIMEOUT
-            )
-        except (TimeoutError, asyncio.TimeoutError):
+            reader, writer = await within(REACH_TIMEOUT, asyncio.open_connection(name, port))
+        except TimeoutError:
             raise errors.Unreachable(host=self.host, command=command) from None
         except ConnectionRefusedError:
             raise errors.ConnectionRefused(host=self.host, command=command) from None
@@ -160,8 +148,8 @@ class Walk:
                 host=self.host, command=command, details=str(error.strerror or error)
             ) from None
         try:
-            line = await asyncio.wait_for(reader.readline(), REACH_TIMEOUT)
-        except (OSError, ValueError, TimeoutError, asyncio.TimeoutError):
+            line = await within(REACH_TIMEOUT, reader.readline())
+        except (OSError, ValueError):
             line = b""
         finally:
             writer.close()
@@ -199,7 +187,7 @@ class Walk:
         argv = master.session_argv("exit 0")
         try:
             result = await run(argv, timeout=ANSWER_WITHIN)
-        except (TimeoutError, asyncio.TimeoutError):
+        except TimeoutError:
             text = f"the connection does not answer within {ANSWER_WITHIN:g} s"
             fix = f"Close it and try again: sshpyk disconnect {self.destination.for_connect()}"
             return [Step(BAD, "Multiplexing", text, fix)]
@@ -220,7 +208,7 @@ class Walk:
         argv = transport_to(self.destination).master.session_argv(f"echo {mark}$SHELL")
         try:
             result = await run(argv, timeout=JOB_TIMEOUT)
-        except (TimeoutError, asyncio.TimeoutError):
+        except TimeoutError:
             text = f"the shell there runs no command within {JOB_TIMEOUT:g} s"
             fix = f"See what its start-up files wait for: {self.destination.for_people()}"
             return [Step(BAD, "Remote Shell", text, fix)]
@@ -410,10 +398,3 @@ REQUIRED = {
     "Remote Shell",
     "Remote Python",
 }
-
-
-def failed(what: str, error: errors.SshpykError, seconds: float = 0.0) -> Step:
-    """The step that an error ended."""
-    command = "\n".join(f"  {line}" for line in error.command.splitlines())
-    fix = "\n".join(filter(None, (error.advice, command, error.details)))
-    return Step(BAD, what, error.what, fix, seconds)

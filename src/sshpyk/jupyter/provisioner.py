@@ -112,14 +112,12 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         """Seconds after which a kernel that runs counts as started."""
         return max(recommended, float(self.launch_timeout))
 
-    def resolve_path(self, path: str) -> str | None:
-        """`path` on the host, as the kernel would see it; None while there is no kernel."""
-        facts = self._facts
-        if facts is None:
-            return None
-        if path == "~" or path.startswith("~/"):
-            path = facts["home"] + path[1:]
-        return os.path.normpath(os.path.join(facts["cwd"], path))
+    async def resolve_path(self, path: str) -> str | None:  # type: ignore[override]  # see below
+        """`path` on the host, as the kernel would see it; None where there is no such file.
+
+        Only the host can tell. The base class does not wait, but Jupyter Server, which asks, does.
+        """
+        return None if self.kernel is None else await io_thread().run(self.kernel.resolve(path))
 
     @property
     def _facts(self) -> KernelFacts | None:
@@ -129,7 +127,7 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         """What `load_provisioner_info` needs; JSON, but for the key, which the base class has
         as bytes."""
         info: dict[str, Any] = await super().get_provisioner_info()
-        if self._facts is not None:
+        if self.kernel is not None and self.kernel.facts is not None:
             info["persistence_file"] = await self._save(self.kernel)
         return info
 
@@ -487,9 +485,8 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
 
     # -- persistence -----------------------------------------------------------------------------
 
-    async def _save(self, kernel: RemoteKernel | None) -> str:
+    async def _save(self, kernel: RemoteKernel) -> str:
         """Write the persistence file; its path."""
-        assert isinstance(kernel, Link)
         if not self.persistence_path:
             path = self.persistent_file or persistence.default_path(str(self.kernel_id))
             self.persistence_path = os.path.abspath(os.path.expanduser(path))
@@ -498,10 +495,8 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
             for name, value in self.connection_info.items()
             if name in ("key", "signature_scheme", "curve_publickey", "curve_secretkey")
         }
-        assert isinstance(kernel.transport, openssh.OpenSSH)
-        saved = persistence.Persistence(
-            kernel.transport.destination, kernel.agent, keys, str(self.kernel_id)
-        )
+        where = kernel.address
+        saved = persistence.Persistence(where.destination, where.agent, keys, str(self.kernel_id))
         await asyncio.to_thread(saved.write, self.persistence_path)
         return self.persistence_path
 

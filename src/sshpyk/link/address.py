@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..ssh.command import Destination
+
+
+@dataclass(frozen=True)
+class KernelAddress:
+    """Where a kernel is: what another process needs to attach to it, beside its keys."""
+
+    destination: Destination
+    agent: AgentAddress
 
 
 @dataclass

@@ -16,12 +16,13 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .. import errors
+from ..aio import within
 from ..remotekernel import RemoteKernel, Stage
 from ..remotekernel import State as KernelState
 from ..transport import answers, jobs
-from ..wire import control
 from ..wire.frames import ProtocolError
 from ..wire.liveness import Backoff
+from .address import AgentAddress, KernelAddress
 from .clock import boot_time
 from .connectivity import Connectivity, Outcome, State, Step
 from .requests import Requests
@@ -32,8 +33,7 @@ from .thread import io_thread
 if TYPE_CHECKING:
     from ..transport.base import Dialer, Identity, Transport
     from ..wire.control import Message
-    from ..wire.requests import Exit, KernelRequest, LaunchRequest
-    from .address import AgentAddress
+    from ..wire.requests import Exit, KernelRequest, LaunchRequest, ResolveRequest
     from .log import KernelLog
     from .pacing import Limits
 
@@ -50,6 +50,9 @@ WATCH = 1.0
 #: Seconds that the agent has to end its kernel and say so, and those when it is out of reach.
 END_WITHIN = 8.0
 AWAY_WITHIN = 1.0
+
+#: Seconds for the host to say whether it has a file.
+RESOLVE_WITHIN = 10.0
 
 #: Seconds ahead from which the next attempt is worth telling.
 SOON = 1.0
@@ -89,7 +92,7 @@ class Link(RemoteKernel):
         self.streams.limits = limits
         self._pythonhome = pythonhome
         self._connectivity = Connectivity(self.streams.now())
-        self._requests = Requests(self.streams.say)
+        self._requests = Requests(self._say)
         self._stages = Stages(lambda stage: self._update(stage=stage))
         self._backoff = Backoff()  # of attempts to attach
         self._connection: Identity | None = None
@@ -102,6 +105,10 @@ class Link(RemoteKernel):
         self._is_bound = False
         self._expects_exit = False  # whether we have asked for it
         self._job: jobs.Job | None = None  # while the launch owes its first answer
+
+    @property
+    def address(self) -> KernelAddress:
+        return KernelAddress(self.transport.destination, self.agent)
 
     # -- starting and attaching ------------------------------------------------------------------
 
@@ -203,7 +210,7 @@ class Link(RemoteKernel):
         it, and a kernel that ends then has not done anything.
         """
         terms = {"persistent": request["persistent"], "lease": request["lease"]}
-        self.streams.say(control.encode("settings", number=0, **terms))
+        self._say("settings", number=0, **terms)
 
     async def _attach(self, timeout: float) -> None:
         self.ends_with_us = False
@@ -211,9 +218,13 @@ class Link(RemoteKernel):
             # Each time: the connection may have been about to die when it was looked at.
             await self._log_in(timeout)
             self._stages.at(Stage.AGENT)
-            if await self._connect():
-                break
-            if await self._probe() is Outcome.NOBODY:
+            try:
+                if await self._connect():
+                    break
+                outcome = await self._probe()
+            except errors.ConnectionLost:
+                outcome = Outcome.FAILED
+            if outcome is Outcome.NOBODY:
                 assert self.exited is not None
                 why = errors.describe_exit(self.exited)
                 raise errors.KernelGone(host=self.transport.host, why=why)
@@ -240,8 +251,8 @@ class Link(RemoteKernel):
         """Take back a launch or an attachment that failed or was cancelled."""
         if self._connectivity.state is State.UP:
             wish = self._requests.ask("end" if self.ends_with_us else "leave")
-            with contextlib.suppress(errors.RemoteError, asyncio.TimeoutError):
-                await asyncio.wait_for(wish, END_WITHIN)
+            with contextlib.suppress(errors.RemoteError, TimeoutError):
+                await within(END_WITHIN, wish)
         await self._dismantle()
 
     # -- connecting ------------------------------------------------------------------------------
@@ -383,8 +394,8 @@ class Link(RemoteKernel):
     async def _pause(self) -> Outcome:
         left = self._connectivity.pause_left(self.streams.now())
         self._hurry.clear()
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._hurry.wait(), left)
+        with contextlib.suppress(TimeoutError):
+            await within(left, self._hurry.wait())
         return Outcome.DONE
 
     async def _begin_anew(self) -> Outcome:
@@ -441,16 +452,35 @@ class Link(RemoteKernel):
 
     # -- talking with the agent ------------------------------------------------------------------
 
+    def _say(self, type: str, **fields: Any) -> None:
+        """Send the agent a control message; it arrives when the link is there."""
+        self.log.debug("> %s", type)
+        self.streams.say(type, **fields)
+
     async def watch_activity(self) -> None:
         await self._requests.ask("watch")
 
     async def signal(self, signum: int) -> None:
-        self.log.debug("> signal %d", signum)
         self._expects_exit = self._expects_exit or signum in (signals.SIGTERM, signals.SIGKILL)
-        self.streams.say(control.encode("signal", number=0, signum=signum))
+        self._say("signal", number=0, signum=signum)
 
     async def hold(self, held: bool) -> None:
         self.streams.hold_control(held)
+
+    async def resolve(self, path: str) -> str | None:
+        if self.facts is None or self._connectivity.state is not State.UP:
+            return None
+        # Not by the agent, which would stand still with a file system that does.
+        request: ResolveRequest = {"do": "resolve", "cwd": self.facts["cwd"], "path": path}
+        try:
+            answer = await jobs.ask(
+                self.transport, self.agent.python, request, timeout=RESOLVE_WITHIN
+            )
+        except (errors.SshpykError, OSError) as error:
+            self.log.debug("! %s can't be looked for: %s", path, error)
+            return None
+        found: str | None = answer["path"]
+        return found
 
     def has_client(self, channel: str) -> bool:
         return self.streams.has(channel)

@@ -171,7 +171,10 @@ class LocalProtocol(asyncio.Protocol):
         if is_stranger(transport.get_extra_info("socket")):
             # Jupyter's tcp sockets are open to every user of this machine. Who has no HMAC key
             # could not run anything, but could read what the kernel publishes.
-            self._log.warning("! another user's connection to %s was refused", self.channel)
+            self._log.warning(
+                "! a connection to %s was refused: its other end is not this user's, or gone",
+                self.channel,
+            )
             transport.abort()
             return
         transport.set_write_buffer_limits(high=TURN)

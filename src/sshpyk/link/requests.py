@@ -7,13 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import errors
-from ..wire import control
 
 
 class Requests:
-    """Numbers requests, and gives each its answer. `say` sends a control message."""
+    """Numbers requests, and gives each its answer. `say(type, **fields)` sends a message."""
 
-    def __init__(self, say: Callable[[bytes], None]) -> None:
+    def __init__(self, say: Callable[..., None]) -> None:
         self._say = say
         self._number = 0
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
@@ -28,7 +27,7 @@ class Requests:
         future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._waiting[number] = future
         try:
-            self._say(control.encode(type, number=number, **fields))
+            self._say(type, number=number, **fields)
             return await future
         finally:
             del self._waiting[number]

@@ -10,7 +10,7 @@ import json
 import secrets
 import socket
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..aio import within
 from ..common.peers import proof
@@ -326,9 +326,9 @@ class Streams:
         if local is not None:
             local.close()
 
-    def say(self, line: bytes) -> None:
+    def say(self, type: str, **fields: Any) -> None:
         """Send a control message; it arrives when the link is there."""
-        self.attachment.write(self.attachment.control, line, self.now())
+        self.attachment.send_message(type, self.now(), **fields)
         self._arm()
 
     def ping(self) -> None:

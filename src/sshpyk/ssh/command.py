@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import IO, NamedTuple
 
 from .. import errors
+from ..aio import within
 
 #: What every ssh of ours is told, whatever the configuration says: never to ask anybody, no
 #: terminal, no command of the configuration's, and no forwards but ours.
@@ -66,7 +68,7 @@ class Destination:
             raise errors.NoSshConfig(path=self.config_path)
 
     def check_name(self) -> None:
-        """Raise a `SettingsError` where `host` can't be one."""
+        """Raise a `SettingsError` where `host` or `node` can't be one."""
         if not self.host:
             raise errors.NoHost()
         user, _, name = self.host.rpartition("@")
@@ -81,6 +83,9 @@ class Destination:
                 text=f"{self.host!r:.200} is not a host: the hostname contains invalid characters. "
                 "Set `ssh_host_alias` to what you would give to ssh."
             )
+
+        if self.node is not None and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", self.node):
+            raise errors.SettingsError(text=f"{self.node!r:.200} is no name of a machine.")
 
     @property
     def program(self) -> str:
@@ -152,8 +157,8 @@ async def run(
             env={**os.environ, **environment} if environment else None,
         )
         try:
-            await asyncio.wait_for(_feed(process, stdin), timeout)
-        except asyncio.TimeoutError:
+            await within(timeout, _feed(process, stdin))
+        except TimeoutError:
             raise TimeoutError(f"{argv[0]} has not ended within {timeout:g} s") from None
         finally:
             await end(process)

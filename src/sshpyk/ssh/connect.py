@@ -9,6 +9,7 @@ import sys
 import tempfile
 
 from .. import errors
+from ..aio import within
 from . import askpass, complaints
 from .master import Master
 
@@ -95,8 +96,8 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     if process.returncode is None:
         # Killed, it would leave the terminal without an echo, as it is for a password.
         process.terminate()
-        with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
-            await asyncio.wait_for(process.wait(), LOOK_EVERY)
+        with contextlib.suppress(TimeoutError):
+            await within(LOOK_EVERY, process.wait())
     if process.returncode is None:
         process.kill()
         await process.wait()
@@ -105,10 +106,10 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 async def _ended(process: asyncio.subprocess.Process, master: Master) -> int:
     while True:
         try:
-            return await asyncio.wait_for(process.wait(), LOOK_EVERY)
-        except (TimeoutError, asyncio.TimeoutError):
+            return await within(LOOK_EVERY, process.wait())
+        except TimeoutError:
             if master.identity() is not None:
                 # It may be this very ssh, which needs a moment to go into the background.
-                with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
-                    return await asyncio.wait_for(process.wait(), LOOK_EVERY)
+                with contextlib.suppress(TimeoutError):
+                    return await within(LOOK_EVERY, process.wait())
                 return 0

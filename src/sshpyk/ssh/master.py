@@ -177,7 +177,7 @@ class Master:
                     argv = self.start_argv(*askpass.OPTIONS, *connect_within, "-f")
                     result = await run(argv, timeout=timeout, environment=environment)
                     self._keyring_failed = result.status != 0 and askpass.gave(environment)
-        except (TimeoutError, asyncio.TimeoutError):
+        except TimeoutError:
             raise self._unreachable(f"no connection within {timeout:g} s") from None
         for log in list(self._login_logs):
             log("< ssh said:\n%s", result.stderr.strip())
@@ -273,7 +273,7 @@ class Master:
     async def _run(self, argv: list[str], timeout: float = LOCAL_TIMEOUT) -> Result:
         try:
             return await run(argv, timeout=timeout)
-        except (TimeoutError, asyncio.TimeoutError):
+        except TimeoutError:
             return Result(255, "", "the master does not answer")
 
 

@@ -168,6 +168,7 @@ SHAPES: dict[str, list[dict[str, Any]]] = {
     "logs": [{"file": line, "data": str}, {"end": bool}],
     "inspect": [INSPECTION],
     "install": [{"failed": str, "command": words}, {"ipykernel": str, "command": words}],
+    "resolve": [{"path": (str, type(None))}],
     "measure": [{"listening": {"unix": address, "tcp": address}}],
 }
 

@@ -14,6 +14,8 @@ from collections.abc import Callable, Hashable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
+from ..ssh.command import Destination
+
 #: Names one connection to a host: another connection has another identity.
 Identity = Hashable
 
@@ -75,12 +77,13 @@ class Dialer(ABC):
 class Transport(ABC):
     """One host, as this process reaches it, shared by all links to it.
 
-    All methods belong to the I/O thread. `host` is what the user calls it.
+    All methods belong to the I/O thread. `destination` is what it was made for, as a persistence
+    file has it; `host` is what the user calls that.
     """
 
-    host: str
-
-    def __init__(self) -> None:
+    def __init__(self, destination: Destination) -> None:
+        self.destination = destination
+        self.host = destination.host
         self.heard_at = float("-inf")  #: on the loop's clock: when any link heard of the host
         self.reads_bytecode: dict[str, bool] = {}  #: by the path of a Python: whether it reads ours
         #: Those who want to know what is said at a login: a level ("v", "vv", "vvv") and a log.

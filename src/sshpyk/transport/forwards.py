@@ -92,7 +92,7 @@ def _note(directory: str, cancel: list[str]) -> None:
 async def sweep() -> None:
     """Take back the forwards of processes that are no more."""
     for directory, cancel in await asyncio.to_thread(_orphans):
-        with contextlib.suppress(OSError, TimeoutError, asyncio.TimeoutError):
+        with contextlib.suppress(OSError):
             await run(cancel, timeout=TIMEOUT)
         shutil.rmtree(directory, ignore_errors=True)
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from weakref import WeakValueDictionary
 
 from .. import errors
+from ..aio import within
 from ..ssh import complaints
 from ..ssh.command import Destination, end
 from ..ssh.master import Master
@@ -44,9 +45,7 @@ class OpenSSH(Transport):
     """One destination of ssh."""
 
     def __init__(self, destination: Destination) -> None:
-        super().__init__()
-        self.destination = destination
-        self.host = destination.host
+        super().__init__(destination)
         self.master = Master(destination, self.login_logs)
         self._sessions = asyncio.Semaphore(MOST_SESSIONS)
         self._family = "unix"  # "tcp" once the server has refused to forward unix sockets
@@ -87,8 +86,8 @@ class OpenSSH(Transport):
             if found is not None and found != dead:
                 return found
             left = min(LOOK, self._not_before - loop.time())
-            with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
-                await asyncio.wait_for(self._hurry.wait(), left)
+            with contextlib.suppress(TimeoutError):
+                await within(left, self._hurry.wait())
         self._hurry.clear()
         begun = loop.time()
         try:

@@ -9,46 +9,44 @@ from __future__ import annotations
 
 from .frames import ProtocolError
 from .quickjson import dumps, loads
+from .shapes import fault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Tuple, Type
+    from typing import Any, Dict, List
 
     Message = Dict[str, Any]
 
 #: Bytes of one message at most: a launch request with a large environment is far below it.
 MAX_MESSAGE = 4 * 1024 * 1024
 
-_TEXT: Tuple[Type[object], ...] = (str,)
-_NUMBER: Tuple[Type[object], ...] = (int,)
-_SECONDS: Tuple[Type[object], ...] = (int, float)
-_OBJECT: Tuple[Type[object], ...] = (dict,)
-_MAYBE_NUMBER: Tuple[Type[object], ...] = (int, type(None))
-_MISSING = object()
+_SECONDS = (int, float)
+_MAYBE_NUMBER = (int, type(None))
 
-SHAPES: Dict[str, Dict[str, Tuple[Type[object], ...]]] = {
+#: The fields of each type of message, in the terms of `sshpyk.wire.shapes`.
+SHAPES: Dict[str, Dict[str, Any]] = {
     # requests
-    "start": {"number": _NUMBER, "kernel": _OBJECT},  # again, in place; {}: as before
-    "signal": {"number": _NUMBER, "signum": _NUMBER},  # to the kernel's process group
-    "state": {"number": _NUMBER},
-    "settings": {"number": _NUMBER, "persistent": (bool,), "lease": _SECONDS},
-    "watch": {"number": _NUMBER},  # have "activity" told from now on
-    "leave": {"number": _NUMBER},  # this attachment ends, the kernel goes on
-    "end": {"number": _NUMBER},  # the kernel ends, and the agent with it
+    "start": {"number": int, "kernel": dict},  # again, in place; {}: as before
+    "signal": {"number": int, "signum": int},  # to the kernel's process group
+    "state": {"number": int},
+    "settings": {"number": int, "persistent": bool, "lease": _SECONDS},
+    "watch": {"number": int},  # have "activity" told from now on
+    "leave": {"number": int},  # this attachment ends, the kernel goes on
+    "end": {"number": int},  # the kernel ends, and the agent with it
     # answers
-    "done": {"number": _NUMBER, "result": _OBJECT},
-    "failed": {"number": _NUMBER, "error": _OBJECT},
+    "done": {"number": int, "result": dict},
+    "failed": {"number": int, "error": dict},
     # events
-    "bound": {"pid": _NUMBER},  # the kernel's five sockets are there
+    "bound": {"pid": int},  # the kernel's five sockets are there
     "exited": {
-        "pid": _NUMBER,
+        "pid": int,
         "code": _MAYBE_NUMBER,
         "signum": _MAYBE_NUMBER,
-        "stderr": _TEXT,  # its last lines
-        "note": _TEXT,  # what the host knows of the reason
+        "stderr": str,  # its last lines
+        "note": str,  # what the host knows of the reason
     },
     "activity": {"busy": (bool, type(None)), "since": _SECONDS},  # since is time.time()
-    "notice": {"text": _TEXT},  # for the user: the spool is full, and the like
+    "notice": {"text": str},  # for the user: the spool is full, and the like
 }
 
 
@@ -91,9 +89,8 @@ def _check(line: bytes) -> Message:
     shape = SHAPES.get(type) if isinstance(type, str) else None
     if shape is None:
         raise ProtocolError("a control message of unknown type")
-    for field, types in shape.items():
-        value = message.get(field, _MISSING)
-        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-            raise ProtocolError(f"a {message['type']} message with a wrong {field}")
+    said = fault(message, shape, f"a {type} message")
+    if said:
+        raise ProtocolError(said)
     result: Message = message
     return result

@@ -91,6 +91,13 @@ if TYPE_CHECKING:
         do: Literal["install"]
         python: str
 
+    class ResolveRequest(TypedDict):
+        """The job "resolve": is `path`, as a kernel in `cwd` would mean it, there?"""
+
+        do: Literal["resolve"]
+        cwd: str
+        path: str
+
     class MeasureRequest(TypedDict):
         """The job "measure"."""
 
@@ -105,6 +112,7 @@ if TYPE_CHECKING:
         LogsRequest,
         InspectRequest,
         InstallRequest,
+        ResolveRequest,
         MeasureRequest,
     ]
 
