@@ -144,7 +144,9 @@ def test_interrupts_and_restarts(sshd: Sshd) -> None:
         terminal.expect("D shows a menu")
         with client_by_file(file) as client:
             for key in (CTRL_C, signal.SIGINT, "i\n"):
-                request = client.execute("import time; print('now'); time.sleep(100)")
+                # ipykernel throws away what comes just after an error, unless it is told not to.
+                sleeping = "import time; print('now'); time.sleep(100)"
+                request = client.execute(sleeping, stop_on_error=False)
                 while client.get_iopub_msg(timeout=PATIENCE)["msg_type"] != "stream":
                     pass
                 act(terminal, key)
