@@ -18,6 +18,7 @@ from jupyter_client.manager import AsyncKernelManager, KernelManager
 from traitlets.config import Config
 
 from sshpyk.cli import missed
+from sshpyk.cli.kernels import state_of
 from sshpyk.jupyter.persistence import default_path
 from tests.cli.conftest import Call
 from tests.lab.kernels import PATIENCE, STATE, left_behind, link_of, run_code, started, write_spec
@@ -392,6 +393,24 @@ def test_more_output_than_16_mb_is_read(sshd: Sshd, sshpyk: Call, tmp_path: Path
             terminal.expect("jupyter console --existing")
             terminal.hang_up()
             terminal.end()
+
+
+@pytest.mark.parametrize(
+    ("kernel", "status", "state"),
+    [
+        ({}, None, "unknown"),
+        ({"exited": {}}, {"attached": 1}, "exited"),
+        ({"exited": None}, {"attached": 2}, "attached"),
+        ({}, {"attached": 0, "parted": {"state": "lost"}}, "lost"),
+        ({}, {"attached": 0, "parted": None}, "unknown"),
+        ({}, {"attached": 0}, "unknown"),
+    ],
+)
+def test_the_state_that_a_host_tells_of(
+    kernel: dict[str, Any], status: dict[str, Any] | None, state: str
+) -> None:
+    """All of these answers pass the check of shapes."""
+    assert state_of({"kernel": kernel, "status": status}) == state
 
 
 def test_the_reader_takes_any_pieces() -> None:

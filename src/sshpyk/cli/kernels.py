@@ -117,11 +117,14 @@ async def survey_all(where: Sequence[Place]) -> list[Survey]:
 def state_of(kernel: Kernel) -> str:
     """One word: attached, detached, lost, exited, or unknown."""
     status = kernel.get("status")
-    if kernel["kernel"]["exited"] is not None:
+    if kernel["kernel"].get("exited") is not None:
         return "exited"
     if status is None:
         return "unknown"
-    return "attached" if status["attached"] else str(status["parted"]["state"])
+    if status["attached"]:
+        return "attached"
+    parted = status.get("parted")
+    return "unknown" if parted is None else str(parted["state"])
 
 
 def find(surveys: Sequence[Survey], name: str) -> tuple[Survey, Kernel]:
