@@ -36,6 +36,12 @@ def word(value: object) -> str:
     return "" if isinstance(value, str) and value else "is no word"
 
 
+def id(value: object) -> str:
+    """A shape: a kernel's id, of which the names of files are made."""
+    is_id = isinstance(value, str) and re.fullmatch(r"[\w-]{1,64}", value)
+    return "" if is_id else f"is {value!r:.80}, which is no id"
+
+
 def words(value: object) -> str:
     """A shape: a list of texts, at least one."""
     if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
@@ -89,12 +95,12 @@ KERNEL = {
 
 MACHINE = {"host": node, "boot_id": line}
 
-ENDED = {"id": line, "at": moment, "why": str, "exited?": EXIT, "host?": node}
+ENDED = {"id": id, "at": moment, "why": str, "exited?": EXIT, "host?": node}
 
 KEYS = {"key": ascii_text, "signature_scheme": ascii_text, "*": ascii_text}
 
 #: What lets a client in to a kernel that runs already.
-RECORD = {**MACHINE, "id": word, "token": word, "listening": LISTENING}
+RECORD = {**MACHINE, "id": id, "token": word, "listening": LISTENING}
 
 #: What all who may look are told of a kernel.
 STATUS = {
@@ -109,7 +115,7 @@ STATUS = {
 USE = {"memory": NUMBER, "cpu": NUMBER, "cpu_seconds": NUMBER}
 LISTED = {
     **MACHINE,
-    "id": word,
+    "id": id,
     "started_at": moment,
     "persistent": bool,
     "session?": line,
