@@ -25,6 +25,7 @@ ALLOWED = {
     ),
     r"a mount of the test's own takes root": "the same, by users who are not root",
     r"no tmpfs here: .*": "the same",
+    r"History range not supported": "a subtest of jupyter_kernel_test's",
     r"vermin is not installed here": "where only pytest and hypothesis are installed",
     r"pyzmq is not installed here": "where only pytest and hypothesis are installed",
 }

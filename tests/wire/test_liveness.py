@@ -72,10 +72,19 @@ def test_backoff_grows_to_its_longest_and_begins_anew() -> None:
 
 def test_patience_with_logins_grows_and_most_attempts_stay_short() -> None:
     patience = Patience(first=5.0, longest=80.0)
-    times = [patience.next(0.0) for _ in range(64)]
+    times = []
+    for _ in range(64):
+        times.append(patience.next(0.0))
+        patience.ran_out()
     assert times[:8] == [5.0, 10.0, 5.0, 20.0, 5.0, 10.0, 5.0, 40.0]
     assert max(times) == 80.0
     assert times.count(5.0) == 32
+    assert all(time <= sum(times[:n]) + 5.0 for n, time in enumerate(times))
     patience.reset()
     assert patience.next(0.0) == 5.0
     assert Patience(first=5.0).next(6.0) == 18.0  # a host that is known to take six seconds
+
+
+def test_attempts_that_fail_at_once_are_no_reason_for_patience() -> None:
+    patience = Patience(first=5.0)
+    assert [patience.next(0.0) for _ in range(9)] == [5.0] * 9

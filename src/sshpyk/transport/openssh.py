@@ -26,6 +26,10 @@ MOST_SESSIONS = 3
 #: Seconds for the host to say anything through a master that is there.
 ANSWER_WITHIN = 5.0
 
+#: The share of its time from which an attempt counts as one that ran out of it: ssh itself gives up
+#: a second earlier (`Master`).
+ALL_OF_IT = 0.7
+
 #: Seconds until the next login by ourselves where only a person can log in: hosts count failures,
 #: and lock accounts and addresses for them. A master that somebody has made is seen at once.
 PERSON = 300.0
@@ -90,10 +94,8 @@ class OpenSSH(Transport):
                 await within(left, self._hurry.wait())
         self._hurry.clear()
         begun = loop.time()
+        timeout = self._patience.next(self.master.connect_time)
         try:
-            # Most attempts are short, so that one that began in a dead network does not delay the
-            # first in a live one.
-            timeout = self._patience.next(self.master.connect_time)
             found = await self.master.ensure(dead=dead, timeout=timeout)
         except errors.NeedsPerson:
             self._not_before = loop.time() + PERSON
@@ -101,6 +103,8 @@ class OpenSSH(Transport):
         except Exception:
             # From its beginning: after one that took long, the next comes at once.
             self._not_before = begun + self._backoff.pause()
+            if loop.time() - begun > ALL_OF_IT * timeout:
+                self._patience.ran_out()
             raise
         self._backoff.reset()
         self._patience.reset()

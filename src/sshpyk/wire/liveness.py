@@ -93,23 +93,27 @@ class Patience:
     """How long one attempt at a login may take: mostly `first` seconds, at times much longer.
 
     Attempts that fail by themselves tell nothing of it, but those that run out of time do: a host
-    may need longer to let us in. So every second attempt has twice the time, every fourth four
-    times, and so on up to `longest`; the others stay short, because one that began in a dead
-    network must not delay the first in a live one.
+    may need longer to let us in. After one the next has twice the time, after three four times,
+    and so on up to `longest`; those between stay short. So no attempt that began in a dead network
+    delays the first in a live one by more than the network was dead before.
     """
 
     def __init__(self, first: float = 5.0, longest: float = 80.0) -> None:
         self._first = first
         self._longest = longest
-        self._attempts = 0
+        self._timeouts = 0
 
     def next(self, last_login: float) -> float:
         """Seconds for the next attempt; `last_login` is how long the last login took, 0 if
         unknown."""
-        self._attempts += 1
-        power = self._attempts & -self._attempts  # 1, 2, 1, 4, 1, 2, 1, 8, ...
+        number = self._timeouts + 1
+        power = number & -number  # 1, 2, 1, 4, 1, 2, 1, 8, ...
         return min(self._longest, max(self._first, 3 * last_login) * power)
+
+    def ran_out(self) -> None:
+        """An attempt took all the time that it had."""
+        self._timeouts += 1
 
     def reset(self) -> None:
         """A login has succeeded."""
-        self._attempts = 0
+        self._timeouts = 0
