@@ -65,8 +65,16 @@ LONGEST = (
 )
 
 
+#: Why a test with a real sshd and real kernels may be tried once more. Each that was is named, and
+#: no more than `tests.trust.MOST_RETRIED` may be.
+BUSY = "real sshd, ssh and kernels on a machine of two cores that others keep busy"
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest files."""
+    """Begin with the longest files; let those with real servers be tried once more."""
+    for item in items:
+        if item.get_closest_marker("sshd") and not item.get_closest_marker("flaky"):
+            item.add_marker(pytest.mark.flaky(reruns=1, reason=BUSY))
     places = {str(Path(__file__).parent / file): place for place, file in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(str(item.path), len(LONGEST)))
 
