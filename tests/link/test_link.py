@@ -243,6 +243,8 @@ def test_another_node_of_the_name_leads_to_the_very_node(short_tmp: Path) -> Non
         async with lab(short_tmp) as it:
             await it.attach()
             node = it.transport.nodes["node1"] = ScriptedTransport("node1")
+            others = logging.getLogger("another kernel").info
+            it.transport.login_logs.update({it.link.log.info: "v", others: "vv"})
             it.transport.jobs = [[{**MACHINE, "host": "node2", "alive": False}]]
             listening = it.link.agent.listening
             it.link.agent.listening = dict.fromkeys(listening, str(short_tmp / "nobody"))
@@ -252,6 +254,9 @@ def test_another_node_of_the_name_leads_to_the_very_node(short_tmp: Path) -> Non
             it.link.agent.listening = listening
             await it.until(lambda status: status.state is State.CONNECTED)
             assert node.dialers
+            # What ssh says at logins to the node is this kernel's, and no other's.
+            assert node.login_logs == {it.link.log.info: "v"}
+            assert it.transport.login_logs == {others: "vv"}
 
     run(work())
 

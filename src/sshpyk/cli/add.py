@@ -381,9 +381,9 @@ def _name_of(candidate: Candidate, host: str) -> str:
 
 
 def _transport(config: Mapping[str, Any]) -> OpenSSH:
-    from ..transport.openssh import transport
+    from .remote import transport_to
 
-    return transport(_destination(config))
+    return transport_to(_destination(config))
 
 
 def _destination(config: Mapping[str, Any]) -> Destination:

@@ -435,7 +435,9 @@ class Link(RemoteKernel):
         elif agent.node and answer["host"] != agent.node:
             self.log.warning("= this is %s; going on to %s", answer["host"], agent.node)
             self.transport = transport.node(agent.node)
-            self.transport.login_logs.update(transport.login_logs)
+            verbosity = transport.login_logs.pop(self.log.info, None)
+            if verbosity is not None:
+                self.transport.login_logs[self.log.info] = verbosity
             self._connection = await asyncio.shield(self.transport.reconnect(None))
         elif agent.boot_id and answer["boot_id"] != agent.boot_id:
             return self._agent_gone("the host was restarted", None)
@@ -497,8 +499,7 @@ class Link(RemoteKernel):
             self._is_bound = True
             self._changed.set()
         elif type == "exited":
-            names = ("pid", "code", "signum", "stderr", "note")
-            self._on_exited({name: message[name] for name in names})  # type: ignore[arg-type]  # checked as it came
+            self._on_exited({name: message[name] for name in answers.EXIT})  # type: ignore[arg-type]  # checked as it came
         elif type == "activity":
             self._update(busy=message["busy"], busy_since=message["since"])
         elif type == "notice":

@@ -56,6 +56,9 @@ _OTHERS = {
     "sshpyk.agent.jobs",
 }
 
+#: What is for the type checker alone.
+_TYPES = {"sshpyk.wire.requests"}
+
 #: The bytecode that this Python makes.
 BYTECODE = bytecode()
 
@@ -100,7 +103,8 @@ def _sources() -> dict[str, str]:
         for file in (importlib.resources.files("sshpyk") / folder).iterdir():
             if file.name.endswith(".py"):
                 module = f"sshpyk.{folder}.{file.name[:-3]}".removesuffix(".__init__")
-                sources[module] = without_words(file.read_text("utf-8"))
+                if module not in _TYPES:
+                    sources[module] = without_words(file.read_text("utf-8"))
     return sources
 
 
