@@ -116,7 +116,7 @@ class Link(RemoteKernel):
         self, request: LaunchRequest, sockets: Mapping[str, socket.socket], *, timeout: float
     ) -> None:
         async def work() -> None:
-            await self.streams.listen(sockets)
+            self.streams.listen(sockets)
             await self._log_in(timeout)
             self._stages.at(Stage.LAUNCH)
             await self._launch(request, timeout)
@@ -133,7 +133,7 @@ class Link(RemoteKernel):
 
     async def attach(self, sockets: Mapping[str, socket.socket], *, timeout: float) -> None:
         async def work() -> None:
-            await self.streams.listen(sockets)
+            self.streams.listen(sockets)
             await self._attach(timeout)
 
         await self._begin(work(), timeout)
@@ -146,7 +146,7 @@ class Link(RemoteKernel):
         timeout: float,
     ) -> None:
         async def work() -> None:
-            await self.streams.listen(sockets)
+            self.streams.listen(sockets)
             self._stages.at(Stage.RESTART)
             await self._ask_to_restart(kernel)
             await self._wait_bound()

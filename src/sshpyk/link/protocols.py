@@ -133,8 +133,8 @@ class CarrierProtocol(asyncio.Protocol):
 class LocalOwner(Protocol):
     """Whom a Jupyter client's connection reports to."""
 
-    def local_opened(self, local: LocalProtocol) -> Stream:
-        """It is there; returns the stream whose end it is from now on."""
+    def local_opened(self, local: LocalProtocol) -> Stream | None:
+        """It is there; returns the stream whose end it is from now on, None to end it at once."""
 
     def local_wrote(self, stream: Stream, data: bytes) -> None:
         """It has sent bytes."""
@@ -177,9 +177,13 @@ class LocalProtocol(asyncio.Protocol):
             )
             transport.abort()
             return
+        self.stream = self._owner.local_opened(self)
+        if self.stream is None:
+            transport.abort()
+            return
         transport.set_write_buffer_limits(high=TURN)
         self._transport = transport
-        self.stream = self._owner.local_opened(self)
+        self.limit_reading()
         self._owner.local_has_room(self.stream)
 
     def data_received(self, data: bytes) -> None:

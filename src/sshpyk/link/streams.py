@@ -19,6 +19,7 @@ from ..wire.channels import CHANNELS
 from ..wire.frames import HELLO, Frame, ProtocolError, Refused
 from ..wire.liveness import Backoff
 from ..wire.stream import Stream
+from .listener import Listener
 from .log import KernelLog
 from .pacing import Limits, Pacer
 from .protocols import CarrierProtocol, LocalProtocol
@@ -59,7 +60,8 @@ class Streams:
         self._loop = asyncio.get_running_loop()
         self._locals: dict[Stream, LocalProtocol] = {}
         self._spares: dict[str, Stream] = {}  # a channel's stream that has no local client yet
-        self._servers: list[asyncio.Server] = []
+        self._listeners: list[Listener] = []
+        self._is_closed = False
         self._greeted: CarrierProtocol | None = None  # the control carrier before its welcome
         self._control_carrier: CarrierProtocol | None = None
         self._dialer: Dialer | None = None  # None while there is no way to the agent
@@ -79,22 +81,18 @@ class Streams:
 
     # -- local sockets ---------------------------------------------------------------------------
 
-    async def listen(self, sockets: Mapping[str, socket.socket]) -> None:
+    def listen(self, sockets: Mapping[str, socket.socket]) -> None:
         """Serve local sockets, bound, one for each channel, until `close` or other sockets."""
         self._stop_listening()
         for channel in CHANNELS:
-            sock = sockets[channel]
-            protocol = self._local_factory(channel)
-            if sock.family == socket.AF_UNIX:
-                server = await self._loop.create_unix_server(protocol, sock=sock)
-            else:
-                server = await self._loop.create_server(protocol, sock=sock)
-            self._servers.append(server)
+            self._listeners.append(
+                Listener(sockets[channel], self._local_factory(channel), self.log)
+            )
 
     def _stop_listening(self) -> None:
-        for server in self._servers:
-            server.close()
-        self._servers.clear()
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
 
     def _local_factory(self, channel: str) -> Callable[[], LocalProtocol]:
         def make() -> LocalProtocol:
@@ -103,12 +101,14 @@ class Streams:
 
         return make
 
-    def local_opened(self, local: LocalProtocol) -> Stream:
+    def local_opened(self, local: LocalProtocol) -> Stream | None:
         """A Jupyter client connected: it gets a stream, and a carrier if there can be one now.
 
         The first on each channel gets one that is connected to the kernel already: that saves two
         round trips of a kernel's first reply.
         """
+        if self._is_closed:
+            return None
         stream = self._spares.pop(local.channel, None) or self.attachment.open(local.channel)
         self._locals[stream] = local
         if self._is_held and local.channel == "control":
@@ -199,6 +199,7 @@ class Streams:
 
     def close(self) -> None:
         """End everything."""
+        self._is_closed = True
         self._stop_listening()
         self.cut()
         if self._timer is not None:
