@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import MutableMapping
 from typing import Any
 
 
@@ -14,7 +13,8 @@ class KernelLog(logging.LoggerAdapter[Any]):
         super().__init__(logger, {})
         self._tag = f"[{kernel_id[:8]} {host}]"
 
-    def process(
-        self, msg: object, kwargs: MutableMapping[str, Any]
-    ) -> tuple[str, MutableMapping[str, Any]]:
-        return f"{self._tag} {msg}", kwargs
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        # As an argument, not as part of the format: a host's name may have a % in it.
+        if self.isEnabledFor(level):
+            kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1
+            self.logger.log(level, f"%s {msg}", self._tag, *args, **kwargs)
