@@ -25,6 +25,7 @@ NAMES = frozenset(
         "ssh",
         "name",
         "kernel",
+        "card",
         "node",
         "id",
         "version",
@@ -36,8 +37,9 @@ NAMES = frozenset(
 class SshpykError(Exception):
     """The root.
 
-    Its fields are what a subclass's templates show. Of its own it has three: `advice` and
-    `command`, for a subclass without templates for these, and `details`, what the other side said.
+    Its fields are what a subclass's templates show. Of its own it has four: `advice` and
+    `command`, for a subclass without templates for these, `details`, what the other side said, and
+    `card`, the name of the kernelspec here whose settings this is about.
     """
 
     #: Stable, for programs: the class's name in kebab case.
@@ -62,7 +64,8 @@ class SshpykError(Exception):
 
     def __init__(self, **fields: object) -> None:
         super().__init__(fields)
-        self.fields: dict[str, object] = {"advice": "", "command": "", "details": "", **fields}
+        unsaid = {"advice": "", "command": "", "details": "", "card": "NAME"}
+        self.fields: dict[str, object] = {**unsaid, **fields}
 
     @property
     def what(self) -> str:
@@ -156,7 +159,7 @@ class NoSsh(SettingsError):
 class NoSshConfig(SettingsError):
     sentence = "The ssh configuration {path} is not there."
     next_step = "Create it, or set `ssh_config` to another:"
-    next_command = "sshpyk edit NAME --ssh-config PATH"
+    next_command = "sshpyk edit {card} --ssh-config PATH"
 
 
 class SlowSshConfig(SettingsError):
@@ -272,7 +275,7 @@ class NoRoom(HostError):
 class LaunchTimeout(HostError):
     sentence = "The kernel on {host} was not ready within {seconds:g} s ({stage})."
     next_step = "Try the connection (the first command), or give it more time (the second)."
-    next_command = "{command}\nsshpyk edit NAME --launch-timeout SECONDS"
+    next_command = "{command}\nsshpyk edit {card} --launch-timeout SECONDS"
 
 
 class ShellWaits(LaunchTimeout):
@@ -283,7 +286,7 @@ class ShellWaits(LaunchTimeout):
         "See whether a start-up file of the shell there waits for a person (a question, a menu, "
         "tmux), by the first command; if it is only slow, give it more time by the second."
     )
-    next_command = "sshpyk edit NAME --launch-timeout SECONDS"
+    next_command = "sshpyk edit {card} --launch-timeout SECONDS"
     remote_command = "{python} -V"
 
 
@@ -309,13 +312,13 @@ class PythonMissing(RemoteError):
     sentence = "{host} has no {python} that can be run."
     next_step = "Look for one (the first command may find it), and set it (the second)."
     remote_command = "sh -lc 'command -v python3'"
-    next_command = "sshpyk edit NAME --remote-python PATH"
+    next_command = "sshpyk edit {card} --remote-python PATH"
 
 
 class PythonTooOld(RemoteError):
     sentence = "{python} on {host} is Python {version}; sshpyk needs 3.8 or later there."
     next_step = "Set `remote_python` to a later one:"
-    next_command = "sshpyk edit NAME --remote-python PATH"
+    next_command = "sshpyk edit {card} --remote-python PATH"
 
 
 class StrangeAnswer(RemoteError):
@@ -385,7 +388,7 @@ class EndlessNoise(StrangeAnswer):
 class NoKernelspec(RemoteError):
     sentence = "There is no kernelspec {name} on {host}; there are: {names}."
     next_step = "Set `remote_kernel_name` to one of them:"
-    next_command = "sshpyk edit NAME --remote-kernel-name KERNELSPEC"
+    next_command = "sshpyk edit {card} --remote-kernel-name KERNELSPEC"
 
 
 class NoKernelspecs(RemoteError):
@@ -426,7 +429,7 @@ class NotPrivate(RemoteError):
 class NoDirectory(RemoteError):
     sentence = "{host}: {path} is not a directory that can be entered."
     next_step = "Create it, or set `remote_cwd` to another:"
-    next_command = "sshpyk edit NAME --cwd PATH"
+    next_command = "sshpyk edit {card} --cwd PATH"
 
 
 class NoCurve(RemoteError):
@@ -518,7 +521,7 @@ class TooMuchOutput(RemoteError):
         "No kernel keeps more than its `outputs_limit`. If it was set on another machine, set the "
         "same here:"
     )
-    next_command = "sshpyk edit NAME --outputs-limit BYTES"
+    next_command = "sshpyk edit {card} --outputs-limit BYTES"
 
 
 class AgentSilent(RemoteError):

@@ -30,6 +30,8 @@ def test_no_such_kernelspec(server: Server) -> None:
     assert said.startswith("There is no kernelspec cobol on sshd; there are: ")
     there = said.partition("there are: ")[2].partition(". Set `remote_kernel_name`")[0]
     assert {"fortran", "python3"} <= set(there.split(", "))
+    # The advice is for the card whose kernel did not start.
+    assert "sshpyk edit failing --remote-kernel-name KERNELSPEC" in said
 
 
 def test_no_kernelspec_at_all(new_server: NewServer, tmp_path: Path) -> None:

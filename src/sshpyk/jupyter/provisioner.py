@@ -34,6 +34,7 @@ from ..remotekernel import RemoteKernel
 from ..transport import openssh
 from ..wire.channels import CHANNELS
 from . import persistence
+from .kernelspec import LocalSpec
 from .local import LocalSockets
 from .settings import Settings, check_names
 
@@ -186,6 +187,8 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
             else:
                 await self._start(kwargs)
         except BaseException as error:
+            if isinstance(error, errors.SshpykError):
+                error.fields.update(self._card())
             # jupyter_client's restarter counts no attempt that raises, and would try for ever.
             if died and isinstance(error, errors.SshpykError):
                 self._log.error("! the kernel could not be started again: %s", error)
@@ -199,6 +202,14 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         if self.persistent and self.kernel is not None:
             await self._save(self.kernel)
         return self.connection_info
+
+    def _card(self) -> dict[str, str]:
+        """Its kernelspec's name, for advice, where that is one that `sshpyk edit` takes."""
+        if self.parent is None or self.kernel_spec is None:
+            return {}
+        name = self.parent.kernel_name
+        spec = LocalSpec(name, "", {"metadata": self.kernel_spec.metadata})
+        return {"card": name} if spec.is_ours else {}
 
     async def _start(self, kwargs: dict[str, Any]) -> None:
         old, self.kernel = self.kernel, None
