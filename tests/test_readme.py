@@ -26,7 +26,7 @@ README = (ROOT / "README.rst").read_text("utf-8")
 #: Commands that other tests or CI run, and where.
 ELSEWHERE = {
     "python3 -m venv .venv && .venv/bin/pip install -q -e '.[test]' && "
-    ".venv/bin/python -m pytest -n 2": ".ci/run runs this very line",
+    ".venv/bin/python -m pytest -n 3": ".ci/run runs this very line",
 }
 
 

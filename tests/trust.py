@@ -18,9 +18,8 @@ import pytest
 
 from tests.skips import ALLOWED
 
-#: So many tests of one run may need a second try. (To become three again, when the causes of those
-#: that need it on a busy machine are known.)
-MOST_RETRIED = 8
+#: So many tests of one run may need a second try.
+MOST_RETRIED = 3
 
 
 class Trust:

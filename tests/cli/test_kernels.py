@@ -7,6 +7,8 @@ import contextlib
 import json
 import os
 import re
+import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -388,11 +390,17 @@ def test_more_output_than_16_mb_is_read(sshd: Sshd, sshpyk: Call, tmp_path: Path
         (output,) = json.loads(path.read_text())["cells"][0]["outputs"]
         assert output["text"].count("\nline ") == count
         argv = [sys.executable, "-m", "sshpyk.cli", "attach", "--no-console", id]
-        with Terminal(argv) as terminal:
-            terminal.expect(f"line {count - 1} x")
-            terminal.expect("jupyter console --existing")
-            terminal.hang_up()
-            terminal.end()
+        pipe = subprocess.PIPE
+        with subprocess.Popen(argv, stdout=pipe, stderr=subprocess.STDOUT, text=True) as attached:
+            assert attached.stdout is not None
+            lines = []
+            for line in attached.stdout:
+                lines.append(line)
+                if "jupyter console --existing" in line:
+                    break
+            attached.send_signal(signal.SIGHUP)
+        shown = [int(number) for number in re.findall(r"^line (\d+) x+$", "".join(lines), re.M)]
+        assert shown == list(range(count))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from tests.lab.sshd import Sshd
 
 pytestmark = [pytest.mark.sshd, pytest.mark.slow, pytest.mark.usefixtures("clean")]
 
-IDLE = 60.0  # seconds: twenty looks of the restarter's
+IDLE = 15.0  # seconds: five looks of the restarter's
 
 
 def children(pid: int) -> tuple[int, list[str]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,32 @@ def test_who_takes_too_long_is_killed(tmp_path: Path) -> None:
         asyncio.run(run(["sh", "-c", f"echo $$ > {pid}; exec sleep 600"], timeout=0.5))
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), 0)
+
+
+@pytest.mark.parametrize(("status", "stays"), [(0, True), (255, False)])
+def test_a_helper_ends_with_what_failed_only(status: int, stays: bool, tmp_path: Path) -> None:
+    """As an ssh to a jump host does, which the connection needs that was made through it."""
+    pid = tmp_path / "pid"
+    helper = f"sleep 600 >/dev/null 2>&1 & echo $! > {pid}; exit {status}"
+    asyncio.run(run(["sh", "-c", helper], timeout=PATIENCE))
+    child = int(pid.read_text())
+    assert eventually_gone(child) is not stays
+    if stays:
+        os.kill(child, signal.SIGKILL)
+
+
+def eventually_gone(pid: int) -> bool:
+    """Whether a process, which is not this one's child, ends within a second."""
+    deadline = time.monotonic() + 1.0
+    while time.monotonic() < deadline:
+        try:
+            with open(f"/proc/{pid}/stat") as file:
+                if file.read().rpartition(")")[2].split()[0] == "Z":
+                    return True
+        except FileNotFoundError:
+            return True
+        time.sleep(0.01)
+    return False
 
 
 @pytest.mark.parametrize("steps", range(12))

@@ -162,6 +162,10 @@ async def run(
             raise TimeoutError(f"{argv[0]} has not ended within {timeout:g} s") from None
         finally:
             await end(process)
+        if process.returncode:
+            # An ssh that gives up does not always end the one that it was to come through. One
+            # that connects needs that one on.
+            _kill_session(process)
         return Result(process.returncode or 0, _text(out), _text(err))
 
 
@@ -180,8 +184,7 @@ async def end(process: asyncio.subprocess.Process) -> None:
     The child leads a session of its own, and the whole of it goes: an ssh to a jump host, too.
     """
     if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        _kill_session(process)
         # A master holds the other ends of its sessions' pipes for as long as something on the
         # host does, and asyncio waits for pipes as well as for the process: so close these. Not
         # the whole transport: that would reap the child behind the back of asyncio's watcher,
@@ -191,6 +194,11 @@ async def end(process: asyncio.subprocess.Process) -> None:
             if pipe is not None:
                 pipe.close()
         await asyncio.shield(process.wait())
+
+
+def _kill_session(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _text(file: IO[bytes], limit: int = 1 << 20) -> str:
