@@ -239,7 +239,7 @@ def test_forwards_are_taken_back(ssh: FakeSsh, short_tmp: Path) -> None:
     run(work())
 
 
-def test_tcp_follows_unix_and_nothing_follows_tcp(ssh: FakeSsh) -> None:
+def test_tcp_follows_unix_and_a_relay_follows_tcp(ssh: FakeSsh) -> None:
     async def work() -> None:
         transport = openssh.OpenSSH(ssh.destination())
         await transport.ensure(timeout=PATIENCE)
@@ -247,9 +247,10 @@ def test_tcp_follows_unix_and_nothing_follows_tcp(ssh: FakeSsh) -> None:
         assert transport.refused("unix") == "tcp"
         transport.reached("tcp")
         assert transport.family == "tcp"
-        with pytest.raises(errors.NoForwarding):
-            transport.refused("tcp")
+        assert transport.refused("tcp") == "unix"
         assert transport.family == "unix"
+        with pytest.raises(errors.NoForwarding):
+            transport.refused("unix")
 
     run(work())
 

@@ -199,7 +199,6 @@ class Link(RemoteKernel):
                 job.say(family)
                 agent.listening = (await job.answer())["listening"]
             self._now_connected()
-            transport.reached(family)
             job.say("attached")
             await job.answer()
 
@@ -265,7 +264,11 @@ class Link(RemoteKernel):
         """
         await self._drop_dialer()
         self._dialer = await self.transport.dialer(self.agent.listening)
-        return self._dialer is not None and await self.streams.connect(self._dialer, WELCOME_WITHIN)
+        if self._dialer is None or not await self.streams.connect(self._dialer, WELCOME_WITHIN):
+            return False
+        is_unix = all(isinstance(address, str) for address in self.agent.listening.values())
+        self.transport.reached("unix" if is_unix else "tcp")
+        return True
 
     async def _drop_dialer(self) -> None:
         self.streams.cut()
@@ -429,6 +432,7 @@ class Link(RemoteKernel):
             record = answer.get("record") or {}
             answers.require(transport.host, record, {"listening": answers.LISTENING}, "its record")
             agent.listening = record["listening"]
+            transport.unreached()
         elif ended is not None:
             when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(ended["at"]))
             return self._agent_gone(f"{ended['why']}, at {when}", ended.get("exited"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import re
 from collections.abc import Mapping
@@ -86,7 +87,10 @@ class Job:
         python: str,
         request: Request,
         pythonhome: str | None = None,
+        *,
+        is_lasting: bool = False,
     ) -> None:
+        self._is_lasting = is_lasting
         self._transport = transport
         self._python = python
         self._request: Mapping[str, Any] = request
@@ -106,7 +110,8 @@ class Job:
     async def _begin(self) -> None:
         data = await asyncio.to_thread(self._input)  # the first time it takes a while
         command = command_line(self._python, self._pythonhome)
-        self._program = await self._context.enter_async_context(self._transport.run(command))
+        run = functools.partial(self._transport.run, is_lasting=self._is_lasting)
+        self._program = await self._context.enter_async_context(run(command))
         self._program.write(data)
 
     def _input(self) -> bytes:
@@ -156,6 +161,16 @@ class Job:
                 raise self._endless()
 
     @property
+    def program(self) -> Program:
+        """The program that does it, for a job that speaks no lines once it has answered."""
+        return self._program
+
+    @property
+    def rest(self) -> bytes:
+        """What came behind the last answer."""
+        return b"\n".join([*self._lines, self._rest])
+
+    @property
     def noise(self) -> str:
         """The end of what came and is no answer, for people."""
         stderr = self._program.stderr
@@ -182,6 +197,7 @@ class Job:
         if "error" in answer:
             raise errors.from_agent(self._host, answer, command=login, python=self._python)
         answers.check(self._host, self._request["do"], answer)
+        self._transport.python = (self._python, self._pythonhome)
         reads = answer.get("bytecode")
         if reads is not None:
             self._transport.reads_bytecode[self._python] = reads == package.BYTECODE != ""

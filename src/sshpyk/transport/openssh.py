@@ -18,6 +18,7 @@ from ..ssh.master import Master
 from ..wire.liveness import Backoff, Patience
 from .base import Dialer, Identity, Listening, Login, Program, Transport
 from .forwards import Forwards, sweep
+from .relay import Relay, RelayDialer
 
 #: Sessions at once on one master, of this process. sshd allows ten (MaxSessions), and other
 #: processes have theirs.
@@ -53,6 +54,10 @@ class OpenSSH(Transport):
         self.master = Master(destination, self.login_logs)
         self._sessions = asyncio.Semaphore(MOST_SESSIONS)
         self._family = "unix"  # "tcp" once the server has refused to forward unix sockets
+        self._has_forwarded = False
+        self._uses_relay = False  # once the server has refused all forwards
+        self._relay: Relay | None = None
+        self._relay_lock = asyncio.Lock()  # one at a time begins one
         self._attempt: asyncio.Task[Identity] | None = None
         self._question: asyncio.Task[bool] | None = None
         self._not_before = 0.0  # when the next attempt may begin, on the loop's clock
@@ -127,8 +132,8 @@ class OpenSSH(Transport):
     # -- programs --------------------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
-    async def run(self, command: str) -> AsyncIterator[Program]:
-        async with self._sessions:
+    async def run(self, command: str, *, is_lasting: bool = False) -> AsyncIterator[Program]:
+        async with contextlib.nullcontext() if is_lasting else self._sessions:
             program = await SessionProgram.begin(self, command)
             try:
                 yield program
@@ -138,6 +143,8 @@ class OpenSSH(Transport):
     # -- agents ----------------------------------------------------------------------------------
 
     async def dialer(self, listening: Listening) -> Dialer | None:
+        if self._uses_relay:
+            return await self._relay_dialer(listening)
         if self._sweep is None or self._sweep.done():
             self._sweep = asyncio.create_task(sweep())
         forwards = Forwards(self.master)
@@ -147,22 +154,42 @@ class OpenSSH(Transport):
             await forwards.close()
             raise
 
+    async def _relay_dialer(self, listening: Listening) -> Dialer | None:
+        if self.python is None or not all(isinstance(path, str) for path in listening.values()):
+            return None
+        async with self._relay_lock:
+            relay = self._relay
+            if relay is None or not relay.is_usable(self.identity()):
+                try:
+                    relay = self._relay = await Relay.begin(self, *self.python)
+                except TimeoutError:
+                    return None
+            return RelayDialer(relay, listening)
+
     @property
     def family(self) -> str:
         return self._family
 
     def refused(self, family: str) -> str:
-        if family == "unix":
+        if family == "unix" and not self._uses_relay:
             # The server forwards no unix sockets (AllowStreamLocalForwarding no, or no OpenSSH);
             # loopback TCP does as well, with the token at the door.
             return "tcp"
         self._family = "unix"
         if self.identity() is None:
             raise errors.ConnectionLost(host=self.host, details="")
+        if not self._uses_relay:
+            self._uses_relay = True
+            return "unix"
         raise errors.NoForwarding(host=self.host, command=self.login.command)
 
     def reached(self, family: str) -> None:
         self._family = family
+        self._has_forwarded = self._has_forwarded or not self._uses_relay
+
+    def unreached(self) -> None:
+        # Where forwards have worked, they are not what is wrong.
+        self._uses_relay = self._uses_relay or not self._has_forwarded
 
     def node(self, name: str) -> OpenSSH:
         return transport(replace(self.destination, node=name))
@@ -199,6 +226,10 @@ class SessionProgram(Program):
     def write(self, data: bytes) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write(data)
+
+    async def drain(self) -> None:
+        assert self._process.stdin is not None
+        await self._process.stdin.drain()
 
     async def _read_errors(self) -> None:
         assert self._process.stderr is not None

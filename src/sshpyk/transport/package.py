@@ -54,6 +54,8 @@ _OTHERS = {
     "sshpyk.agent.inspect_pythons",
     "sshpyk.agent.inspect_specs",
     "sshpyk.agent.jobs",
+    "sshpyk.agent.relay",
+    "sshpyk.wire.mux",
 }
 
 #: What is for the type checker alone.
