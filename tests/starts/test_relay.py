@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.lab.kernels import link_of, run_code, started, write_spec
+from tests.lab.kernels import PATIENCE, link_of, run_code, started, write_spec
 from tests.starts.conftest import NewServer
+from tests.test_outages import PRINT, Lines
 
 pytestmark = pytest.mark.sshd
 
@@ -31,3 +32,18 @@ def test_kernels_share_a_relay(new_server: NewServer, options: list[str]) -> Non
             - server.log.read_text().count("Close session")
             == 1
         )
+
+
+def test_a_cut_loses_nothing(new_server: NewServer) -> None:
+    server = new_server(options=["DisableForwarding yes"], link=True)
+    assert server.link is not None
+    write_spec("relayed", server)
+    with started("relayed") as (_, client):
+        first = client.execute(PRINT)
+        lines = Lines(client)
+        lines.read_until(lambda: len(lines.lines) == 40)
+        server.link.cut()
+        lines.read_until(lambda: first in lines.idle)
+        assert lines.lines == [*map(str, range(200))]
+        reply = client.get_shell_msg(timeout=PATIENCE)
+        assert reply["parent_header"]["msg_id"] == first

@@ -46,7 +46,7 @@ def test_bytes_arrive_in_order(sizes: list[list[int]], dice: random.Random) -> N
     assert got == sent
     assert sorted(ended) == sorted(sent)
     assert carry(relay, client, dice) == []  # the answers to CLOSE
-    assert not any(client._connections) and not any(relay._connections)
+    assert client._connections == relay._connections == {}
 
 
 def test_a_small_reply_waits_for_one_chunk_and_a_gigabyte_for_credit() -> None:
