@@ -288,9 +288,7 @@ class ShellWaits(LaunchTimeout):
 
 
 class NoForwarding(HostError):
-    sentence = (
-        "The ssh server of {host} does not allow forwarding, nor one more session in its place."
-    )
+    sentence = "The ssh server of {host} does not allow forwarding, nor a session in its place."
     next_step = "Ask its administrator for `AllowTcpForwarding yes`, or `MaxSessions 10`."
     next_command = ""
 
