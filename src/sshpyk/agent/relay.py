@@ -4,26 +4,28 @@ It answers {"relay": true}. From then on stdin and stdout carry the frames of `s
 client says nothing before. It runs once for all kernels of a client, and ends with its pipe: agents
 and kernels go on, as they do when any connection to them ends.
 
-It connects to nothing but the sockets of agents of this user, in their private directories.
+It connects to nothing but the sockets of agents of this user.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+from _socket import AF_INET, AF_UNIX
 
+from ..common.peers import is_taken, listener_uid
 from ..common.sockets import Socket
 from ..wire.channels import AGENT, CHANNELS
 from ..wire.frames import ProtocolError
 from ..wire.mux import CHUNK, CLOSE, DATA, OPEN, Mux
 from .boot import answer, describe_defect
-from .kernel import connect
 from .loop import READ, WRITE, Connection, Loop
-from .records import SOCKETS
+from .records import SOCKETS, all_records
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Optional
+    from typing import Any, Dict, Set, Tuple
 
 #: Bytes read from the pipe at once.
 READ_SIZE = 256 * 1024
@@ -34,14 +36,27 @@ MOST_WAITING = 2 * CHUNK
 #: Connections at once: 20 kernels' many times over, and less than a process may have open files.
 MOST_CONNECTIONS = 900
 
+#: Seconds without a word after which the client is gone for good: it pings every few seconds, and
+#: a network that vanished may leave a pipe without an end. One that comes back begins another.
+SILENT = 3600.0
+
 
 class Forbidden(Exception):
     """No relay of ours connects there; the text says why."""
 
 
-def check(path: str) -> None:
-    """Raise `Forbidden` unless `path` is where an agent of this user listens, and OSError where
-    nothing is."""
+def dial(address: str) -> Tuple[Socket, bool]:
+    """A socket for where an agent of this user listens, and whether it is connected by now.
+
+    `address` is a path, or a port of loopback in digits. Raises `Forbidden` where no such agent
+    listens, and OSError where none takes the connection.
+    """
+    if address.isascii() and address.isdigit():
+        return _dial_port(int(address))
+    return _dial_path(address), True
+
+
+def _dial_path(path: str) -> Socket:
     directory, name = os.path.split(path)
     if not os.path.isabs(path) or os.path.normpath(path) != path:
         raise Forbidden("no path of an agent's socket")
@@ -50,12 +65,54 @@ def check(path: str) -> None:
     # Where neither /tmp nor $TMPDIR will do, they are hidden in the home directory.
     if not os.path.basename(directory).lstrip(".").startswith(SOCKETS):
         raise Forbidden("no directory of an agent's sockets")
-    parent, socket = os.lstat(directory), os.lstat(path)
-    is_private = parent.st_uid == os.getuid() and not parent.st_mode & 0o077
-    if not stat.S_ISDIR(parent.st_mode) or not is_private:
-        raise Forbidden("a directory that is not this user's alone")
-    if not stat.S_ISSOCK(socket.st_mode) or socket.st_uid != os.getuid():
+    # What is looked at must be what is connected to, whatever others rename meanwhile: so the
+    # directory is opened once, and nobody else can change what is in it.
+    opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        parent = os.fstat(opened)
+        if parent.st_uid != os.getuid() or parent.st_mode & 0o077:
+            raise Forbidden("a directory that is not this user's alone")
+        os.fchdir(opened)
+        try:
+            return _connect_here(name)
+        finally:
+            os.chdir("/")  # where a process that stays hinders nobody
+    finally:
+        os.close(opened)
+
+
+def _connect_here(name: str) -> Socket:
+    found = os.lstat(name)
+    if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.getuid():
         raise Forbidden("no socket of this user's")
+    sock = Socket(AF_UNIX)
+    try:
+        sock.setblocking(False)
+        sock.connect(name)
+        if listener_uid(sock) not in (None, os.getuid()):
+            raise Forbidden("another user listens there")
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _dial_port(port: int) -> Tuple[Socket, bool]:
+    address = ("127.0.0.1", port)
+    if not any(port in _ports(record) for record in all_records()) or is_taken(address):
+        raise Forbidden("no port of an agent of this user")
+    sock = Socket(AF_INET)
+    sock.setblocking(False)
+    problem = sock.connect_ex(address)
+    if problem not in (0, errno.EINPROGRESS):
+        sock.close()
+        raise OSError(problem, os.strerror(problem))
+    return sock, not problem
+
+
+def _ports(record: Dict[str, Any]) -> Any:
+    listening = record.get("listening")
+    return listening.values() if isinstance(listening, dict) else ()
 
 
 class AgentConnection(Connection):
@@ -64,7 +121,7 @@ class AgentConnection(Connection):
     def __init__(self, relay: Relay, id: int, sock: Socket, *, is_connected: bool) -> None:
         self._relay = relay
         self.id = id
-        self.is_ending = False  # the client has closed; what it sent before still goes out
+        self._is_ending = False  # the client has closed; what it sent before still goes out
         self._unconsumed = 0
         super().__init__(relay.loop, sock, is_connected=is_connected)
 
@@ -76,7 +133,7 @@ class AgentConnection(Connection):
 
     def on_writable(self) -> None:
         self._consume()
-        if self.is_ending:
+        if self._is_ending:
             self.close()
 
     def _consume(self) -> None:
@@ -87,7 +144,7 @@ class AgentConnection(Connection):
 
     def end(self) -> None:
         """The client has closed."""
-        self.is_ending = True
+        self._is_ending = True
         self.read(False)
         if not self.is_blocked:
             self.close()
@@ -95,7 +152,9 @@ class AgentConnection(Connection):
     def on_data(self, data: bytes) -> None:
         self._relay.mux.write(self.id, data)
         self._relay.pump()
-        self.read(self._relay.mux.waiting(self.id) < MOST_WAITING)
+        if self._relay.mux.waiting(self.id) >= MOST_WAITING:
+            self.read(False)
+            self._relay.held.add(self)
 
     def on_closed(self) -> None:
         self._relay.ended(self)
@@ -105,13 +164,15 @@ class Relay:
     """The pipe to the client, `source` and `sink`, and the connections to agents."""
 
     def __init__(self, source: int, sink: int) -> None:
-        self.loop = Loop(lambda now: None, self._defect)
+        self.loop = Loop(self._tick, self._defect)
         self.mux = Mux(is_client=False)
+        self.held: Set[AgentConnection] = set()  # not read, for too much of theirs waits
         self._source = source
         self._sink = sink
         self._connections: Dict[int, AgentConnection] = {}
         self._unsent: Any = b""  # of what the mux has given
         self._waits = False  # whether the pipe takes nothing now
+        self._heard = self.loop.now()
         for pipe in (source, sink):
             os.set_blocking(pipe, False)
 
@@ -122,9 +183,18 @@ class Relay:
         for connection in self._connections.values():
             connection.close()
 
+    def _tick(self, now: float) -> float:
+        if now >= self._heard + SILENT:
+            self.loop.running = False
+        return self._heard + SILENT
+
     def _defect(self) -> None:
-        os.write(2, describe_defect().encode("utf-8", "replace"))
-        self.loop.running = False  # the client begins another
+        self._fail(describe_defect())
+
+    def _fail(self, why: str) -> None:
+        """Say why on stderr, and end: the client begins another."""
+        os.write(2, why.encode("utf-8", "replace") + b"\n")
+        self.loop.running = False
 
     # -- from the client -------------------------------------------------------------------------
 
@@ -138,39 +208,36 @@ class Relay:
         if not data:
             self.loop.running = False
             return
+        self._heard = self.loop.now()
         try:
-            for event in self.mux.receive(data):
-                if event.type == OPEN:
-                    self._open(event.connection, event.payload)
-                    continue
-                connection = self._connections.get(event.connection)
-                if connection is None:
-                    continue  # its agent has closed
-                if event.type == DATA:
-                    connection.deliver(event.payload)
-                elif event.type == CLOSE:
-                    del self._connections[connection.id]
-                    connection.end()
+            found = self.mux.receive(data)
         except ProtocolError as error:
-            os.write(2, b"%s\n" % str(error).encode("utf-8"))
-            self.loop.running = False
+            self._fail(f"the client sent {error}")
             return
+        for event in found:
+            if event.type == OPEN:
+                self._open(event.connection, event.payload)
+                continue
+            connection = self._connections.get(event.connection)
+            if connection is None:
+                continue  # its agent has closed
+            if event.type == DATA:
+                connection.deliver(event.payload)
+            elif event.type == CLOSE:
+                del self._connections[connection.id]
+                self.held.discard(connection)
+                connection.end()
         self.pump()
 
-    def _open(self, id: int, path: bytes) -> None:
-        refusal: Optional[str] = None
+    def _open(self, id: int, payload: bytes) -> None:
         try:
             if len(self._connections) >= MOST_CONNECTIONS:
                 raise Forbidden(f"more than {MOST_CONNECTIONS} connections")
-            text = path.decode("utf-8")
-            check(text)
-            sock, is_connected = connect(text)
-        except (Forbidden, UnicodeError, ValueError) as error:
-            refusal = str(error)
+            sock, is_connected = dial(payload.decode("utf-8"))
+        except (Forbidden, ValueError, OverflowError) as error:
+            self.mux.abort(id, str(error))
         except OSError as error:
-            refusal = error.strerror or "it can't be reached"
-        if refusal is not None:
-            self.mux.abort(id, refusal)
+            self.mux.abort(id, error.strerror or "it can't be reached")
         else:
             connection = AgentConnection(self, id, sock, is_connected=is_connected)
             self._connections[id] = connection
@@ -179,17 +246,18 @@ class Relay:
 
     def ended(self, connection: AgentConnection) -> None:
         """An agent has closed a connection; what it sent before still reaches the client."""
+        self.held.discard(connection)
         if self._connections.pop(connection.id, None) is not None:
             self.mux.close(connection.id)
             self.pump()
 
     def pump(self) -> None:
-        """Give the pipe what it takes."""
+        """Give the pipe what it takes, and read on where little waits by now."""
         while not self._waits:
             if not self._unsent:
                 self._unsent = memoryview(self.mux.next())
                 if not self._unsent:
-                    return
+                    break
             try:
                 sent = os.write(self._sink, self._unsent)
             except BlockingIOError:
@@ -200,6 +268,9 @@ class Relay:
             if sent < len(self._unsent):
                 self._wait(True)
             self._unsent = self._unsent[sent:]
+        for connection in [one for one in self.held if self.mux.waiting(one.id) < MOST_WAITING]:
+            self.held.discard(connection)
+            connection.read(True)
 
     def _wait(self, waits: bool) -> None:
         self._waits = waits
@@ -208,9 +279,6 @@ class Relay:
     def _on_writable(self, events: int) -> None:
         self._wait(False)
         self.pump()
-        for connection in list(self._connections.values()):
-            if not connection.is_closed:
-                connection.read(self.mux.waiting(connection.id) < MOST_WAITING)
 
 
 def run(request: Dict[str, Any]) -> None:

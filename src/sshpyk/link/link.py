@@ -13,7 +13,7 @@ import signal as signals
 import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from .. import errors
 from ..aio import within
@@ -56,6 +56,9 @@ RESOLVE_WITHIN = 10.0
 
 #: Seconds ahead from which the next attempt is worth telling.
 SOON = 1.0
+
+#: What an agent listens on, by how it is to be reached (`Transport.family`).
+SOCKETS: Mapping[str, Literal["unix", "tcp"]] = {"unix": "unix", "tcp": "tcp", "relay": "unix"}
 
 #: What a link's state means for the kernel, while that has not exited.
 SHOWN = {
@@ -180,7 +183,7 @@ class Link(RemoteKernel):
     async def _launch(self, request: LaunchRequest, timeout: float) -> None:
         agent, transport = self.agent, self.transport
         family = transport.family
-        whole: LaunchRequest = {**request, "streams": family, "launch_timeout": timeout}
+        whole: LaunchRequest = {**request, "streams": SOCKETS[family], "launch_timeout": timeout}
         async with jobs.Job(transport, agent.python, whole, self._pythonhome) as job:
             self._job = job
             answer = await job.answer()
@@ -196,7 +199,7 @@ class Link(RemoteKernel):
             # Until "attached" is said the agent ends with this job, whatever happens here.
             while not await self._connect():
                 family = transport.refused(family)
-                job.say(family)
+                job.say(SOCKETS[family])
                 agent.listening = (await job.answer())["listening"]
             self._now_connected()
             job.say("attached")

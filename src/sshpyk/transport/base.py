@@ -153,11 +153,12 @@ class Transport(ABC):
     @property
     @abstractmethod
     def family(self) -> str:
-        """What a new agent should listen on: "unix" or "tcp" sockets."""
+        """How a new agent is reached: by its "unix" or "tcp" sockets, or by a "relay", for which it
+        listens on unix sockets."""
 
     @abstractmethod
     def refused(self, family: str) -> str:
-        """No agent was reached that listens on `family`: what to try instead.
+        """No agent was reached by `family`: what to try instead.
 
         Raises `HostError` where nothing is left to try.
         """

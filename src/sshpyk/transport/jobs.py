@@ -102,6 +102,7 @@ class Job:
         self._lines: list[bytes] = []  # not read yet
         self._rest = b""  # what follows them, without an end
         self._noise_size = 0  # bytes since the last answer
+        self._has_room = True  # as far as is known
 
     async def __aenter__(self) -> Job:
         await self._begin()
@@ -118,6 +119,8 @@ class Job:
         request = json.dumps(self._request).encode("ascii") + b"\n"
         if self._request["do"] == "launch":
             return package.first() + request + package.rest(compiled=self._is_compiled)
+        if self._request["do"] == "relay":
+            return package.relay() + request
         return package.whole() + request
 
     async def __aexit__(self, *exc: object) -> None:
@@ -151,11 +154,13 @@ class Job:
                 try:
                     status = await self._program.wait()
                 except errors.NoRoom:
+                    self._has_room = False
                     await self._context.aclose()
                     await asyncio.sleep(NO_ROOM_PAUSE)
                     await self._begin()
                     continue
                 raise self._no_answer(status)
+            self._has_room = True
             *self._lines, self._rest = (self._rest + data).split(b"\n")
             if self._noise_size > MOST_NOISE or len(self._rest) > LONGEST_ANSWER:
                 raise self._endless()
@@ -205,6 +210,8 @@ class Job:
 
     def timed_out(self, seconds: float) -> errors.SshpykError:
         """Why the job, which has not answered within so many seconds, may not have."""
+        if not self._has_room:
+            return self._error(errors.NoRoom)
         kind = unanswered.explain_wait(self._heard_instead(None))
         return self._error(kind, details=self.noise, seconds=seconds)
 

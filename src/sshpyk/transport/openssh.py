@@ -53,9 +53,8 @@ class OpenSSH(Transport):
         super().__init__(destination)
         self.master = Master(destination, self.login_logs)
         self._sessions = asyncio.Semaphore(MOST_SESSIONS)
-        self._family = "unix"  # "tcp" once the server has refused to forward unix sockets
+        self._family = "unix"  # "tcp" once unix sockets were refused, "relay" once both were
         self._has_forwarded = False
-        self._uses_relay = False  # once the server has refused all forwards
         self._relay: Relay | None = None
         self._relay_lock = asyncio.Lock()  # one at a time begins one
         self._attempt: asyncio.Task[Identity] | None = None
@@ -143,7 +142,7 @@ class OpenSSH(Transport):
     # -- agents ----------------------------------------------------------------------------------
 
     async def dialer(self, listening: Listening) -> Dialer | None:
-        if self._uses_relay:
+        if self._family == "relay":
             return await self._relay_dialer(listening)
         if self._sweep is None or self._sweep.done():
             self._sweep = asyncio.create_task(sweep())
@@ -155,15 +154,18 @@ class OpenSSH(Transport):
             raise
 
     async def _relay_dialer(self, listening: Listening) -> Dialer | None:
-        if self.python is None or not all(isinstance(path, str) for path in listening.values()):
-            return None
         async with self._relay_lock:
             relay = self._relay
             if relay is None or not relay.is_usable(self.identity()):
+                if self.python is None:
+                    return None  # a probe finds one
                 try:
                     relay = self._relay = await Relay.begin(self, *self.python)
-                except TimeoutError:
-                    return None
+                except errors.NoRoom as error:
+                    raise self._no_forwarding(error.details) from None
+                except errors.RemoteError:
+                    self.python = None  # it may be gone, and others not
+                    raise
             return RelayDialer(relay, listening)
 
     @property
@@ -171,25 +173,31 @@ class OpenSSH(Transport):
         return self._family
 
     def refused(self, family: str) -> str:
-        if family == "unix" and not self._uses_relay:
+        if self.identity() is None:
+            raise errors.ConnectionLost(host=self.host, details="")
+        if family == "relay":
+            self._family = "unix"  # whoever comes next finds out anew
+            raise self._no_forwarding("")
+        if family == "tcp":
+            self._family = "relay"
+        elif self._family != "relay":  # another link may have found out meanwhile
             # The server forwards no unix sockets (AllowStreamLocalForwarding no, or no OpenSSH);
             # loopback TCP does as well, with the token at the door.
             return "tcp"
-        self._family = "unix"
-        if self.identity() is None:
-            raise errors.ConnectionLost(host=self.host, details="")
-        if not self._uses_relay:
-            self._uses_relay = True
-            return "unix"
-        raise errors.NoForwarding(host=self.host, command=self.login.command)
+        return "relay"
+
+    def _no_forwarding(self, details: str) -> errors.NoForwarding:
+        return errors.NoForwarding(host=self.host, command=self.login.command, details=details)
 
     def reached(self, family: str) -> None:
-        self._family = family
-        self._has_forwarded = self._has_forwarded or not self._uses_relay
+        if self._family != "relay":
+            self._family = family
+            self._has_forwarded = True
 
     def unreached(self) -> None:
         # Where forwards have worked, they are not what is wrong.
-        self._uses_relay = self._uses_relay or not self._has_forwarded
+        if not self._has_forwarded:
+            self._family = "relay"
 
     def node(self, name: str) -> OpenSSH:
         return transport(replace(self.destination, node=name))

@@ -2,17 +2,19 @@
 
 Both ends have a `Mux`. The client opens connections and counts their ids upwards; the relay
 connects each to the agent's socket that the client names, and says nothing where that works: who
-opens need not wait for an answer. A frame is a header of 9 bytes (type, connection, number;
+opens one need not wait for an answer. A frame is a header of 9 bytes (type, connection, number;
 big-endian) and its payload:
 
 ======= ==================== ==========================================================
 type    number               payload
 ======= ==================== ==========================================================
-OPEN    bytes of payload     the path of the socket; from the client only
+OPEN    bytes of payload     the socket's path or port; from the client only
 DATA    bytes of payload     the bytes
 CREDIT  bytes                none: the peer may send so many more on this connection
 CLOSE   0                    none: the connection has ended, in both directions
 REFUSED bytes of payload     as CLOSE, for there is no such connection; why (text)
+PING    0                    none, and no connection: answer with PONG
+PONG    0                    none, and no connection
 ======= ==================== ==========================================================
 
 Each side closes each connection once: what arrives between its own CLOSE and the peer's is
@@ -32,8 +34,8 @@ if TYPE_CHECKING:
 
 HEADER = struct.Struct(">BII")
 
-OPEN, DATA, CREDIT, CLOSE, REFUSED = range(1, 6)
-NAMES = ("", "OPEN", "DATA", "CREDIT", "CLOSE", "REFUSED")
+OPEN, DATA, CREDIT, CLOSE, REFUSED, PING, PONG = range(1, 8)
+NAMES = ("", "OPEN", "DATA", "CREDIT", "CLOSE", "REFUSED", "PING", "PONG")
 
 #: Bytes of one connection before the others have their turn: what a small reply waits for at most
 #: at the entrance of the pipe.
@@ -51,7 +53,8 @@ LIMITS = {OPEN: 4096, DATA: CHUNK, REFUSED: 1024}
 
 
 class Event:
-    """What came on a connection: OPEN with a path, DATA with bytes, CLOSE, REFUSED with a text."""
+    """What came on a connection: OPEN with an address, DATA with bytes, CLOSE, REFUSED with a
+    text."""
 
     __slots__ = ("connection", "payload", "type")
 
@@ -109,12 +112,13 @@ class Mux:
 
     # -- what this end wants ---------------------------------------------------------------------
 
-    def open(self, path: str) -> int:
-        """Open a connection to the socket at `path`, for the client; its id.
+    def open(self, address: str) -> int:
+        """Open a connection to a socket, for the client; its id. `address` is the socket's path,
+        or its port of loopback in digits.
 
         Raises ValueError where no socket can have such a path.
         """
-        payload = path.encode("utf-8")
+        payload = address.encode("utf-8")
         if not 0 < len(payload) <= LIMITS[OPEN]:
             raise ValueError(f"a path of {len(payload)} bytes")
         self._newest += 1
@@ -170,6 +174,10 @@ class Mux:
         payload = refusal.encode("utf-8", "replace")[: LIMITS[REFUSED]]
         type = REFUSED if payload else CLOSE
         self._urgent.append(HEADER.pack(type, id, len(payload)) + payload)
+
+    def ping(self) -> None:
+        """Ask the peer for a sign of life, which is anything that it sends."""
+        self._urgent.append(HEADER.pack(PING, 0, 0))
 
     # -- the pipe --------------------------------------------------------------------------------
 
@@ -245,7 +253,7 @@ class Mux:
             if size - offset < HEADER.size:
                 break
             type, id, number = HEADER.unpack_from(data, offset)
-            if not OPEN <= type <= REFUSED:
+            if not OPEN <= type <= PONG:
                 raise ProtocolError(f"a frame of type {type}")
             if number > LIMITS.get(type, 0) and type != CREDIT:
                 raise ProtocolError(f"{NAMES[type]} with {number} bytes")
@@ -261,7 +269,9 @@ class Mux:
                 self._opened(id)
                 events.append(Event(OPEN, id, data[offset : offset + number]))
                 offset += number
-            else:
+            elif type == PING:
+                self._urgent.append(HEADER.pack(PONG, 0, 0))
+            elif type != PONG:
                 payload = data[offset : offset + number]
                 offset += number
                 self._ended(id, type, payload, events)
@@ -284,7 +294,7 @@ class Mux:
         if connection.is_over:
             return  # it crossed our CLOSE
         connection.owed += len(piece)
-        if connection.owed > WINDOW:
+        if connection.owed + connection.delivered > WINDOW:
             raise ProtocolError("more bytes than were allowed")
         events.append(Event(DATA, self._current, piece))
 
