@@ -10,6 +10,7 @@ It connects to nothing but the sockets of agents of this user.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 from _socket import AF_INET, AF_UNIX
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
 
 #: Bytes read from the pipe at once.
 READ_SIZE = 256 * 1024
+
+#: What the pipe to the client has room for, on Linux: each time that it is full, both ends wait for
+#: the other to have its turn.
+PIPE_SIZE = 256 * 1024
+SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ, which Python 3.8 does not know
 
 #: Bytes of one agent's that wait for the pipe before it is read no further.
 MOST_WAITING = 2 * CHUNK
@@ -175,6 +181,10 @@ class Relay:
         self._heard = self.loop.now()
         for pipe in (source, sink):
             os.set_blocking(pipe, False)
+        try:
+            fcntl.fcntl(sink, SET_PIPE_SIZE, PIPE_SIZE)
+        except OSError:
+            pass  # it is no pipe, or there is no such thing here
 
     def run(self) -> None:
         """Serve until the pipe ends."""

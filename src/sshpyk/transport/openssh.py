@@ -38,6 +38,9 @@ PERSON = 300.0
 #: Seconds between looks for a master that somebody else has made.
 LOOK = 0.5
 
+#: Bytes of a program read at once.
+READ_SIZE = 256 * 1024
+
 #: Bytes of a program's stderr that are kept for an error message.
 KEPT_STDERR = 64 * 1024
 
@@ -227,7 +230,7 @@ class SessionProgram(Program):
 
     async def read(self) -> bytes:
         assert self._process.stdout is not None
-        data = await self._process.stdout.read(65536)
+        data = await self._process.stdout.read(READ_SIZE)
         self._has_answered = self._has_answered or bool(data)
         return data
 

@@ -77,8 +77,9 @@ class Relay:
         return is_in_use and not is_silent and self.identity == identity
 
     def has_more(self) -> None:
-        """There is something to be sent."""
-        self._has_more.set()
+        """There is something to be sent: a piece goes at once, where nothing waits."""
+        if not self._has_more.is_set() and not self.is_over and self._send():
+            self._has_more.set()
 
     async def _read(self, data: bytes) -> None:
         why = "the relay has ended"
@@ -101,9 +102,10 @@ class Relay:
         for event in self.mux.receive(data):
             connection = self.connections.get(event.connection)
             if event.type == DATA:
+                payload = event.payload
                 if connection is not None:
-                    connection.receive(event.payload)
-                self.mux.consumed(event.connection, len(event.payload))
+                    connection.receive(payload)
+                self.mux.consumed(event.connection, len(payload))
             elif connection is not None and event.type == REFUSED:
                 why = event.payload.decode("utf-8", "replace")
                 connection.lose(ConnectionRefusedError(why))
@@ -116,23 +118,28 @@ class Relay:
         goes out before all that comes later, however urgent."""
         try:
             while True:
-                self._has_more.clear()
-                while data := self.mux.next():
-                    self._program.write(data)
-                    self._want_answer()
+                await self._has_more.wait()
+                is_sending = True
+                while is_sending:
                     await self._program.drain()
                     for connection in list(self.waiting):
                         connection.has_room()
-                await self._has_more.wait()
+                    is_sending = self._send()
+                self._has_more.clear()
         except OSError:
             pass  # its end is found by who reads
 
-    def _want_answer(self) -> None:
-        """Something is sent: after a silence, have it answered, whatever it is."""
+    def _send(self) -> bool:
+        """Send a piece; whether there was one. After a silence it has to be answered."""
+        data = self.mux.next()
+        if not data:
+            return False
+        self._program.write(data)
         now = self._loop.time()
         if self._pinged_at is None and now - self._heard_at > PING_AFTER:
             self._pinged_at = now
             self.mux.ping()
+        return True
 
     def _end(self, why: str) -> None:
         if not self.is_over:
@@ -236,6 +243,8 @@ class RelayConnection(asyncio.Transport):
 
 class RelayDialer(Dialer):
     """Through a relay to one agent."""
+
+    carriers = 1  # all go through one pipe
 
     def __init__(self, relay: Relay, listening: Listening) -> None:
         self._relay = relay

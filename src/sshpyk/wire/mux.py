@@ -56,16 +56,21 @@ class Event:
     """What came on a connection: OPEN with an address, DATA with bytes, CLOSE, REFUSED with a
     text."""
 
-    __slots__ = ("connection", "payload", "type")
+    __slots__ = ("connection", "parts", "type")
 
     def __init__(self, type: int, connection: int, payload: bytes = b"") -> None:
         self.type = type
         self.connection = connection
-        self.payload = payload
+        self.parts = [payload]
+
+    @property
+    def payload(self) -> bytes:
+        """The address, the bytes or the text."""
+        return self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
 
     def __repr__(self) -> str:
         # The length only: the bytes are the user's.
-        return f"<{NAMES[self.type]} {self.connection} +{len(self.payload)}>"
+        return f"<{NAMES[self.type]} {self.connection} +{sum(map(len, self.parts))}>"
 
 
 class _Connection:
@@ -232,12 +237,15 @@ class Mux:
         return parts
 
     def receive(self, data: bytes) -> List[Event]:
-        """Give the bytes that came out of the pipe; get what they bring, in order.
+        """Give the bytes that came out of the pipe; get what they bring, in the order of each
+        connection.
 
-        Bytes of a connection are handed on as they arrive, whether their frame is whole or not.
+        Bytes of a connection are handed on as they arrive, whether their frame is whole or not, and
+        all together: each piece costs who gets it more than its bytes do.
         Raises `ProtocolError` where they can't be a peer's: the pipe is of no use any more.
         """
         events: List[Event] = []
+        bytes_of: Dict[int, Event] = {}
         if self._buffer:
             data = self._buffer + data
             self._buffer = b""
@@ -248,7 +256,7 @@ class Mux:
                 piece = data[offset : offset + self._missing]
                 offset += len(piece)
                 self._missing -= len(piece)
-                self._bring(piece, events)
+                self._bring(piece, events, bytes_of)
                 continue
             if size - offset < HEADER.size:
                 break
@@ -289,14 +297,18 @@ class Mux:
         self._newest = id
         self._connections[id] = _Connection()
 
-    def _bring(self, piece: bytes, events: List[Event]) -> None:
+    def _bring(self, piece: bytes, events: List[Event], bytes_of: Dict[int, Event]) -> None:
         connection = self._connections[self._current]
         if connection.is_over:
             return  # it crossed our CLOSE
         connection.owed += len(piece)
         if connection.owed + connection.delivered > WINDOW:
             raise ProtocolError("more bytes than were allowed")
-        events.append(Event(DATA, self._current, piece))
+        if self._current in bytes_of:
+            bytes_of[self._current].parts.append(piece)
+        else:
+            bytes_of[self._current] = event = Event(DATA, self._current, piece)
+            events.append(event)
 
     def _more_credit(self, id: int, size: int) -> None:
         self._check_known(id, CREDIT)
