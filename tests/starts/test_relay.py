@@ -4,46 +4,70 @@ from __future__ import annotations
 
 import pytest
 
+from sshpyk import errors
+from sshpyk.transport import openssh, relay
 from tests.lab.kernels import PATIENCE, link_of, run_code, started, write_spec
 from tests.starts.conftest import NewServer
-from tests.test_outages import PRINT, Lines
 
 pytestmark = pytest.mark.sshd
 
-NOTHING = [
-    ["DisableForwarding yes"],
-    ["AllowTcpForwarding no", "AllowStreamLocalForwarding no"],
-]
+NOTHING = "DisableForwarding yes"
+
+FLOOD = """
+while True:
+    print("x" * 1_000_000)
+"""
 
 
-@pytest.mark.parametrize("options", NOTHING, ids=["all", "both"])
-def test_kernels_share_a_relay(new_server: NewServer, options: list[str]) -> None:
-    server = new_server(options=options)
+def test_kernels_share_a_relay(new_server: NewServer) -> None:
+    server = new_server(options=[NOTHING])
     write_spec("relayed", server)
     with started("relayed") as (manager, one), started("relayed") as (other_manager, other):
         assert run_code(one, "print(1)") + run_code(other, "print(2)") == "1\n2\n"
         manager.restart_kernel()
-        one.wait_for_ready(timeout=30)
+        one.wait_for_ready(timeout=PATIENCE)
         size = 50_000_000
         assert len(run_code(one, f"print('x' * {size})")) == size + 1
-        assert link_of(manager).transport is link_of(other_manager).transport
-        assert (
-            server.log.read_text().count("Starting session")
-            - server.log.read_text().count("Close session")
-            == 1
-        )
+        request = one.execute(FLOOD)
+        while one.get_iopub_msg(timeout=PATIENCE)["msg_type"] != "stream":
+            pass
+        assert run_code(other, "print('meanwhile')") == "meanwhile\n"
+        manager.interrupt_kernel()
+        while (reply := one.get_shell_msg(timeout=PATIENCE))["parent_header"]["msg_id"] != request:
+            pass
+        assert reply["content"]["ename"] == "KeyboardInterrupt"
+        transport = link_of(manager).transport
+        assert transport is link_of(other_manager).transport
+        log = server.log.read_text()
+        assert log.count("Starting session") - log.count("Close session") == 1
 
 
-def test_a_cut_loses_nothing(new_server: NewServer) -> None:
-    server = new_server(options=["DisableForwarding yes"], link=True)
-    assert server.link is not None
+def test_two_sessions_are_enough(new_server: NewServer) -> None:
+    """One for the relay, one for whatever else there is to be done."""
+    server = new_server(options=[NOTHING, "MaxSessions 2"])
     write_spec("relayed", server)
-    with started("relayed") as (_, client):
-        first = client.execute(PRINT)
-        lines = Lines(client)
-        lines.read_until(lambda: len(lines.lines) == 40)
-        server.link.cut()
-        lines.read_until(lambda: first in lines.idle)
-        assert lines.lines == [*map(str, range(200))]
-        reply = client.get_shell_msg(timeout=PATIENCE)
-        assert reply["parent_header"]["msg_id"] == first
+    with started("relayed") as (_, one), started("relayed") as (_, other):
+        assert run_code(one, "print(1)") + run_code(other, "print(2)") == "1\n2\n"
+
+
+def test_one_session_is_not(new_server: NewServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay, "BEGIN_WITHIN", 1.0)
+    server = new_server(options=[NOTHING, "MaxSessions 1"])
+    said = server.starting_fails(errors.NoForwarding)
+    assert said.startswith("The ssh server of sshd does not allow forwarding")
+    assert "MaxSessions" in said
+
+
+def test_another_process_attaches(new_server: NewServer) -> None:
+    """It finds out by itself that the agent is there and nothing is forwarded to it."""
+    server = new_server(options=[NOTHING])
+    write_spec("relayed", server, persistent=True, session="mine")
+    with started("relayed") as (manager, client):
+        run_code(client, "x = 1")
+        before = link_of(manager).transport
+    openssh.forget_all()
+    with started("relayed") as (manager, client):
+        assert run_code(client, "print(x)") == "1\n"
+        assert link_of(manager).transport is not before
+        assert link_of(manager).transport.family == "relay"
+        manager.provisioner.persistent = False  # type: ignore[union-attr]  # ours

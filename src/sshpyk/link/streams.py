@@ -290,6 +290,8 @@ class Streams:
     def carrier_lost(self, protocol: CarrierProtocol) -> None:
         """A carrier's connection has ended."""
         streams = protocol.attachment.lose(protocol.carrier, self.now())
+        if protocol.error is not None and protocol.stream is protocol.attachment.control:
+            self.log.info("! the control carrier ended: %s", protocol.error)
         if protocol is self._control_carrier:
             self._control_carrier = None
             self.owner.on_broken()
