@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from sshpyk import errors
 from sshpyk.transport import openssh, relay
-from tests.lab.kernels import PATIENCE, link_of, run_code, started, write_spec
+from tests.lab.kernels import PATIENCE, left_behind, link_of, run_code, started, write_spec
+from tests.lab.sshd import Sshd
 from tests.starts.conftest import NewServer
 
 pytestmark = pytest.mark.sshd
@@ -58,16 +61,18 @@ def test_one_session_is_not(new_server: NewServer, monkeypatch: pytest.MonkeyPat
     assert "MaxSessions" in said
 
 
-def test_another_process_attaches(new_server: NewServer) -> None:
+def test_another_process_attaches(tmp_path: Path) -> None:
     """It finds out by itself that the agent is there and nothing is forwarded to it."""
-    server = new_server(options=[NOTHING])
-    write_spec("relayed", server, persistent=True, session="mine")
-    with started("relayed") as (manager, client):
-        run_code(client, "x = 1")
-        before = link_of(manager).transport
-    openssh.forget_all()
-    with started("relayed") as (manager, client):
-        assert run_code(client, "print(x)") == "1\n"
-        assert link_of(manager).transport is not before
-        assert link_of(manager).transport.family == "relay"
-        manager.provisioner.persistent = False  # type: ignore[union-attr]  # ours
+    with Sshd(home=tmp_path, options=[NOTHING]) as server:
+        write_spec("relayed", server, persistent=True, session="mine")
+        with started("relayed") as (manager, client):
+            run_code(client, "x = 1")
+            before = link_of(manager).transport
+        openssh.forget_all()
+        with started("relayed") as (manager, client):
+            assert run_code(client, "print(x)") == "1\n"
+            assert link_of(manager).transport is not before
+            assert link_of(manager).transport.family == "relay"
+            manager.provisioner.persistent = False  # type: ignore[union-attr]  # ours
+    # Logs of a kernel with a session are kept; what has none of these names is left of a live one.
+    assert all(name.endswith((".log", ".jsonl")) for name in left_behind(tmp_path))
