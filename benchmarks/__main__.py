@@ -25,7 +25,7 @@ from rich.table import Table
 
 from tests.lab.sshd import Sshd
 
-from . import rows
+from . import relayed, rows
 
 ROWS: dict[str, Callable[[Sshd], rows.Row]] = {
     "start": rows.start,
@@ -40,6 +40,13 @@ ROWS: dict[str, Callable[[Sshd], rows.Row]] = {
     "idle": rows.idle,
     "many": rows.many,
     "import": rows.imports,
+    "relay-start": relayed.start,
+    "relay-start-50ms": relayed.start_far,
+    "relay-round-trip": relayed.round_trip,
+    "relay-throughput": relayed.throughput,
+    "relay-throughput-50ms": relayed.throughput_far,
+    "relay-interrupt": relayed.interrupt,
+    "relay-many": relayed.many,
 }
 
 

@@ -291,8 +291,8 @@ class ShellWaits(LaunchTimeout):
 
 
 class NoForwarding(HostError):
-    sentence = "The ssh server of {host} does not allow forwarding, which sshpyk needs."
-    next_step = "Ask its administrator for `AllowTcpForwarding yes`, or `local`."
+    sentence = "The ssh server of {host} does not allow forwarding, nor a session in its place."
+    next_step = "Ask its administrator for `AllowTcpForwarding yes`, or `MaxSessions 10`."
     next_command = ""
 
 

@@ -239,7 +239,7 @@ def test_forwards_are_taken_back(ssh: FakeSsh, short_tmp: Path) -> None:
     run(work())
 
 
-def test_tcp_follows_unix_and_nothing_follows_tcp(ssh: FakeSsh) -> None:
+def test_tcp_follows_unix_and_a_relay_follows_tcp(ssh: FakeSsh) -> None:
     async def work() -> None:
         transport = openssh.OpenSSH(ssh.destination())
         await transport.ensure(timeout=PATIENCE)
@@ -247,8 +247,13 @@ def test_tcp_follows_unix_and_nothing_follows_tcp(ssh: FakeSsh) -> None:
         assert transport.refused("unix") == "tcp"
         transport.reached("tcp")
         assert transport.family == "tcp"
+        assert transport.refused("tcp") == transport.family == "relay"
+        transport.reached("unix")
+        assert transport.family == "relay"
+        # As one does that has begun before the other has found out.
+        assert transport.refused("unix") == "relay"
         with pytest.raises(errors.NoForwarding):
-            transport.refused("tcp")
+            transport.refused("relay")
         assert transport.family == "unix"
 
     run(work())

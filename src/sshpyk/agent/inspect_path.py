@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 
+from ..wire.channels import AGENT
 from . import records
 from .boot import answer
 from .launch import make_sockets_directory
@@ -32,7 +33,7 @@ def run(request: Dict[str, Any]) -> None:
     token = request["token"].encode("ascii") + b"\n"
     directory = make_sockets_directory()
     try:
-        path = os.path.join(directory, "measure")
+        path = os.path.join(directory, AGENT + ".sock")  # a relay connects to no other names
         unix = socket.socket(socket.AF_UNIX)
         unix.bind(path)
         tcp = socket.socket()

@@ -132,8 +132,8 @@ class Agent:
             return
         *lines, self._stdin = (self._stdin + data).split(b"\n")
         for line in lines:
-            if line == b"tcp":
-                self.door.listen("tcp")
+            if line in (b"tcp", b"unix"):
+                self.door.listen(line.decode("ascii"))
                 self._write_record()
                 answer(listening=self.door.listening)
             elif line == b"attached":

@@ -307,11 +307,15 @@ class Walk:
             mark = INFO if found.unix else WARNING
             text = "loopback TCP" if found.unix else "only loopback TCP, which does as well"
             steps.append(Step(mark, "Forwarding", text))
+        if found.relay:
+            text = "none: all kernels there share one ssh session in its place"
+            steps.append(Step(WARNING, "Forwarding", text))
         if not steps:
             error = errors.NoForwarding(host=self.host, command=self.destination.for_people())
             return [failed("Forwarding", error)]
+        way = "that session" if found.relay else "ssh alone"
         text = f"{found.round_trip * 1000:.1f} ms round trip, {found.throughput / 1e6:.0f} MB/s"
-        return [*steps, Step(INFO, "Speed", f"of ssh alone: {text}")]
+        return [*steps, Step(INFO, "Speed", f"of {way}: {text}")]
 
     async def _kernels(self) -> list[Step]:
         return self._own_kernel(self.spec) if self.spec is not None else self._any_kernel()

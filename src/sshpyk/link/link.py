@@ -13,7 +13,7 @@ import signal as signals
 import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from .. import errors
 from ..aio import within
@@ -56,6 +56,9 @@ RESOLVE_WITHIN = 10.0
 
 #: Seconds ahead from which the next attempt is worth telling.
 SOON = 1.0
+
+#: What an agent listens on, by how it is to be reached (`Transport.family`).
+SOCKETS: Mapping[str, Literal["unix", "tcp"]] = {"unix": "unix", "tcp": "tcp", "relay": "unix"}
 
 #: What a link's state means for the kernel, while that has not exited.
 SHOWN = {
@@ -180,7 +183,7 @@ class Link(RemoteKernel):
     async def _launch(self, request: LaunchRequest, timeout: float) -> None:
         agent, transport = self.agent, self.transport
         family = transport.family
-        whole: LaunchRequest = {**request, "streams": family, "launch_timeout": timeout}
+        whole: LaunchRequest = {**request, "streams": SOCKETS[family], "launch_timeout": timeout}
         async with jobs.Job(transport, agent.python, whole, self._pythonhome) as job:
             self._job = job
             answer = await job.answer()
@@ -196,10 +199,9 @@ class Link(RemoteKernel):
             # Until "attached" is said the agent ends with this job, whatever happens here.
             while not await self._connect():
                 family = transport.refused(family)
-                job.say(family)
+                job.say(SOCKETS[family])
                 agent.listening = (await job.answer())["listening"]
             self._now_connected()
-            transport.reached(family)
             job.say("attached")
             await job.answer()
 
@@ -265,7 +267,11 @@ class Link(RemoteKernel):
         """
         await self._drop_dialer()
         self._dialer = await self.transport.dialer(self.agent.listening)
-        return self._dialer is not None and await self.streams.connect(self._dialer, WELCOME_WITHIN)
+        if self._dialer is None or not await self.streams.connect(self._dialer, WELCOME_WITHIN):
+            return False
+        is_unix = all(isinstance(address, str) for address in self.agent.listening.values())
+        self.transport.reached("unix" if is_unix else "tcp")
+        return True
 
     async def _drop_dialer(self) -> None:
         self.streams.cut()
@@ -429,6 +435,7 @@ class Link(RemoteKernel):
             record = answer.get("record") or {}
             answers.require(transport.host, record, {"listening": answers.LISTENING}, "its record")
             agent.listening = record["listening"]
+            transport.unreached()
         elif ended is not None:
             when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(ended["at"]))
             return self._agent_gone(f"{ended['why']}, at {when}", ended.get("exited"))

@@ -175,6 +175,7 @@ SHAPES: dict[str, list[dict[str, Any]]] = {
     "inspect": [INSPECTION],
     "install": [{"failed": str, "command": words}, {"ipykernel": str, "command": words}],
     "resolve": [{"path": (str, type(None))}],
+    "relay": [{"relay": bool}],
     "measure": [{"listening": {"unix": address, "tcp": address}}],
 }
 

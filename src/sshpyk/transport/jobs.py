@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import re
 from collections.abc import Mapping
@@ -86,7 +87,10 @@ class Job:
         python: str,
         request: Request,
         pythonhome: str | None = None,
+        *,
+        is_lasting: bool = False,
     ) -> None:
+        self._is_lasting = is_lasting
         self._transport = transport
         self._python = python
         self._request: Mapping[str, Any] = request
@@ -98,6 +102,7 @@ class Job:
         self._lines: list[bytes] = []  # not read yet
         self._rest = b""  # what follows them, without an end
         self._noise_size = 0  # bytes since the last answer
+        self._has_room = True  # as far as is known
 
     async def __aenter__(self) -> Job:
         await self._begin()
@@ -106,13 +111,16 @@ class Job:
     async def _begin(self) -> None:
         data = await asyncio.to_thread(self._input)  # the first time it takes a while
         command = command_line(self._python, self._pythonhome)
-        self._program = await self._context.enter_async_context(self._transport.run(command))
+        run = functools.partial(self._transport.run, is_lasting=self._is_lasting)
+        self._program = await self._context.enter_async_context(run(command))
         self._program.write(data)
 
     def _input(self) -> bytes:
         request = json.dumps(self._request).encode("ascii") + b"\n"
         if self._request["do"] == "launch":
             return package.first() + request + package.rest(compiled=self._is_compiled)
+        if self._request["do"] == "relay":
+            return package.relay() + request
         return package.whole() + request
 
     async def __aexit__(self, *exc: object) -> None:
@@ -146,14 +154,26 @@ class Job:
                 try:
                     status = await self._program.wait()
                 except errors.NoRoom:
+                    self._has_room = False
                     await self._context.aclose()
                     await asyncio.sleep(NO_ROOM_PAUSE)
                     await self._begin()
                     continue
                 raise self._no_answer(status)
+            self._has_room = True
             *self._lines, self._rest = (self._rest + data).split(b"\n")
             if self._noise_size > MOST_NOISE or len(self._rest) > LONGEST_ANSWER:
                 raise self._endless()
+
+    @property
+    def program(self) -> Program:
+        """The program that does it, for a job that speaks no lines once it has answered."""
+        return self._program
+
+    @property
+    def rest(self) -> bytes:
+        """What came behind the last answer."""
+        return b"\n".join([*self._lines, self._rest])
 
     @property
     def noise(self) -> str:
@@ -182,6 +202,7 @@ class Job:
         if "error" in answer:
             raise errors.from_agent(self._host, answer, command=login, python=self._python)
         answers.check(self._host, self._request["do"], answer)
+        self._transport.python = (self._python, self._pythonhome)
         reads = answer.get("bytecode")
         if reads is not None:
             self._transport.reads_bytecode[self._python] = reads == package.BYTECODE != ""
@@ -189,6 +210,8 @@ class Job:
 
     def timed_out(self, seconds: float) -> errors.SshpykError:
         """Why the job, which has not answered within so many seconds, may not have."""
+        if not self._has_room:
+            return self._error(errors.NoRoom)
         kind = unanswered.explain_wait(self._heard_instead(None))
         return self._error(kind, details=self.noise, seconds=seconds)
 

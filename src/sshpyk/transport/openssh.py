@@ -18,6 +18,7 @@ from ..ssh.master import Master
 from ..wire.liveness import Backoff, Patience
 from .base import Dialer, Identity, Listening, Login, Program, Transport
 from .forwards import Forwards, sweep
+from .relay import Relay, RelayDialer
 
 #: Sessions at once on one master, of this process. sshd allows ten (MaxSessions), and other
 #: processes have theirs.
@@ -37,6 +38,9 @@ PERSON = 300.0
 #: Seconds between looks for a master that somebody else has made.
 LOOK = 0.5
 
+#: Bytes of a program read at once.
+READ_SIZE = 256 * 1024
+
 #: Bytes of a program's stderr that are kept for an error message.
 KEPT_STDERR = 64 * 1024
 
@@ -52,7 +56,10 @@ class OpenSSH(Transport):
         super().__init__(destination)
         self.master = Master(destination, self.login_logs)
         self._sessions = asyncio.Semaphore(MOST_SESSIONS)
-        self._family = "unix"  # "tcp" once the server has refused to forward unix sockets
+        self._family = "unix"  # "tcp" once unix sockets were refused, "relay" once both were
+        self._has_forwarded = False
+        self._relay: Relay | None = None
+        self._relay_lock = asyncio.Lock()  # one at a time begins one
         self._attempt: asyncio.Task[Identity] | None = None
         self._question: asyncio.Task[bool] | None = None
         self._not_before = 0.0  # when the next attempt may begin, on the loop's clock
@@ -127,8 +134,8 @@ class OpenSSH(Transport):
     # -- programs --------------------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
-    async def run(self, command: str) -> AsyncIterator[Program]:
-        async with self._sessions:
+    async def run(self, command: str, *, is_lasting: bool = False) -> AsyncIterator[Program]:
+        async with contextlib.nullcontext() if is_lasting else self._sessions:
             program = await SessionProgram.begin(self, command)
             try:
                 yield program
@@ -138,6 +145,8 @@ class OpenSSH(Transport):
     # -- agents ----------------------------------------------------------------------------------
 
     async def dialer(self, listening: Listening) -> Dialer | None:
+        if self._family == "relay":
+            return await self._relay_dialer(listening)
         if self._sweep is None or self._sweep.done():
             self._sweep = asyncio.create_task(sweep())
         forwards = Forwards(self.master)
@@ -147,22 +156,51 @@ class OpenSSH(Transport):
             await forwards.close()
             raise
 
+    async def _relay_dialer(self, listening: Listening) -> Dialer | None:
+        async with self._relay_lock:
+            relay = self._relay
+            if relay is None or not relay.is_usable(self.identity()):
+                if self.python is None:
+                    return None  # a probe finds one
+                try:
+                    relay = self._relay = await Relay.begin(self, *self.python)
+                except errors.NoRoom as error:
+                    raise self._no_forwarding(error.details) from None
+                except errors.RemoteError:
+                    self.python = None  # it may be gone, and others not
+                    raise
+            return RelayDialer(relay, listening)
+
     @property
     def family(self) -> str:
         return self._family
 
     def refused(self, family: str) -> str:
-        if family == "unix":
+        if self.identity() is None:
+            raise errors.ConnectionLost(host=self.host, details="")
+        if family == "relay":
+            self._family = "unix"  # whoever comes next finds out anew
+            raise self._no_forwarding("")
+        if family == "tcp":
+            self._family = "relay"
+        elif self._family != "relay":  # another link may have found out meanwhile
             # The server forwards no unix sockets (AllowStreamLocalForwarding no, or no OpenSSH);
             # loopback TCP does as well, with the token at the door.
             return "tcp"
-        self._family = "unix"
-        if self.identity() is None:
-            raise errors.ConnectionLost(host=self.host, details="")
-        raise errors.NoForwarding(host=self.host, command=self.login.command)
+        return "relay"
+
+    def _no_forwarding(self, details: str) -> errors.NoForwarding:
+        return errors.NoForwarding(host=self.host, command=self.login.command, details=details)
 
     def reached(self, family: str) -> None:
-        self._family = family
+        if self._family != "relay":
+            self._family = family
+            self._has_forwarded = True
+
+    def unreached(self) -> None:
+        # Where forwards have worked, they are not what is wrong.
+        if not self._has_forwarded:
+            self._family = "relay"
 
     def node(self, name: str) -> OpenSSH:
         return transport(replace(self.destination, node=name))
@@ -192,13 +230,17 @@ class SessionProgram(Program):
 
     async def read(self) -> bytes:
         assert self._process.stdout is not None
-        data = await self._process.stdout.read(65536)
+        data = await self._process.stdout.read(READ_SIZE)
         self._has_answered = self._has_answered or bool(data)
         return data
 
     def write(self, data: bytes) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write(data)
+
+    async def drain(self) -> None:
+        assert self._process.stdin is not None
+        await self._process.stdin.drain()
 
     async def _read_errors(self) -> None:
         assert self._process.stderr is not None

@@ -46,6 +46,15 @@ _FIRST = {
     "sshpyk.wire.quickjson",
 }
 
+#: All that a relay needs.
+_RELAY = _FIRST - {"sshpyk.agent.kernel", "sshpyk.agent.kernelspecs", "sshpyk.agent.launch"} | {
+    "sshpyk.agent.loop",
+    "sshpyk.agent.relay",
+    "sshpyk.common.peers",
+    "sshpyk.wire.frames",
+    "sshpyk.wire.mux",
+}
+
 #: What only other jobs need.
 _OTHERS = {
     "sshpyk.agent.inspect",
@@ -54,6 +63,8 @@ _OTHERS = {
     "sshpyk.agent.inspect_pythons",
     "sshpyk.agent.inspect_specs",
     "sshpyk.agent.jobs",
+    "sshpyk.agent.relay",
+    "sshpyk.wire.mux",
 }
 
 #: What is for the type checker alone.
@@ -71,8 +82,15 @@ _FOR_PEOPLE = re.compile(
 
 @functools.cache
 def whole() -> bytes:
-    """All files, for any job but a launch."""
+    """All files, for any other job."""
     return _packed(_sources())
+
+
+@functools.cache
+def relay() -> bytes:
+    """What a relay needs: a first reply may wait for it."""
+    sources = _sources()
+    return _packed({name: sources[name] for name in _RELAY})
 
 
 @functools.cache

@@ -104,6 +104,11 @@ if TYPE_CHECKING:
         do: Literal["measure"]
         token: str
 
+    class RelayRequest(TypedDict):
+        """The job "relay"."""
+
+        do: Literal["relay"]
+
     Request = Union[
         LaunchRequest,
         ProbeRequest,
@@ -114,6 +119,7 @@ if TYPE_CHECKING:
         InstallRequest,
         ResolveRequest,
         MeasureRequest,
+        RelayRequest,
     ]
 
     class Exit(TypedDict):
