@@ -457,6 +457,7 @@ class Link(RemoteKernel):
         known = exited or {"pid": 0, "code": None, "signum": None, "stderr": "", "note": ""}
         note = "; ".join(text for text in (known["note"], why) if text)
         self._on_exited({**known, "note": note})
+        self._requests.fail(errors.KernelGone(host=self.transport.host, why=note))
         return Outcome.NOBODY
 
     # -- talking with the agent ------------------------------------------------------------------
