@@ -11,6 +11,7 @@ from typing import Any
 
 from .. import errors
 from ..wire.channels import AGENT, CHANNELS
+from ..wire.exits import CAUSE, amount
 from ..wire.shapes import fault
 
 #: Characters of a path, and of other texts that stand in one line.
@@ -83,6 +84,8 @@ EXIT = {
     "signum": MAYBE_NUMBER,
     "stderr": str,
     "note": str,
+    "peak?": amount,
+    "cause?": CAUSE,
 }
 
 KERNEL = {

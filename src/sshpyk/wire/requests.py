@@ -116,14 +116,20 @@ if TYPE_CHECKING:
         MeasureRequest,
     ]
 
-    class Exit(TypedDict):
+    class ExitStatus(TypedDict):
         """How a kernel's process ended: `code` or `signum`, neither where nobody saw."""
 
         pid: int
         code: Optional[int]
         signum: Optional[int]
         stderr: str  # its last lines
-        note: str  # what the host knows of the reason
+        note: str  # what the agent knows of the reason
+
+    class Exit(ExitStatus, total=False):
+        """All that is known of it."""
+
+        peak: Optional[int]  # the most memory that its process used, in bytes
+        cause: Optional[Dict[str, Any]]  # what the host knows of the reason: `exits.CAUSE`
 
     class KernelFacts(TypedDict):
         """What an agent says of its kernel."""
