@@ -71,7 +71,7 @@ class Evidence:
         return None
 
     def _killed(self, peak: Optional[int]) -> Cause:
-        limit, is_machine = self._limit()
+        limit, is_machine = self.limit()
         # What a process maps of files counts for whoever has read them first.
         used = min(peak, limit) if peak and limit else peak
         cause = {"kind": exits.MEMORY, "used": used, "limit": limit, "machine": is_machine}
@@ -112,7 +112,7 @@ class Evidence:
                     return found
         return cgroups.kills(self._read("/proc/vmstat"))
 
-    def _limit(self) -> Tuple[Optional[int], bool]:
+    def limit(self) -> Tuple[Optional[int], bool]:
         """The memory that the process may use, and whether that is all of the machine's."""
         least, is_machine = self._memory(), True
         for directory in self._places:

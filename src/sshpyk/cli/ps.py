@@ -1,18 +1,20 @@
-"""`sshpyk ps`: the kernels that run on hosts."""
+"""`sshpyk ps`: the kernels that run on hosts, and what they use."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from typing import Any
 
+from ..wire.exits import size
 from . import kernels
 from .kernels import Kernel, Survey
 from .terminal import Terminal
 
 HEADS: tuple[str, ...] = ("ID", "NAME", "HOST", "KERNEL", "STATE", "ACTIVITY", "PID", "STARTED")
-HEADS += ("MEMORY", "CPU", "LEASE", "SPOOLED")
+HEADS += ("MEMORY", "CPU", "GPU", "LEASE", "SPOOLED")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +25,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     kernels.add_place_options(parser, host_option=False)
     parser.add_argument("-a", "--all", action="store_true", help="show those that have ended, too")
     parser.add_argument("--json", action="store_true", help="write JSON")
+    parser.add_argument(
+        "-w",
+        "--watch",
+        action="store_true",
+        help="look every 2 s until Ctrl+C; with --json a line each time",
+    )
 
 
 def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
@@ -30,21 +38,36 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     from . import wait_for
 
     where = kernels.places(arguments.hosts, arguments.ssh_config)
+    if arguments.watch:
+        from . import watch
+
+        def describe_now(surveys: Sequence[Survey]) -> list[dict[str, Any]]:
+            return describe_all(surveys, ended=arguments.all)
+
+        return watch.run(where, terminal, describe_now, HEADS, cells, as_json=arguments.json)
     with terminal.busy("Looking …"):
-        surveys: list[Survey] = wait_for(kernels.survey_all(where))
-    rows = [describe(survey, kernel) for survey in surveys for kernel in survey.kernels]
-    if arguments.all:
-        rows += [describe_ended(survey, ended) for survey in surveys for ended in survey.ended]
+        surveys: list[Survey] = wait_for(kernels.survey_all(where, use=True))
+    rows = describe_all(surveys, ended=arguments.all)
     if arguments.json:
         terminal.raw(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
     elif rows:
         _show(terminal, rows)
+        for line in machines(surveys):
+            terminal.note(line, "dim")
     elif not any(survey.trouble for survey in surveys):
         terminal.note("No kernels of yours run there.", "dim")
     for survey in surveys:
         if survey.trouble is not None:
             terminal.failure(survey.trouble)
     return int(any(survey.trouble for survey in surveys))
+
+
+def describe_all(surveys: Sequence[Survey], *, ended: bool) -> list[dict[str, Any]]:
+    """All kernels as `--json` has them, and those that have `ended` where these are wanted."""
+    rows = [describe(survey, kernel) for survey in surveys for kernel in survey.kernels]
+    if ended:
+        rows += [describe_ended(survey, one) for survey in surveys for one in survey.ended]
+    return rows
 
 
 def describe(survey: Survey, kernel: Kernel) -> dict[str, Any]:
@@ -64,9 +87,9 @@ def describe(survey: Survey, kernel: Kernel) -> dict[str, Any]:
         "started": kernel["started_at"],
         "busy": status.get("busy"),
         "busy_since": status.get("busy_since") if status.get("busy") is not None else None,
-        "memory": use.get("memory"),
-        "cpu": use.get("cpu"),
-        "cpu_seconds": use.get("cpu_seconds"),
+        **{name: use.get(name) for name in USES},
+        "machine": survey.machine or None,
+        "gpus": survey.gpus,
         "persistent": kernel["persistent"],
         "lease_left": status.get("lease_left"),
         "spooled": status.get("spooled"),
@@ -88,30 +111,30 @@ def describe_ended(survey: Survey, ended: Kernel) -> dict[str, Any]:
     }
 
 
+#: What a kernel uses: `memory_limit` where its share of the machine's is limited; `cpu` is 1.0 for
+#: one processor that it kept busy.
+USES = ("memory", "memory_limit", "cpu", "cpu_seconds", "threads", "processes", "gpu_memory")
+
 #: The keys of `describe`.
 KEYS = (
     *("id", "name", "host", "node", "kernelspec", "state", "since", "pid", "started", "busy"),
-    *("busy_since", "memory", "cpu", "cpu_seconds", "persistent", "lease_left", "spooled"),
+    *("busy_since", *USES, "machine", "gpus", "persistent", "lease_left", "spooled"),
     *("paused", "ended"),
 )
 
 
 def _show(terminal: Terminal, rows: list[dict[str, Any]]) -> None:
-    terminal.table(HEADS, map(_cells, rows))
+    terminal.table(HEADS, map(cells, rows))
     for row in rows:
         if row["ended"]:
             terminal.note(f"{row['id'][:8]}: {row['ended']}", "dim")
 
 
-def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+def cells(row: dict[str, Any]) -> tuple[str, ...]:
+    """The cells of a kernel's row, below `HEADS`."""
     state = row["state"]
     if row["since"] is not None and state != "attached":
         state += f" since {moment(row['since'])}"
-    activity = "?"
-    if row["busy"] is not None:
-        activity = f"{'busy' if row['busy'] else 'idle'} since {moment(row['busy_since'])}"
-    if row["ended"]:
-        activity = ""
     left = row["lease_left"]
     return (
         row["id"][:8],
@@ -119,14 +142,61 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         row["host"],
         row["kernelspec"] or "",
         state,
-        activity + (" (paused)" if row["paused"] else ""),
+        activity(row),
         str(row["pid"] or ""),
         moment(row["started"]) if row["started"] else "",
-        size(row["memory"]),
-        "" if row["cpu"] is None else f"{row['cpu'] * 100:.0f}%",
+        *uses(row),
         "stays" if row["persistent"] else "" if left is None else span(left),
-        size(row["spooled"]),
+        amount(row["spooled"]),
     )
+
+
+def activity(row: dict[str, Any]) -> str:
+    """What a kernel does, and since when."""
+    if row["ended"]:
+        return ""
+    if row["busy"] is None:
+        return "?" + (" (paused)" if row["paused"] else "")
+    said = f"{'busy' if row['busy'] else 'idle'} since {moment(row['busy_since'])}"
+    return said + (" (paused)" if row["paused"] else "")
+
+
+def uses(row: dict[str, Any]) -> tuple[str, str, str]:
+    """What a kernel uses: memory, processors, and memory of GPUs."""
+    memory = amount(row["memory"])
+    if memory and row["memory_limit"] is not None:
+        memory += f" of {amount(row['memory_limit'])}"
+    cpu = "" if row["cpu"] is None else f"{row['cpu'] * 100:.0f}%"
+    return memory, cpu, amount(row["gpu_memory"])
+
+
+def amount(count: float | None) -> str:
+    """A number of bytes; empty where it is not known."""
+    return "" if count is None else size(count)
+
+
+def machines(surveys: Sequence[Survey]) -> list[str]:
+    """A line for each host that was asked: what all there uses, then its GPUs."""
+    lines = []
+    for survey in surveys:
+        machine = survey.machine
+        parts = []
+        if machine.get("memory_used") is not None and machine.get("memory_total") is not None:
+            parts.append(f"{size(machine['memory_used'])} of {size(machine['memory_total'])}")
+        if machine.get("cpu") is not None:
+            parts.append(f"CPU {machine['cpu'] * 100:.0f}% of {machine.get('cpus') or '?'}")
+        if machine.get("load") is not None:
+            parts.append(f"load {machine['load']:.2f}")
+        for gpu in survey.gpus:
+            said = f"GPU {gpu['index']} {gpu['name']}"
+            if gpu.get("memory_used") is not None:
+                said += f" {size(gpu['memory_used'])} of {amount(gpu.get('memory_total')) or '?'}"
+            if gpu.get("use") is not None:
+                said += f" {gpu['use'] * 100:.0f}%"
+            parts.append(said)
+        if parts:
+            lines.append(f"{survey.place.host}: {', '.join(parts)}")
+    return lines
 
 
 def moment(seconds: float) -> str:
@@ -142,13 +212,3 @@ def span(seconds: float) -> str:
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}"
     return f"{max(0.0, seconds):.0f} s"
-
-
-def size(count: float | None) -> str:
-    """A number of bytes, in the unit that suits it."""
-    if count is None:
-        return ""
-    for unit, length in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= length:
-            return f"{count / length:.1f} {unit}"
-    return f"{count:.0f} B"

@@ -54,6 +54,9 @@ _OTHERS = {
     "sshpyk.agent.inspect_pythons",
     "sshpyk.agent.inspect_specs",
     "sshpyk.agent.jobs",
+    "sshpyk.agent.usage",
+    "sshpyk.wire.gpus",
+    "sshpyk.wire.procfs",
 }
 
 #: What is for the type checker alone.

@@ -58,9 +58,16 @@ if TYPE_CHECKING:
         id: str
 
     class KernelsRequest(TypedDict):
-        """The job "kernels": all that run there."""
+        """The job "kernels": all that run there, and what they use where that is asked for."""
 
         do: Literal["kernels"]
+        use: bool
+
+    class WatchRequest(TypedDict):
+        """The job "watch": the same again and again."""
+
+        do: Literal["watch"]
+        every: float  # seconds
 
     class KernelJobRequest(TypedDict):
         """The jobs for one kernel."""
@@ -108,6 +115,7 @@ if TYPE_CHECKING:
         LaunchRequest,
         ProbeRequest,
         KernelsRequest,
+        WatchRequest,
         KernelJobRequest,
         LogsRequest,
         InspectRequest,
