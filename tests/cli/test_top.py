@@ -80,7 +80,6 @@ def test_what_kernels_use(host: Sshd, sshpyk: Call, tmp_path: Path) -> None:
         # The pages that both have count once.
         assert 100e6 < row["memory"] < 280e6
         assert 30e6 < other["memory"] < 150e6
-        assert row["cpu"] > 0.3 > other["cpu"]
         assert (row["gpu_memory"], other["gpu_memory"]) == (2 * GIB, None)
         assert row["gpus"] == [
             {
@@ -98,11 +97,11 @@ def test_what_kernels_use(host: Sshd, sshpyk: Call, tmp_path: Path) -> None:
 
         shown = sshpyk("ps", "gpu")
         assert "2.1 GB" in shown.out
-        assert "GPU 0 NVIDIA A100-SXM4-40GB 10.7 GB of 42.9 GB 35%" in shown.err
+        assert "gpu: GPU 0 NVIDIA A100-SXM4-40GB, 10.7 GB of 42.9 GB, 35%\n" in shown.err
 
         with Terminal(command("top", "gpu")) as terminal:
             terminal.match(rf"{row['id'][:8]} .* 2\.1 GB *\n.*{other['id'][:8]}")
-            terminal.match(r"gpu: .* load .*GPU 0 NVIDIA")
+            terminal.match(r"gpu: .* load .*\n.*gpu: GPU 0 NVIDIA")
             terminal.press(CTRL_C)
             assert terminal.end() == 0
             assert "interrupted" not in terminal.text
@@ -115,6 +114,7 @@ def test_what_kernels_use(host: Sshd, sshpyk: Call, tmp_path: Path) -> None:
         assert {one["pid"] for one in first} == {one["pid"] for one in second} == set(by_pid)
         busiest = max(second, key=lambda one: one["cpu"])
         assert busiest["pid"] == pid
+        assert 0.05 < busiest["cpu"] < 1.5  # the machine may have much else to do
         watching.stdout.close()  # nobody reads on: it ends by itself, and so does its job
         assert watching.wait(PATIENCE) == 0
         run_code(client, "os.kill(worker, 9); os.waitpid(worker, 0)")

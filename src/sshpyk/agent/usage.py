@@ -20,10 +20,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-#: Seconds over which the processors' use is measured where there was no look before, and those that
-#: a program of a GPU's maker has.
+#: Seconds over which the processors' use is measured where there was no look before, those that a
+#: program of a GPU's maker has to answer, and to end when it has not.
 SAMPLE = 0.2
 ANSWER_WITHIN = 5.0
+ENDS_WITHIN = 0.5
 
 #: Where such programs are when they are not on the PATH of an ssh session.
 PLACES = ("/usr/bin", "/usr/local/nvidia/bin", "/usr/lib/wsl/lib", "/opt/rocm/bin")
@@ -38,17 +39,21 @@ class Meter:
     def __init__(self) -> None:
         self.cost = 0.0
         self._before: Optional[Look] = None
+        self._asks: List[Sequence[str]] = [gpus.NVIDIA_GPUS, gpus.NVIDIA_USES, gpus.ROCM]
 
     def measure(self, leaders: Sequence[int]) -> Dict[str, Any]:
         """{"uses": by the process of each kernel, "machine", "gpus"}."""
         begun = time.process_time()
-        asked = [start(words) for words in (gpus.NVIDIA_GPUS, gpus.NVIDIA_USES, gpus.ROCM)]
+        asked = [start(words) for words in self._asks]
         if self._before is None:
             self._before = Look()
             time.sleep(SAMPLE)
         before, now = self._before, Look()
         self._before = now
-        found, gpu_uses = read_gpus(*map(finish, asked))
+        said = [finish(program) for program in asked]
+        # Which hangs in a driver would be left there once more by each look.
+        self._asks = [() if text is None else ask for ask, text in zip(self._asks, said)]  # noqa: B905  # strict= is 3.10's
+        found, gpu_uses = read_gpus(*(text or "" for text in said))
         trees = procfs.trees(now.processes, leaders)
         answer = {
             "uses": {pid: use(pid, pids, before, now, gpu_uses) for pid, pids in trees.items()},
@@ -132,6 +137,8 @@ def machine(before: Look, now: Look) -> Dict[str, Any]:
 
 def start(words: Sequence[str]) -> Optional[subprocess.Popen[bytes]]:
     """A program that is to be asked, if it is there."""
+    if not words:
+        return None
     path = os.pathsep.join([os.environ.get("PATH", ""), *PLACES])
     program = shutil.which(words[0], path=path)
     if program is None:
@@ -147,15 +154,19 @@ def start(words: Sequence[str]) -> Optional[subprocess.Popen[bytes]]:
         return None
 
 
-def finish(program: Optional[subprocess.Popen[bytes]]) -> str:
-    """What it prints; empty where it fails, or does not answer in time."""
+def finish(program: Optional[subprocess.Popen[bytes]]) -> Optional[str]:
+    """What it prints; empty where it fails, None where it does not answer in time."""
     if program is None:
         return ""
     try:
         said, _ = program.communicate(timeout=ANSWER_WITHIN)
     except subprocess.TimeoutExpired:
-        program.kill()  # one that hangs in a driver ends when that does
-        return ""
+        program.kill()
+        try:
+            program.communicate(timeout=ENDS_WITHIN)
+        except subprocess.TimeoutExpired:
+            pass  # one that hangs in a driver ends when that does
+        return None
     return said.decode("utf-8", "replace") if program.returncode == 0 else ""
 
 

@@ -176,7 +176,7 @@ def amount(count: float | None) -> str:
 
 
 def machines(surveys: Sequence[Survey]) -> list[str]:
-    """A line for each host that was asked: what all there uses, then its GPUs."""
+    """A line for each host that was asked, of what all there uses, and one for each of its GPUs."""
     lines = []
     for survey in surveys:
         machine = survey.machine
@@ -187,15 +187,15 @@ def machines(surveys: Sequence[Survey]) -> list[str]:
             parts.append(f"CPU {machine['cpu'] * 100:.0f}% of {machine.get('cpus') or '?'}")
         if machine.get("load") is not None:
             parts.append(f"load {machine['load']:.2f}")
-        for gpu in survey.gpus:
-            said = f"GPU {gpu['index']} {gpu['name']}"
-            if gpu.get("memory_used") is not None:
-                said += f" {size(gpu['memory_used'])} of {amount(gpu.get('memory_total')) or '?'}"
-            if gpu.get("use") is not None:
-                said += f" {gpu['use'] * 100:.0f}%"
-            parts.append(said)
         if parts:
             lines.append(f"{survey.place.host}: {', '.join(parts)}")
+        for gpu in survey.gpus:
+            said = f"{survey.place.host}: GPU {gpu['index']} {gpu['name']}"
+            if gpu.get("memory_used") is not None:
+                said += f", {size(gpu['memory_used'])} of {amount(gpu.get('memory_total')) or '?'}"
+            if gpu.get("use") is not None:
+                said += f", {gpu['use'] * 100:.0f}%"
+            lines.append(said)
     return lines
 
 
