@@ -194,6 +194,9 @@ def free_ports(count: int) -> List[int]:
 class Kernel:
     """One process of a kernel: made started, and never started again."""
 
+    #: The most memory that it has used, in bytes, once it has ended; None where nobody can tell.
+    peak: Optional[int] = None
+
     def __init__(self, plan: Plan, umask: int) -> None:
         self.plan = plan
         self.bound = False
@@ -273,20 +276,20 @@ class Kernel:
                 self.read(self.output)
                 self.read(self.errors)
                 # Linux tells the peak in kilobytes, macOS in bytes.
-                peak = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-                self.exited = self._describe(status, peak)
+                self.peak = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+                self.exited = self._describe(status)
                 # What it leaves in its group would hold its memory, or a GPU's, for nobody.
                 self.signal(signal.SIGTERM)
         return self.exited is not None
 
-    def _describe(self, status: int, peak: int) -> Dict[str, Any]:
+    def _describe(self, status: int) -> Dict[str, Any]:
         signum = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
         code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else None
         note = "the setup lines failed" if code == SETUP_FAILED else ""
         tail = self._tails.get(self.errors) or self._tails.get(self.output) or b""
         stderr = tail.decode("utf-8", "replace")
         exited = {"pid": self.pid, "code": code, "signum": signum, "stderr": stderr}
-        return {**exited, "note": note, "peak": peak}
+        return {**exited, "note": note, "peak": self.peak}
 
     def read(self, fd: int) -> bool:
         """Take what came through `output` or `errors` into the log; False at its end."""
