@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from .layout import hold, let_go, printable, wrap
+from .wire import exits
 
 #: Fields that name one thing, such as a path: no line ends within them.
 NAMES = frozenset(
@@ -551,13 +552,7 @@ class StrangeAgent(RemoteError):
 
 def describe_exit(exited: Mapping[str, Any]) -> str:
     """How a kernel ended, for people; `exited` is what the agent says of it."""
-    if exited.get("signum") is not None:
-        how = f"signal {exited['signum']}"
-    elif exited.get("code") is not None:
-        how = f"exit status {exited['code']}"
-    else:
-        how = "nobody saw how"
-    return f"{how}: {exited['note']}" if exited.get("note") else how
+    return exits.describe(exited)
 
 
 def kernel_died(host: str, name: str, command: str, exited: Mapping[str, Any]) -> KernelDied:

@@ -194,6 +194,9 @@ def free_ports(count: int) -> List[int]:
 class Kernel:
     """One process of a kernel: made started, and never started again."""
 
+    #: The most memory that it has used, in bytes, once it has ended; None where nobody can tell.
+    peak: Optional[int] = None
+
     def __init__(self, plan: Plan, umask: int) -> None:
         self.plan = plan
         self.bound = False
@@ -205,7 +208,6 @@ class Kernel:
         self.program = argv[0]
         self._found: Set[str] = set()  # the channels whose sockets are there
         self._tails: Dict[int, bytes] = {}
-        self._oom_kills = oom_kills()
         self.log = Log(os.path.join(plan.directory, "kernel.log"))
         opened: List[int] = []
         try:
@@ -269,10 +271,12 @@ class Kernel:
     def reap(self) -> bool:
         """Whether the process has ended by now; `exited` then says how."""
         if self.exited is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            pid, status, used = os.wait4(self.pid, os.WNOHANG)
             if pid:
                 self.read(self.output)
                 self.read(self.errors)
+                # Linux tells the peak in kilobytes, macOS in bytes.
+                self.peak = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
                 self.exited = self._describe(status)
                 # What it leaves in its group would hold its memory, or a GPU's, for nobody.
                 self.signal(signal.SIGTERM)
@@ -281,17 +285,11 @@ class Kernel:
     def _describe(self, status: int) -> Dict[str, Any]:
         signum = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
         code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else None
-        note = ""
-        if signum == signal.SIGKILL:
-            note = "killed, perhaps out of memory"
-            if self._oom_kills is not None:
-                killed = (oom_kills() or 0) - self._oom_kills
-                note += f"; the host killed {killed or 'no'} process(es) for that since it started"
-        elif code == SETUP_FAILED:
-            note = "the setup lines failed"
+        note = "the setup lines failed" if code == SETUP_FAILED else ""
         tail = self._tails.get(self.errors) or self._tails.get(self.output) or b""
         stderr = tail.decode("utf-8", "replace")
-        return {"pid": self.pid, "code": code, "signum": signum, "stderr": stderr, "note": note}
+        exited = {"pid": self.pid, "code": code, "signum": signum, "stderr": stderr}
+        return {**exited, "note": note, "peak": self.peak}
 
     def read(self, fd: int) -> bool:
         """Take what came through `output` or `errors` into the log; False at its end."""
@@ -416,18 +414,6 @@ def connect(address: Address) -> Tuple[Socket, bool]:
         sock.close()
         raise
     return sock, is_connected
-
-
-def oom_kills() -> Optional[int]:
-    """How many processes Linux has killed for want of memory since it booted; None elsewhere."""
-    try:
-        with open("/proc/vmstat", encoding="ascii") as file:
-            for line in file:
-                if line.startswith("oom_kill "):
-                    return int(line.split()[1])
-    except OSError:
-        pass
-    return None
 
 
 class Log:

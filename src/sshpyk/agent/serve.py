@@ -11,12 +11,14 @@ import os
 import time
 
 from ..common import processes
+from ..wire import exits
 from ..wire.frames import ProtocolError
 from ..wire.quickjson import dumps
 from . import lifecycle, records
 from .boot import Failed, answer, bytecode, describe_defect
 from .client import LOST_AFTER, Client
 from .door import Door
+from .evidence import Evidence
 from .kernel import Kernel, Log, Plan
 from .lifecycle import Lifecycle
 from .loop import READ, Loop
@@ -156,6 +158,7 @@ class Agent:
 
     def _watch_kernel(self) -> None:
         kernel = self.kernel
+        self._evidence = Evidence(kernel.pid)
 
         def watch(fd: int) -> None:
             def read(events: int) -> None:
@@ -235,7 +238,9 @@ class Agent:
 
     def _kernel_exited(self, now: float) -> None:
         exited = dict(self.kernel.exited or {})
-        self.log.line(f"= kernel process {exited['pid']} exited: {exited}")
+        exited["cause"] = self._evidence.cause(exited)
+        self.kernel.exited = exited
+        self.log.line(f"= kernel process {exited['pid']} ended: {exits.describe(exited)}")
         self._unwatch(self.kernel.output)
         self._unwatch(self.kernel.errors)
         self.kernel.close()
@@ -273,6 +278,7 @@ class Agent:
 
     def _signal(self, signum: int) -> None:
         if self.kernel.exited is None:
+            self._evidence.sent.add(signum)
             self.kernel.signal(signum)
 
     # -- what clients and the door ask for: see `client.Owner` and `door.Owner` ------------------
@@ -385,7 +391,8 @@ class Agent:
         deadlines: List[Optional[float]] = []
         if self._is_told_to_stop:
             self._is_told_to_stop = False
-            self._end("it was told to stop (SIGTERM)")
+            is_down = self._evidence.is_shutting_down()
+            self._end("the host is being shut down" if is_down else "it was told to stop (SIGTERM)")
         if self.kernel.exited is None and self.kernel.reap():
             self._kernel_exited(now)
         elif self.life.state == lifecycle.STARTING:
@@ -405,6 +412,7 @@ class Agent:
 
     def _kernel_bound(self) -> None:
         self.life.bound()
+        self._evidence.look()  # its setup lines may have moved it
         for client in self.clients.values():
             client.notify("bound", pid=self.kernel.pid)
             client.connect_all()

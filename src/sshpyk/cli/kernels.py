@@ -55,6 +55,8 @@ class Survey:
     now: float = 0.0
     kernels: list[Kernel] = field(default_factory=list)
     ended: list[Kernel] = field(default_factory=list)
+    machine: dict[str, Any] = field(default_factory=dict)  # what all there uses, where asked for
+    gpus: list[dict[str, Any]] = field(default_factory=list)
     trouble: errors.SshpykError | None = None
 
 
@@ -101,13 +103,18 @@ def places(hosts: Sequence[str], ssh_config: str | None = None) -> list[Place]:
     return found
 
 
-async def survey_all(where: Sequence[Place]) -> list[Survey]:
-    """What runs at places, asked side by side."""
+def survey(place: Place, answer: dict[str, Any]) -> Survey:
+    """What a host has answered to "kernels" or "watch"."""
+    facts = answer["now"], answer["kernels"], answer["ended"]
+    return Survey(place, *facts, answer.get("machine") or {}, answer.get("gpus") or [])
+
+
+async def survey_all(where: Sequence[Place], *, use: bool = False) -> list[Survey]:
+    """What runs at places, asked side by side; and what it uses, if that is to be measured."""
 
     async def one(place: Place) -> Survey:
         try:
-            answer = await place.ask({"do": "kernels"})
-            return Survey(place, answer["now"], answer["kernels"], answer["ended"])
+            return survey(place, await place.ask({"do": "kernels", "use": use}))
         except errors.SshpykError as error:
             return Survey(place, trouble=error)
 

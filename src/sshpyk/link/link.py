@@ -507,7 +507,8 @@ class Link(RemoteKernel):
             self._is_bound = True
             self._changed.set()
         elif type == "exited":
-            self._on_exited({name: message[name] for name in answers.EXIT})  # type: ignore[arg-type]  # checked as it came
+            names = (name.rstrip("?") for name in answers.EXIT)
+            self._on_exited({name: message.get(name) for name in names})  # type: ignore[arg-type]  # checked as it came
         elif type == "activity":
             self._update(busy=message["busy"], busy_since=message["since"])
         elif type == "notice":

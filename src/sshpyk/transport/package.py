@@ -65,6 +65,9 @@ _OTHERS = {
     "sshpyk.agent.jobs",
     "sshpyk.agent.relay",
     "sshpyk.wire.mux",
+    "sshpyk.agent.usage",
+    "sshpyk.wire.gpus",
+    "sshpyk.wire.procfs",
 }
 
 #: What is for the type checker alone.
