@@ -31,6 +31,7 @@ KEEP_UNFINISHED = 24 * 3600.0
 RECORD = "record.json"
 ENDED = ".ended.json"
 STATUS = "status.sock"
+FORK = ".fork.json"
 CONNECTION = "connection.json"
 
 KEYS = ("key", "signature_scheme", "curve_publickey", "curve_secretkey")
@@ -49,6 +50,19 @@ def state_directory() -> str:
     """Where the kernels' directories are."""
     base = os.environ.get("XDG_STATE_HOME") or os.path.join(home(), ".local", "state")
     return os.path.join(base, "sshpyk", "kernels")
+
+
+def forks_directory() -> str:
+    """Where the records of fork servers are (`sshpyk.agent.forkserver`)."""
+    return os.path.join(os.path.dirname(state_directory()), "forkservers")
+
+
+def has_forks() -> bool:
+    """Whether there may be a fork server."""
+    try:
+        return any(name.endswith(FORK) for name in os.listdir(forks_directory()))
+    except OSError:
+        return False
 
 
 def make_directory(id: str) -> str:

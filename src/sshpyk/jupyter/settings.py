@@ -90,6 +90,11 @@ class KernelSettings(HasTraits):
     spool_limit = Integer(
         16 * 1024**3, min=0, help="Bytes that it keeps on the host's disk beyond that."
     ).tag(config=True, metavar="BYTES")
+    fork_server = Bool(
+        True,
+        help="Keep a process on the host from which ipykernels are forked, which makes restarts "
+        "and further starts fast (Linux).",
+    ).tag(config=True)
     persistent = Bool(
         False, help="Leave the kernel running when it is shut down; come back with `existing`."
     ).tag(config=True)
