@@ -21,7 +21,6 @@ the imports have come from, has changed since: then this fork server ends too.
 from __future__ import annotations
 
 import _thread
-import gc
 import json
 import os
 import select
@@ -37,18 +36,20 @@ if TYPE_CHECKING:
 
     Stamps = Dict[str, Optional[Tuple[int, int, int]]]
 
-#: What a kernel imports before it runs anything of a user's. What a version does not have is left
-#: out; what it imports beyond that, it imports after the fork.
+#: What a kernel runs, which reads the environment when it is imported. So it is imported after the
+#: fork, and what it imports before.
+APPLICATION = "ipykernel.kernelapp"
+
+#: What a kernel imports when it begins, beyond what `APPLICATION` says at its top. What a version
+#: does not have is left out; what it imports beyond that, it imports after the fork.
 MODULES = (
-    "ipykernel.kernelapp",
-    "ipykernel.ipkernel",
-    "ipykernel.zmqshell",
     "ipykernel.debugger",
     "IPython.core.completerlib",
     "IPython.extensions.storemagic",
     "sqlite3",
     "tornado.platform.asyncio",
     "pdb",
+    "runpy",
 )
 
 #: How a request begins: a letter, and how many bytes of JSON follow.
@@ -82,10 +83,11 @@ def main(record_path: str, record: Dict[str, Any], directory: str, linger: float
         _import_all()
         stamps.update(_stamps(_folders()))
         _require_plain()
-        gc.freeze()
+        _freeze()
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # so that reporters need not be waited for
         listener = socket.socket(fileno=LISTENER)
         listener.listen(128)  # again: the system tells whose it is
+        added = _added_variables()
         record["pid"] = os.getpid()
         _write(record_path, record)
         null = os.open(os.devnull, os.O_RDWR)
@@ -99,7 +101,7 @@ def main(record_path: str, record: Dict[str, Any], directory: str, linger: float
         sys.stderr.flush()
         _remove(record_path, directory)
         os._exit(1)
-    server = _Server(listener, record_path, directory, stamps, has_cwd)
+    server = _Server(listener, record_path, directory, stamps, has_cwd, added)
     server.serve(linger)
     if not server.is_kernel:
         _remove(record_path, directory)
@@ -135,12 +137,9 @@ def _import_all() -> None:
                     file.write("19")
             except OSError:
                 pass
-            for number, name in enumerate(MODULES):
-                try:
-                    __import__(name)
-                except ImportError:
-                    if not number:
-                        raise
+            _import_imports(APPLICATION)
+            for name in MODULES:
+                _import(name)
         except BaseException as error:
             failed.append(error)
         finally:
@@ -151,6 +150,39 @@ def _import_all() -> None:
     done.acquire()
     if failed:
         raise failed[0]
+
+
+def _import_imports(name: str) -> None:
+    """Import what the module `name` imports at its top, and not the module."""
+    import ast
+    from importlib.util import find_spec, resolve_name
+
+    spec: Any = find_spec(name)
+    for node in ast.parse(spec.loader.get_source(name)).body:
+        if isinstance(node, ast.ImportFrom):
+            module = resolve_name("." * node.level + (node.module or ""), spec.parent)
+            _import(module, [alias.name for alias in node.names])
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                _import(alias.name)
+
+
+def _import(name: str, wanted: Optional[List[str]] = None) -> None:
+    """Import a module, and what is `wanted` of it where that is one; not what is not there."""
+    try:
+        __import__(name, fromlist=wanted or [])
+    except ImportError:
+        pass
+
+
+def _freeze() -> None:
+    """Have the garbage collector leave alone what is there, and so in the memory that is shared."""
+    is_known = "gc" in sys.modules
+    import gc
+
+    gc.freeze()
+    if not is_known:
+        del sys.modules["gc"]
 
 
 def _require_plain() -> None:
@@ -174,6 +206,7 @@ class _Server:
         directory: str,
         stamps: Stamps,
         has_cwd: bool,
+        added: Dict[bytes, bytes],
     ) -> None:
         self.is_kernel = False
         self._listener = listener
@@ -181,6 +214,7 @@ class _Server:
         self._directory = directory
         self._stamps = stamps
         self._has_cwd = has_cwd
+        self._added = added
         self._connected: Dict[int, socket.socket] = {}
 
     def serve(self, linger: float) -> None:
@@ -248,7 +282,11 @@ class _Server:
             for fd in (wake, woken):
                 os.close(fd)
             connection.close()
-            _become(request, standard, reporter, self._has_cwd)
+            _become(request, standard, reporter)
+            env = {_bytes(name): _bytes(value) for name, value in request["env"].items()}
+            _set_environment({**env, **self._added, b"JPY_PARENT_PID": b"%d" % reporter})
+            if self._has_cwd:
+                sys.path.insert(0, os.getcwd())
             self.is_kernel = True
             return
         for fd in standard:
@@ -304,7 +342,7 @@ def _receive(connection: socket.socket) -> Tuple[Dict[str, Any], List[int]]:
     return request, standard
 
 
-def _become(request: Dict[str, Any], standard: List[int], reporter: int, has_cwd: bool) -> None:
+def _become(request: Dict[str, Any], standard: List[int], reporter: int) -> None:
     """Make this process what a new one would be. Texts of a request are bytes, as Latin-1."""
     os.setsid()
     _die_with_parent()
@@ -316,23 +354,30 @@ def _become(request: Dict[str, Any], standard: List[int], reporter: int, has_cwd
         os.close(fd)
     os.umask(request["umask"])
     os.chdir(_bytes(request["cwd"]))
-    env = {_bytes(name): _bytes(value) for name, value in request["env"].items()}
-    env[b"JPY_PARENT_PID"] = b"%d" % reporter
-    for name in [name for name in os.environb if name not in env]:
-        del os.environb[name]
-    for name, value in env.items():
-        if os.environb.get(name) != value:
-            os.environb[name] = value
     argv = [_bytes(word) for word in request["argv"]]
     rest = [os.fsdecode(word) for word in argv[request["rest"] :]]
     sys.argv[:] = ["-m", *rest]
     if hasattr(sys, "orig_argv"):
         sys.orig_argv[:] = [os.fsdecode(word) for word in argv]
-    if has_cwd:
-        sys.path.insert(0, os.getcwd())
     _set_title(argv)
     _forget_the_past()
     _module[:] = [request["module"]]
+
+
+def _added_variables() -> Dict[bytes, bytes]:
+    """What Python itself, or what was imported, has put into the environment, as it would into a
+    new process's (LC_CTYPE)."""
+    with open("/proc/self/environ", "rb") as file:
+        given = set(file.read().split(b"\0"))
+    return {n: v for n, v in os.environb.items() if n + b"=" + v not in given}
+
+
+def _set_environment(env: Dict[bytes, bytes]) -> None:
+    for name in [name for name in os.environb if name not in env]:
+        del os.environb[name]
+    for name, value in env.items():
+        if os.environb.get(name) != value:
+            os.environb[name] = value
 
 
 def _bytes(text: str) -> bytes:
@@ -353,15 +398,16 @@ def _set_title(argv: List[bytes]) -> None:
 
     The words of the fork server's own are long enough (`STUB`) to be written over.
     """
-    title = b"\0".join(argv) + b"\0"
+    title = b" ".join(argv) + b"\0"
     try:
         with open("/proc/self/stat", "rb") as stat:
             fields = stat.read().rpartition(b")")[2].split()
         start, end = int(fields[45]), int(fields[46])
-        if len(title) <= end - start:
+        if len(title) < end - start:
             with open("/proc/self/mem", "r+b", buffering=0) as memory:
                 memory.seek(start)
-                memory.write(title.ljust(end - start, b"\0"))
+                # A last byte that is not zero tells Linux that it is one title, up to its zero.
+                memory.write(title.ljust(end - start - 1, b"\0") + b"-")
     except (OSError, IndexError, ValueError):
         pass  # it is for people
 
@@ -378,6 +424,9 @@ def _forget_the_past() -> None:
     if logging is not None:
         is_float = isinstance(logging._startTime, float)
         logging._startTime = time.time() if is_float else time.time_ns()
+    debugger_log: Any = sys.modules.get("_pydevd_bundle._debug_adapter.pydevd_schema_log")
+    if debugger_log is not None:
+        debugger_log._pid = os.getpid()
 
 
 def _roots() -> Set[str]:

@@ -228,6 +228,7 @@ class Agent:
             "persistent": self.life.persistent,
             "session": self.session,
             "kernel": self._describe(),
+            "forked": self.kernel.report and processes.start_time(self.kernel.pid),
         }
 
     def _write_record(self) -> None:
