@@ -511,3 +511,15 @@ def free_memory() -> Optional[int]:
             found.append(int(limit) - int(used))
         path = os.path.dirname(path)
     return min(found, default=None)
+
+
+def describe_all() -> List[Dict[str, Any]]:
+    """What fork servers there are: {"python", "pid", "memory"}, in bytes, 0 where unknown."""
+    found = []
+    for record in all_records():
+        pid = processes.listener(os.path.join(str(record.get("directory")), SOCKET))
+        if pid:
+            shares = _text(f"/proc/{pid}/smaps_rollup").splitlines()
+            memory = [int(line.split()[1]) * 1024 for line in shares if line.startswith("Pss:")]
+            found.append({"python": record["python"], "pid": pid, "memory": sum(memory)})
+    return found

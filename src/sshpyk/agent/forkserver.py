@@ -424,6 +424,11 @@ def _forget_the_past() -> None:
     if logging is not None:
         is_float = isinstance(logging._startTime, float)
         logging._startTime = time.time() if is_float else time.time_ns()
+    threading: Any = sys.modules.get("threading")
+    if hasattr(threading, "_counter"):
+        import itertools
+
+        threading._counter = itertools.count(1).__next__  # the thread of the imports had a number
     debugger_log: Any = sys.modules.get("_pydevd_bundle._debug_adapter.pydevd_schema_log")
     if debugger_log is not None:
         debugger_log._pid = os.getpid()
