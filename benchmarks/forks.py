@@ -17,10 +17,13 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from jupyter_client.manager import AsyncKernelManager
+from jupyter_client.provisioning import LocalProvisioner
 
 from tests.lab.kernels import PATIENCE, facts_of, write_spec
 from tests.lab.sshd import Sshd
@@ -94,8 +97,9 @@ def many_time(name: str, count: int) -> tuple[float, float]:
 
 def memory_of(manager: AsyncKernelManager) -> int:
     """A kernel's share of memory, with that of its reporter where it has one."""
-    provisioner = manager.provisioner
-    if hasattr(provisioner, "process") and provisioner.process is not None:
+    provisioner: Any = manager.provisioner
+    if isinstance(provisioner, LocalProvisioner):
+        assert provisioner.process is not None
         return processes.memory(provisioner.process.pid)
     pid = facts_of(manager)["pid"]
     parent = int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
@@ -115,7 +119,7 @@ def show(what: str, times: dict[str, list[float]], unit: str = "s") -> None:
         )
 
 
-def in_turn(runs: int, ways: dict[str, Callable[[], float]]) -> dict[str, list[float]]:
+def in_turn(runs: int, ways: Mapping[str, Callable[[], float]]) -> dict[str, list[float]]:
     """Each way measured so often, one after the other."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(runs):
@@ -139,9 +143,9 @@ def main() -> int:
             write_spec("forked", server, fork_server=True)
             kernels = {name: Started(kernel) for name, kernel in NAMES.items()}
             server_pid = wait_for_fork_server(home)
-            starts = {n: (lambda k=k: start_time(k)) for n, k in NAMES.items()}
+            starts = {n: partial(start_time, k) for n, k in NAMES.items()}
             show("start", in_turn(options.runs, starts))
-            restarts = {n: (lambda k=k: restart_time(k)) for n, k in kernels.items()}
+            restarts = {n: partial(restart_time, k) for n, k in kernels.items()}
             show("restart", in_turn(options.runs, restarts))
             link.set_delay(FAR)
             show("start, 50 ms", in_turn(options.runs, starts))
@@ -152,8 +156,6 @@ def main() -> int:
             print(
                 f"fork server: {processes.memory(server_pid) / 1e6:.1f} MB, {used} s in 20 s idle"
             )
-            for kernel in kernels.values():
-                memory_of(kernel.manager)
             if options.many:
                 seconds: dict[str, list[float]] = {name: [] for name in NAMES}
                 sizes: dict[str, list[float]] = {name: [] for name in NAMES}

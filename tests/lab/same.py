@@ -43,7 +43,7 @@ def facts(modules: list[str]) -> dict[str, Any]:
         "status": [line for line in read("status").splitlines() if line.split(":")[0] in wanted],
         "dies with": death_signal(),
         "proc": [read("cgroup"), read("oom_score_adj"), read("comm")],
-        "threads": [sorted(t.name for t in threading.enumerate()), threading.Thread().name],
+        "threads": sorted(thread.name for thread in threading.enumerate()),
         "switch": [sys.getswitchinterval(), sys.getrecursionlimit()],
         "collector": [gc.isenabled(), gc.get_threshold()],
         "modules": modules,

@@ -26,7 +26,6 @@ from ..common.sockets import Socket
 from ..wire.quickjson import dumps
 from . import boot, records
 from .kernel import Kernel
-from .launch import make_sockets_directory
 from .loop import READ
 
 TYPE_CHECKING = False
@@ -243,7 +242,7 @@ def fork(
     plan: Plan, argv: List[str], umask: int, output: int, errors: int
 ) -> Optional[Tuple[int, Report]]:
     """Have a kernel forked: its pid and its `Report`. None where a new process is to be made."""
-    command = command_of(plan, argv)
+    command = command_of(plan, argv) if records.has_forks() else None
     if command is None:
         return None
     record = records.read(command.record_path)
@@ -320,7 +319,7 @@ def _forget(record: Dict[str, Any]) -> None:
         records.remove(directory)
     if key.isalnum():
         path = os.path.join(records.forks_directory(), key + records.FORK)
-        if records.read(path) == record:
+        if (records.read(path) or {}).get("directory") == directory:
             os.unlink(path)
 
 
@@ -364,8 +363,8 @@ class Hold:
         records.require_private(directory)
         record = records.read(command.record_path)
         sock = _connect(record) if record is not None else None
-        if sock is not None:
-            self._held(sock)
+        if sock is not None and record is not None:
+            self._held(sock, record)
             return
         reason = too_much()
         if reason:
@@ -382,7 +381,7 @@ class Hold:
             os.close(lock)
 
     def _start(self, command: Command, kernel: Kernel, lock: int) -> None:
-        directory = make_sockets_directory()
+        directory = records.make_sockets_directory()
         record = {
             "key": command.key,
             "directory": directory,
@@ -420,7 +419,7 @@ class Hold:
             listener.close()
         self._log.line(f"= started a fork server: {command.python}")
         self._listen(output)
-        self._held(sock)
+        self._held(sock, record)
 
     def _listen(self, output: int) -> None:
         """Log what it says until it is ready, such as why it never will be."""
@@ -435,7 +434,7 @@ class Hold:
 
         self._loop.watch(output, READ, read)
 
-    def _held(self, sock: Socket) -> None:
+    def _held(self, sock: Socket, record: Dict[str, Any]) -> None:
         """It lives as long as the connection, or a while longer."""
         self._socket = sock
         sock.setblocking(False)
@@ -445,6 +444,7 @@ class Hold:
             self._loop.watch(sock.fileno(), 0, ended)
             sock.close()
             self._socket = None
+            _forget(record)  # where it was killed
 
         self._loop.watch(sock.fileno(), READ, ended)
 

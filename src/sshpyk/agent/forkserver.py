@@ -357,8 +357,8 @@ def _become(request: Dict[str, Any], standard: List[int], reporter: int) -> None
     argv = [_bytes(word) for word in request["argv"]]
     rest = [os.fsdecode(word) for word in argv[request["rest"] :]]
     sys.argv[:] = ["-m", *rest]
-    if hasattr(sys, "orig_argv"):
-        sys.orig_argv[:] = [os.fsdecode(word) for word in argv]
+    original = getattr(sys, "orig_argv", [])  # since Python 3.10
+    original[:] = [os.fsdecode(word) for word in argv]
     _set_title(argv)
     _forget_the_past()
     _module[:] = [request["module"]]

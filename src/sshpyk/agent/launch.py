@@ -101,7 +101,7 @@ def start(request: Dict[str, Any]) -> None:
     sockets = ""
     kernel: Optional[Kernel] = None
     try:
-        sockets = make_sockets_directory()
+        sockets = records.make_sockets_directory()
         plan = Plan(request["kernel"], directory, sockets)
         signal.signal(signal.SIGALRM, give_up)
         signal.alarm(int(request.get("launch_timeout") or 0) + CONFIRM_WITHIN)
@@ -148,23 +148,3 @@ def lock_sessions() -> int:
     lock = os.open(state, os.O_RDONLY)
     fcntl.flock(lock, fcntl.LOCK_EX)
     return lock
-
-
-def make_sockets_directory() -> str:
-    """A private directory with a short name: a socket's path holds 107 bytes, 103 on macOS.
-
-    In /tmp if possible, for homes may be on a network and have long names. Not in
-    $XDG_RUNTIME_DIR, which vanishes when the user logs out. The name is random and made anew, so
-    nobody can have planted anything there. Raises `Failed` "not-writable".
-    """
-    temporary = os.environ.get("TMPDIR", "")
-    for start in ("/tmp/", os.path.join(temporary, ""), os.path.join(records.home(), ".")):
-        path = start + records.SOCKETS + os.urandom(6).hex()
-        if os.path.isabs(path) and len(os.fsencode(path)) <= 80:
-            try:
-                os.mkdir(path, 0o700)
-            except OSError as error:
-                reason = error.strerror
-            else:
-                return path
-    raise Failed("not-writable", path="/tmp", reason=reason)

@@ -81,6 +81,26 @@ def make_directory(id: str) -> str:
     return path
 
 
+def make_sockets_directory() -> str:
+    """A private directory with a short name: a socket's path holds 107 bytes, 103 on macOS.
+
+    In /tmp if possible, for homes may be on a network and have long names. Not in
+    $XDG_RUNTIME_DIR, which vanishes when the user logs out. The name is random and made anew, so
+    nobody can have planted anything there. Raises `Failed` "not-writable".
+    """
+    temporary = os.environ.get("TMPDIR", "")
+    for start in ("/tmp/", os.path.join(temporary, ""), os.path.join(home(), ".")):
+        path = start + SOCKETS + os.urandom(6).hex()
+        if os.path.isabs(path) and len(os.fsencode(path)) <= 80:
+            try:
+                os.mkdir(path, 0o700)
+            except OSError as error:
+                reason = error.strerror
+            else:
+                return path
+    raise Failed("not-writable", path="/tmp", reason=reason)
+
+
 def require_private(path: str) -> None:
     """Make sure that a directory is ours alone: no link, our owner, mode 0700.
 
