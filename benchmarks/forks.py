@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_client.manager import AsyncKernelManager
-from jupyter_client.provisioning import LocalProvisioner
+from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
 from tests.lab.kernels import PATIENCE, facts_of, write_spec
 from tests.lab.sshd import Sshd

@@ -218,6 +218,8 @@ class Report:
 class ForkedKernel(Kernel):
     """A kernel that a fork server has forked where there is one, and else a usual one."""
 
+    report: Optional[Report] = None
+
     def _make_process(self, output: int, errors: int, executed: int) -> int:
         pid, self.report = fork(self.plan, self.argv, self.umask, output, errors) or (0, None)
         return pid or super()._make_process(output, errors, executed)

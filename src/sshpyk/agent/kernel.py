@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from typing import Any, Dict, List, Optional, Set, Tuple, Union
 
     from ..common.sockets import Socket
-    from .forking import Report
 
     Address = Union[str, Tuple[str, int]]
 
@@ -197,7 +196,7 @@ class Kernel:
     """One process of a kernel: made started, and never started again."""
 
     #: What tells of the process's end where it is not this one's child (`forking.ForkedKernel`).
-    report: Optional[Report] = None
+    report: Any = None
 
     def __init__(self, plan: Plan, umask: int) -> None:
         self.plan = plan
