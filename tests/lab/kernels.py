@@ -24,10 +24,6 @@ if TYPE_CHECKING:
 #: Seconds for anything that should take one or two; the machine may be busy.
 PATIENCE = 60.0
 
-#: Whether kernels have a fork server where a test does not say: it outlives them for a while, which
-#: those who look for what was left would take for a fault.
-FORK_SERVER = os.environ.get("SSHPYK_TEST_FORK_SERVER") == "1"
-
 #: Where agents keep what they know, below a home.
 STATE = Path(".local/state/sshpyk/kernels")
 
@@ -44,7 +40,6 @@ def write_spec(name: str, server: Sshd | Sandbox, *, spec: Any = None, **config:
         "ssh_config": str(server.ssh_config),
         "remote_python": sys.executable,
         "remote_kernel_name": "python3",
-        "fork_server": FORK_SERVER,
         **config,
     }
     stanza = {"provisioner_name": "sshpyk-provisioner", "config": settings}

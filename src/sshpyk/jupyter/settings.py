@@ -125,6 +125,10 @@ class KernelSettings(HasTraits):
     def _default_remote_python(self) -> str:
         return from_environment("remote_python") or ""
 
+    @default("fork_server")
+    def _default_fork_server(self) -> bool:
+        return from_environment("fork_server") != "0"
+
     @default("send_env")
     def _default_send_env(self) -> list[str]:
         return (from_environment("send_env") or "").split()
