@@ -15,6 +15,7 @@ import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
+from sshpyk.agent import forking
 from tests.lab import same
 from tests.lab.forks import FORKS, fork_server, fork_servers, is_running, quick, until, was_forked
 from tests.lab.kernels import PATIENCE, STATE, facts_of, link_of, run_code, started, write_spec
@@ -49,6 +50,7 @@ def nothing_left(sshd: Sshd, remote_home: Path) -> Iterator[None]:
     leftovers = Leftovers(sshd, remote_home)
     yield
     leftovers.assert_clean(masters=99)  # theirs is another matter
+    until(lambda: os.listdir(remote_home / FORKS) == [])
 
 
 @pytest.fixture
@@ -213,7 +215,9 @@ def test_others_start_as_new_processes(first: First, sshd: Sshd, settings: dict[
         assert run_code(client, "print(6 * 7)") == "42\n"
 
 
-def test_nobody_else_can_reach_it(first: First, remote_home: Path) -> None:
+def test_nobody_else_can_reach_it(
+    first: First, remote_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (record,) = fork_servers(remote_home)
     directory = Path(record["directory"])
     for path in (remote_home / FORKS, directory):
@@ -222,3 +226,8 @@ def test_nobody_else_can_reach_it(first: First, remote_home: Path) -> None:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
     (sock,) = directory.iterdir()
     assert stat.S_IMODE(sock.stat().st_mode) & 0o077 == 0
+    monkeypatch.setenv("HOME", str(remote_home))
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    (told,) = forking.describe_all()
+    assert told["pid"] == first[2]
+    assert told["memory"] > 1e6

@@ -45,9 +45,13 @@ STUB = (
     "exec(compile(os.fdopen(5,'rb').read(),'<sshpyk fork server>','exec'),server);"
     "server['run']()"
 )
+ROOM = 2000  # bytes for the command line of a kernel
+
+#: Its socket, in a directory of its own.
 SOCKET = "fork.sock"
 
-ROOM = 2000  # bytes for the command line of a kernel
+#: What follows the path of its record in that of a file that is locked while it begins and runs.
+LOCK = ".lock"
 
 #: Variables that differ between logins, notebooks or shells, and that nothing reads at import.
 VOLATILE = {
@@ -323,6 +327,8 @@ def _forget(record: Dict[str, Any]) -> None:
         path = os.path.join(records.forks_directory(), key + records.FORK)
         if (records.read(path) or {}).get("directory") == directory:
             os.unlink(path)
+            if os.path.exists(path + LOCK):
+                os.unlink(path + LOCK)
 
 
 # -- the fork server itself ----------------------------------------------------------------------
@@ -372,7 +378,7 @@ class Hold:
         if reason:
             self._log.line(f"= no fork server: {reason}")
             return
-        lock = os.open(command.record_path + ".lock", os.O_CREAT | os.O_RDWR, 0o600)
+        lock = os.open(command.record_path + LOCK, os.O_CREAT | os.O_RDWR, 0o600)
         try:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

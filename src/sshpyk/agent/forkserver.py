@@ -482,6 +482,10 @@ def _remove(record_path: str, directory: str) -> None:
     except (OSError, ValueError):
         pass
     try:
+        os.unlink(record_path + ".lock")
+    except OSError:
+        pass
+    try:
         for name in os.listdir(directory):
             os.unlink(os.path.join(directory, name))
         os.rmdir(directory)
