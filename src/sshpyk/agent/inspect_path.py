@@ -16,7 +16,6 @@ import threading
 from ..wire.channels import AGENT
 from . import records
 from .boot import answer
-from .launch import make_sockets_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ PATIENCE = 30.0
 def run(request: Dict[str, Any]) -> None:
     """Listen, answer, and wait for stdin's end."""
     token = request["token"].encode("ascii") + b"\n"
-    directory = make_sockets_directory()
+    directory = records.make_sockets_directory()
     try:
         path = os.path.join(directory, AGENT + ".sock")  # a relay connects to no other names
         unix = socket.socket(socket.AF_UNIX)

@@ -112,7 +112,9 @@ def interrupt(request: Dict[str, Any]) -> None:
     done = kernel["interrupt_mode"] != "message"
     if done and kernel["exited"] is None:
         agent = records.agent_pid(record)
-        done = agent is not None and processes.parent(kernel["pid"]) == agent
+        began = record.get("forked")  # then a reporter is its parent (`forkserver`)
+        is_its = processes.start_time(kernel["pid"]) == began if began else None
+        done = agent is not None and (is_its or processes.parent(kernel["pid"]) == agent)
         if done:
             os.killpg(kernel["pid"], signal.SIGINT)
     answer(done=done)

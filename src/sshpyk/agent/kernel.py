@@ -54,6 +54,7 @@ class Plan:
         self.setup: List[str] = request["setup"]
         self.login_shell: bool = request["login_shell"]
         self.is_ipc = any("ipykernel" in word for word in self.spec.argv)
+        self.fork_server = bool(request.get("fork_server"))
         self.curve = self.spec.supports_curve and bool(request.get("curve_publickey"))
         self._request = request
         self.connection_file = os.path.join(directory, "connection.json")
@@ -197,6 +198,9 @@ class Kernel:
     #: The most memory that it has used, in bytes, once it has ended; None where nobody can tell.
     peak: Optional[int] = None
 
+    #: What tells of the process's end where it is not this one's child (`forking.ForkedKernel`).
+    report: Any = None
+
     def __init__(self, plan: Plan, umask: int) -> None:
         self.plan = plan
         self.bound = False
@@ -204,8 +208,8 @@ class Kernel:
         self.started_at = time.time()
         self.begun = time.monotonic()
         plan.write_connection_file()
-        argv = plan.argv
-        self.program = argv[0]
+        self.argv = plan.argv
+        self.umask = umask
         self._found: Set[str] = set()  # the channels whose sockets are there
         self._tails: Dict[int, bytes] = {}
         self.log = Log(os.path.join(plan.directory, "kernel.log"))
@@ -214,19 +218,24 @@ class Kernel:
             for _ in range(3):
                 opened += os.pipe()
             self.output, output, self.errors, errors, self._executed, executed = opened
-            self.pid = os.fork()
+            self.pid = self._make_process(output, errors, executed)
         except BaseException:
             # A restart that fails leaves the agent where it was, and may fail again and again.
             for fd in opened:
                 os.close(fd)
             self.log.close()
             raise
-        if self.pid == 0:
-            _become(argv, plan.env, plan.cwd, umask, output, errors, executed)
         for fd in (output, errors, executed):
             os.close(fd)
         os.set_blocking(self.output, False)
         os.set_blocking(self.errors, False)
+
+    def _make_process(self, output: int, errors: int, executed: int) -> int:
+        pid = os.fork()
+        if pid == 0:
+            plan = self.plan
+            _become(self.argv, plan.env, plan.cwd, self.umask, output, errors, executed)
+        return pid
 
     def confirm(self) -> None:
         """Wait until the program runs.
@@ -241,7 +250,7 @@ class Kernel:
             self.close()
             reason = os.strerror(int(problem))
             name = self.plan.spec.name
-            raise Failed("program-missing", program=self.program, reason=reason, kernel=name)
+            raise Failed("program-missing", program=self.argv[0], reason=reason, kernel=name)
 
     def check_bound(self) -> bool:
         """Whether all five sockets are there."""
@@ -271,16 +280,28 @@ class Kernel:
     def reap(self) -> bool:
         """Whether the process has ended by now; `exited` then says how."""
         if self.exited is None:
-            pid, status, used = os.wait4(self.pid, os.WNOHANG)
-            if pid:
+            status = self._wait(os.WNOHANG)
+            if status is not None:
                 self.read(self.output)
                 self.read(self.errors)
-                # Linux tells the peak in kilobytes, macOS in bytes.
-                self.peak = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
                 self.exited = self._describe(status)
                 # What it leaves in its group would hold its memory, or a GPU's, for nobody.
                 self.signal(signal.SIGTERM)
         return self.exited is not None
+
+    def kill(self) -> None:
+        """Kill the process, and wait for that."""
+        self.signal(signal.SIGKILL)
+        os.kill(self.pid, signal.SIGKILL)  # it may not have its own group yet
+        self._wait(0)
+
+    def _wait(self, options: int) -> Optional[int]:
+        pid, status, used = os.wait4(self.pid, options)
+        if not pid:
+            return None
+        # Linux tells the peak in kilobytes, macOS in bytes.
+        self.peak = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        return status
 
     def _describe(self, status: int) -> Dict[str, Any]:
         signum = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None

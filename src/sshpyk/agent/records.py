@@ -31,6 +31,7 @@ KEEP_UNFINISHED = 24 * 3600.0
 RECORD = "record.json"
 ENDED = ".ended.json"
 STATUS = "status.sock"
+FORK = ".fork.json"
 CONNECTION = "connection.json"
 
 KEYS = ("key", "signature_scheme", "curve_publickey", "curve_secretkey")
@@ -51,6 +52,19 @@ def state_directory() -> str:
     return os.path.join(base, "sshpyk", "kernels")
 
 
+def forks_directory() -> str:
+    """Where the records of fork servers are (`sshpyk.agent.forkserver`)."""
+    return os.path.join(os.path.dirname(state_directory()), "forkservers")
+
+
+def has_forks() -> bool:
+    """Whether there may be a fork server."""
+    try:
+        return any(name.endswith(FORK) for name in os.listdir(forks_directory()))
+    except OSError:
+        return False
+
+
 def make_directory(id: str) -> str:
     """The directory of a new kernel, private.
 
@@ -65,6 +79,26 @@ def make_directory(id: str) -> str:
     except OSError as error:
         raise Failed("not-writable", path=error.filename or path, reason=error.strerror) from None
     return path
+
+
+def make_sockets_directory() -> str:
+    """A private directory with a short name: a socket's path holds 107 bytes, 103 on macOS.
+
+    In /tmp if possible, for homes may be on a network and have long names. Not in
+    $XDG_RUNTIME_DIR, which vanishes when the user logs out. The name is random and made anew, so
+    nobody can have planted anything there. Raises `Failed` "not-writable".
+    """
+    temporary = os.environ.get("TMPDIR", "")
+    for start in ("/tmp/", os.path.join(temporary, ""), os.path.join(home(), ".")):
+        path = start + SOCKETS + os.urandom(6).hex()
+        if os.path.isabs(path) and len(os.fsencode(path)) <= 80:
+            try:
+                os.mkdir(path, 0o700)
+            except OSError as error:
+                reason = error.strerror
+            else:
+                return path
+    raise Failed("not-writable", path="/tmp", reason=reason)
 
 
 def require_private(path: str) -> None:

@@ -19,6 +19,7 @@ from .boot import Failed, answer, bytecode, describe_defect
 from .client import LOST_AFTER, Client
 from .door import Door
 from .evidence import Evidence
+from .forking import ForkedKernel, Hold
 from .kernel import Kernel, Log, Plan
 from .lifecycle import Lifecycle
 from .loop import READ, Loop
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from typing import Any, Dict, List, Optional, Tuple
 
     from ..common.sockets import Socket
-    from .kernel import Address
+    from .kernel import Address, Kernel
 
 #: Seconds between two checks whether the kernel's sockets are there while it starts up: at least so
 #: many, and at least this share of the time that it has taken so far, because on a busy host the
@@ -79,6 +80,7 @@ class Agent:
         limit = request.get("outputs_limit", 16 * 1024 * 1024)
         self.outputs = Outputs(self.loop, path, limit, self._activity)
         self.clients: Dict[str, Client] = {}
+        self.hold = Hold(self.loop, self.log)
         self.door = Door(self, self.loop, self.log, self.sockets, self.token)
         self._record_path = os.path.join(self.directory, records.RECORD)
         self._activity_at: Optional[float] = None
@@ -169,6 +171,8 @@ class Agent:
 
         watch(kernel.output)
         watch(kernel.errors)
+        if kernel.report is not None:
+            self.loop.watch(kernel.report.fileno(), READ, lambda events: self.loop.hurry())
 
     def _unwatch(self, fd: int) -> None:
         self.loop.watch(fd, 0, lambda events: None)
@@ -227,6 +231,7 @@ class Agent:
             "persistent": self.life.persistent,
             "session": self.session,
             "kernel": self._describe(),
+            "forked": self.kernel.report and processes.start_time(self.kernel.pid),
         }
 
     def _write_record(self) -> None:
@@ -243,6 +248,8 @@ class Agent:
         self.log.line(f"= kernel process {exited['pid']} ended: {exits.describe(exited)}")
         self._unwatch(self.kernel.output)
         self._unwatch(self.kernel.errors)
+        if self.kernel.report is not None:
+            self._unwatch(self.kernel.report.fileno())
         self.kernel.close()
         self.outputs.forget_kernel()
         for client in self.clients.values():
@@ -255,7 +262,7 @@ class Agent:
         error: Dict[str, Any] = {}
         try:
             request = waiting[-1][1]["kernel"] or self._request["kernel"]
-            kernel = Kernel(Plan(request, self.directory, self.sockets), self._umask)
+            kernel = ForkedKernel(Plan(request, self.directory, self.sockets), self._umask)
             kernel.confirm()
         except Failed as failed:
             error = failed.fields
@@ -405,6 +412,7 @@ class Agent:
             deadlines += client.tick(now)
             self._see(client, now)
         deadlines += self._tick_outputs(now)
+        deadlines.append(self.hold.tick(self.kernel, bool(self.outputs.busy), now))
         while self._act(now):
             pass
         deadlines.append(self.life.next_deadline())

@@ -269,6 +269,9 @@ class Walk:
         if difference > CLOCK_DIFFERS:
             text = f"differs from this machine's by {difference:.0f} s (sshpyk does not mind)"
             steps.append(Step(INFO, "Clock", text))
+        for server in self.inspection.get("fork_servers") or []:
+            text = f"{server['python']} (process {server['pid']}, {server['memory'] / 1e6:.0f} MB)"
+            steps.append(Step(INFO, "Fork Server", text))
         return steps
 
     async def _directories(self) -> list[Step]:

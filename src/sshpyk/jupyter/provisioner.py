@@ -329,6 +329,7 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
             "login_shell": self.login_shell,
             "extra_arguments": [str(word) for word in kwargs.get("extra_arguments") or []],
             "pythonhome": self.remote_kernel_pythonhome or None,
+            "fork_server": self.fork_server,
             **self._keys(),
         }
 

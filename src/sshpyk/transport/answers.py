@@ -178,6 +178,7 @@ INSPECTION = {
     "state": PLACE,
     "tmp": PLACE,
     "kills_processes": bool,
+    "fork_servers?": [{"python": str, "pid": int, "memory": NUMBER}],
     "found": {"*": spec_or_error},
     "logos": {"*": str},
     "kernelspecs?": [{**SPEC, "by_name": bool}],

@@ -70,6 +70,9 @@ _OTHERS = {
     "sshpyk.wire.procfs",
 }
 
+#: What runs in another Python than the agent's, so it is never compiled.
+_AS_SOURCE = {"sshpyk.agent.forkserver"}
+
 #: What is for the type checker alone.
 _TYPES = {"sshpyk.wire.requests"}
 
@@ -113,7 +116,10 @@ def rest(*, compiled: bool) -> bytes:
         return b"\n" + _packed(files)
     # What the host would make of them itself, names of files included.
     codes = Sources(files)
-    compiled_files = {name: marshal.dumps(codes.get_code(name)) for name in files}
+    compiled_files = {
+        name: text if name in _AS_SOURCE else marshal.dumps(codes.get_code(name))
+        for name, text in files.items()
+    }
     return BYTECODE.encode("ascii") + b"\n" + _packed(compiled_files)
 
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         login_shell: bool
         extra_arguments: List[str]
         pythonhome: Optional[str]
+        fork_server: bool
 
     class LaunchRequest(TypedDict):
         """The job "launch"."""
