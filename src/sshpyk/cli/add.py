@@ -387,7 +387,7 @@ def _transport(config: Mapping[str, Any]) -> OpenSSH:
 
 
 def _destination(config: Mapping[str, Any]) -> Destination:
-    from .checks import destination_of
+    from ..jupyter.places import destination_of
 
     return destination_of(config)
 

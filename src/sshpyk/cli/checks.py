@@ -11,6 +11,7 @@ from typing import Any
 
 from .. import errors
 from ..jupyter.kernelspec import LocalSpec
+from ..jupyter.places import destination_of
 from ..ssh import config
 from ..ssh.command import Destination, run
 from .terminal import BAD, GOOD, INFO, UNKNOWN, WARNING
@@ -35,16 +36,6 @@ class Check:
     def to_json(self) -> dict[str, str]:
         """For programs."""
         return {"mark": self.mark, "what": self.what, "text": self.text}
-
-
-def destination_of(settings: Mapping[str, Any]) -> Destination:
-    """The host that a kernel.json's settings name."""
-
-    def text(name: str) -> str | None:
-        value = settings.get(name)
-        return value if isinstance(value, str) and value else None
-
-    return Destination(text("ssh_host_alias") or "", text("ssh"), text("ssh_config"))
 
 
 async def ssh_program(destination: Destination) -> Check:

@@ -154,7 +154,7 @@ async def check_all(
 
 
 def _target_of(spec: LocalSpec) -> Target:
-    from .checks import destination_of
+    from ..jupyter.places import destination_of
 
     python = spec.config.get("remote_python") or "python3"
     return destination_of(spec.config), str(python), spec.config.get("remote_pythonhome") or None

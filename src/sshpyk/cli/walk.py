@@ -31,7 +31,7 @@ class Walk:
     def __init__(
         self, config: dict[str, Any], spec: kernelspec.LocalSpec | None, *, launch: bool
     ) -> None:
-        from .checks import destination_of
+        from ..jupyter.places import destination_of
 
         self.config = config
         self.spec = spec

@@ -180,7 +180,8 @@ async def end(process: asyncio.subprocess.Process) -> None:
     The child leads a session of its own, and the whole of it goes: an ssh to a jump host, too.
     """
     if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
+        # What sudo runs is not ours to kill: it ends with its pipes.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         # A master holds the other ends of its sessions' pipes for as long as something on the
         # host does, and asyncio waits for pipes as well as for the process: so close these. Not

@@ -98,6 +98,7 @@ class Job:
         self._is_compiled = transport.reads_bytecode.get(python, False)
         self._context = contextlib.AsyncExitStack()
         self._program: Program
+        self._has_answered = False
         self._noise = b""
         self._lines: list[bytes] = []  # not read yet
         self._rest = b""  # what follows them, without an end
@@ -141,6 +142,10 @@ class Job:
                 if answer is None:
                     self._noise_size += len(line) + 1
                 else:
+                    if line.endswith(b"\r"):
+                        # A terminal: it takes some of what we send for keys, or soon will.
+                        raise self._error(errors.ThroughTerminal, details=self.noise)
+                    self._has_answered = True
                     self._noise_size = 0
                     del self._lines[: number + 1]
                     if answer.get("wants") == "sources" and self._is_compiled:
@@ -212,12 +217,16 @@ class Job:
         """Why the job, which has not answered within so many seconds, may not have."""
         if not self._has_room:
             return self._error(errors.NoRoom)
-        kind = unanswered.explain_wait(self._heard_instead(None))
-        return self._error(kind, details=self.noise, seconds=seconds)
+        heard = self._heard_instead(None)
+        kind, fields = self._transport.judge(heard, unanswered.explain_wait(heard), {})
+        return self._error(kind, details=self.noise, seconds=seconds, **fields)
 
     def _no_answer(self, status: int) -> errors.SshpykError:
         """Why the job ended without an answer."""
-        kind, fields = unanswered.explain(self._heard_instead(status))
+        heard = self._heard_instead(status)
+        kind, fields = self._transport.judge(heard, *unanswered.explain(heard))
+        if self._has_answered and kind in (errors.EndedAtOnce, errors.EndedSilently):
+            kind, fields = errors.ConnectionLost, {}
         details = self.noise
         if kind is errors.StrangeAnswer:
             details = f"(exit status {status})\n{details}"
