@@ -14,6 +14,7 @@ from ..jupyter.kernelspec import LocalSpec
 from ..jupyter.places import destination_of
 from ..ssh import config
 from ..ssh.command import Destination, run
+from ..transport.entrance import Entrance
 from .terminal import BAD, GOOD, INFO, UNKNOWN, WARNING
 
 #: Seconds for `ssh -V`.
@@ -50,6 +51,19 @@ async def ssh_program(destination: Destination) -> Check:
     version = result.stderr.strip().splitlines()
     banner = version[0] if version else ""
     return Check(GOOD if banner.startswith("OpenSSH") else WARNING, "SSH", f"{path} ({banner})")
+
+
+def command(entrance: Entrance) -> Check:
+    """Is there the program that leads to the place? On another host only that can tell."""
+    shown = entrance.command
+    try:
+        if entrance.outer is None:
+            entrance.check()
+        else:
+            entrance.check_name()
+    except errors.SettingsError as error:
+        return Check(BAD, "Command", one_line(error))
+    return Check(GOOD if entrance.outer is None else INFO, "Command", shown)
 
 
 async def ssh_config(destination: Destination) -> list[Check]:

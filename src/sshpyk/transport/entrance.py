@@ -143,8 +143,11 @@ class Entrance:
         return here if self.outer is None else f"{self.outer.for_people()} {shlex.quote(here)}"
 
     def for_connect(self) -> str:
-        """What commands such as `sshpyk doctor` take for it."""
-        return shlex.quote(self.host)
+        """The arguments of `sshpyk add` and `sshpyk doctor` for it."""
+        if self.outer is not None:
+            return f"{self.outer.for_connect()} --inside {shlex.quote(self.command)}"
+        short = short_form(self._words_or_text)
+        return shlex.quote(short) if short else f"--via {shlex.quote(self.command)}"
 
 
 def shell_words(script: str) -> list[str]:
