@@ -42,7 +42,8 @@ place=CONTAINERS/$name
 if [ ! -d "$place" ]; then
     case $program in
         docker) say "Error response from daemon: No such container: $name" 1 ;;
-        podman) say "Error: no container with name or ID \\"$name\\" found: no such container" 125 ;;
+        podman) say "Error: no container with name or ID \\"$name\\" found: no such \
+container" 125 ;;
         kubectl) say "Error from server (NotFound): pods \\"$name\\" not found" 1 ;;
     esac
 fi

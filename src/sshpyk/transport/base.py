@@ -166,6 +166,10 @@ class Transport(ABC):
         the transport knows better."""
         return kind, fields
 
+    async def doubt(self, error: errors.SshpykError) -> errors.SshpykError:
+        """`error`, for which a job has not answered, or a better one that a closer look finds."""
+        return error
+
     @abstractmethod
     async def dialer(self, listening: Listening) -> Dialer | None:
         """A way to where an agent listens; None where there is none, for the connection or the

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .. import errors
 from ..agent.boot import MAGIC
 from ..aio import within
-from . import answers, package, unanswered
+from . import answers, package, refusals, unanswered
 from .base import Program, Transport
 
 if TYPE_CHECKING:
@@ -142,8 +142,7 @@ class Job:
                 if answer is None:
                     self._noise_size += len(line) + 1
                 else:
-                    if line.endswith(b"\r"):
-                        # A terminal: it takes some of what we send for keys, or soon will.
+                    if line.endswith(b"\r"):  # as one ends lines
                         raise self._error(errors.ThroughTerminal, details=self.noise)
                     self._has_answered = True
                     self._noise_size = 0
@@ -164,9 +163,11 @@ class Job:
                     await asyncio.sleep(NO_ROOM_PAUSE)
                     await self._begin()
                     continue
-                raise self._no_answer(status)
+                raise await self._transport.doubt(self._no_answer(status))
             self._has_room = True
             *self._lines, self._rest = (self._rest + data).split(b"\n")
+            if refusals.is_terminal(self._lines):
+                raise self._error(errors.ThroughTerminal, details=self.noise)
             if self._noise_size > MOST_NOISE or len(self._rest) > LONGEST_ANSWER:
                 raise self._endless()
 

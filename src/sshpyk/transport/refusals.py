@@ -19,13 +19,14 @@ TERMINAL = "SSHPYK2-TTY"
 #: and take some bytes for keys. It must mean the same to sh, bash, zsh, csh, tcsh and fish.
 GUARD = f"test -t 0 && echo {TERMINAL} && exit 4;"
 
+#: A line that says so: behind what the terminal echoes, and nothing behind it.
+_IS_TERMINAL = rf"{TERMINAL}\r?$"
+
 #: The Python that was started there has read nothing, and its input has ended.
 _NO_INPUT = r"ValueError: invalid literal for int\(\) with base 10: b''"
 
 _TABLE: tuple[tuple[str, type[errors.SshpykError]], ...] = (
-    (TERMINAL, errors.ThroughTerminal),
-    (r"the input device is not a (TTY|terminal)|Unable to use a TTY", errors.ThroughTerminal),
-    (_NO_INPUT, errors.NoInput),
+    (_IS_TERMINAL, errors.ThroughTerminal),
     (r"[Cc]ontainer \S+ is (not running|paused|restarting)", errors.NotRunning),
     (r"container state improper|Instance is not running", errors.NotRunning),
     (r"cannot exec (in|into) a (container in a completed|stopped)", errors.NotRunning),
@@ -37,7 +38,15 @@ _TABLE: tuple[tuple[str, type[errors.SshpykError]], ...] = (
     (r"must be logged in to the server|\((Unauthorized|Forbidden)\)", errors.NotLoggedIn),
     (r"tsh login|not logged in|gcloud auth login|[Rr]eauthentication", errors.NotLoggedIn),
     (r"exec: \"?sh\"?: executable file not found|[`'\"]sh['\"]: No such file", errors.NoShell),
+    # Last: some warn of it, and then fail for another reason.
+    (r"[Tt]he input device is not a (TTY|terminal)|Unable to use a TTY", errors.ThroughTerminal),
+    (_NO_INPUT, errors.NoInput),
 )
+
+
+def is_terminal(lines: list[bytes]) -> bool:
+    """Whether one of `lines` says that the way goes through a terminal."""
+    return any(line.rstrip().endswith(TERMINAL.encode()) for line in lines)
 
 
 def explain(
