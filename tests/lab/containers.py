@@ -136,10 +136,14 @@ class Container:
                             found.append(f"{name} {title.decode().replace(chr(0), ' ')}")
         return found
 
+    def _kernels(self) -> list[str]:
+        kept = (".log", ".jsonl")
+        return [name for name in left_behind(self.home) if not name.endswith(kept)]
+
     def assert_clean(self) -> None:
-        """Wait until nothing is left in it of kernels and agents."""
+        """Wait until nothing is left in it of kernels and agents, but words of how they ended."""
         deadline = time.monotonic() + PATIENCE
-        while left := [*self.processes(), *left_behind(self.home)]:
+        while left := [*self.processes(), *self._kernels()]:
             assert time.monotonic() < deadline, f"left behind: {left}"
             time.sleep(0.05)
         assert list((self.directory / "tmp").iterdir()) == []

@@ -18,10 +18,10 @@ def docker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Containers]:
     if reason := trouble():
         pytest.skip(reason)
     # Not below /tmp, of which each container has one of its own.
-    with tempfile.TemporaryDirectory(prefix="c-", dir="/var/tmp") as name:
-        with containers(Path(name)) as made:
-            monkeypatch.setenv("PATH", f"{made.bin}:{os.environ['PATH']}")
-            yield made
+    directory = tempfile.TemporaryDirectory(prefix="c-", dir="/var/tmp")
+    with directory as name, containers(Path(name)) as made:
+        monkeypatch.setenv("PATH", f"{made.bin}:{os.environ['PATH']}")
+        yield made
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ def test_a_container_is_told_from_other_places(command: str, is_container: bool)
 
 @pytest.mark.parametrize("command", ["", "   ", "docker exec 'app", "a\nb", "-x docker"])
 def test_what_is_no_command_is_said(command: str) -> None:
-    with pytest.raises(errors.SettingsError, match="command|option"):
+    with pytest.raises(errors.SettingsError, match=r"command|option"):
         Entrance(command).check()
 
 

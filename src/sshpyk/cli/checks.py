@@ -130,24 +130,30 @@ def _summary(name: str, settings: dict[str, list[str]]) -> Check:
     return Check(GOOD, what, text)
 
 
+def connection_of(settings: Mapping[str, Any]) -> str:
+    """What the connection to a kernel's place is called."""
+    return "Connection" if settings.get("via") else "SSH Connection"
+
+
 def on_host(spec: LocalSpec, inspection: Mapping[str, Any] | errors.SshpykError) -> list[Check]:
     """What an inspection of the host says of the kernelspec `spec`."""
     settings = spec.config
     python = str(settings.get("remote_python") or "python3")
     remote = str(settings.get("remote_kernel_name") or "")
+    connection = connection_of(settings)
     if isinstance(inspection, errors.RemoteError):
         return [
-            Check(GOOD, "SSH Connection", "ok"),
+            Check(GOOD, connection, "ok"),
             Check(BAD, "Remote Launcher Python", one_line(inspection)),
         ]
     if isinstance(inspection, errors.SshpykError):
         return [
-            Check(BAD, "SSH Connection", one_line(inspection)),
+            Check(BAD, connection, one_line(inspection)),
             Check(UNKNOWN, "Remote Launcher Python", python),
             Check(UNKNOWN, "Remote Kernel Name", remote),
         ]
     found = [
-        Check(GOOD, "SSH Connection", "ok"),
+        Check(GOOD, connection, "ok"),
         Check(INFO, "Remote System", inspection["system"]),
         Check(GOOD, "Remote Launcher Python", f"{python} (Python {inspection['version']})"),
     ]

@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     spec = ours(arguments.name or arguments.name_option)
     changes = options.given(arguments)
     config = spec.config
-    unset = [_setting(text, config) for text in arguments.unset]
+    unset = [_setting(text, {**config, **changes}) for text in arguments.unset]
     both = [name for name in unset if name in changes]
     if both:
         raise errors.SettingsError(text=f"{both[0]} is both given and in --unset: which is it?")

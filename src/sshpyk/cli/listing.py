@@ -156,7 +156,7 @@ async def check_all(
             found[spec.name] += checks.on_host(spec, answers[target])
         else:
             found[spec.name] += [
-                Check(UNKNOWN, "SSH Connection", "not checked"),
+                Check(UNKNOWN, checks.connection_of(spec.config), "not checked"),
                 Check(UNKNOWN, "Remote Launcher Python", target[1]),
                 Check(UNKNOWN, "Remote Kernel Name", str(spec.config.get("remote_kernel_name"))),
             ]
