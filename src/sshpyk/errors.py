@@ -318,8 +318,8 @@ class EndedAtOnce(HostError):
 
 
 class NotRunning(HostError):
-    sentence = "{host} does not run; no kernel that was in it is left."
-    next_step = "Start it, then start the kernel again:"
+    sentence = "{host} does not run."
+    next_step = "Start it, and then the kernel: what ran in it has ended with it."
     next_command = "{start}"
 
 
