@@ -157,6 +157,23 @@ def test_attempts_are_shared_and_have_pauses(home: Path) -> None:
     run(work())
 
 
+def test_where_a_person_is_needed_the_next_attempt_is_far(home: Path) -> None:
+    place_asks = script(home, "echo 'sudo: a password is required' >&2; exit 1")
+
+    async def work() -> None:
+        place = Command(Entrance(place_asks))
+        with pytest.raises(errors.NotLoggedIn):
+            await asyncio.shield(place.reconnect(None))
+        waiting = place.reconnect(None)
+        assert place.next_try is not None
+        assert place.next_try - asyncio.get_running_loop().time() > 60
+        script(home, 'exec "$@"')
+        place.hurry()
+        assert await asyncio.shield(waiting) == place.identity()
+
+    run(work())
+
+
 def test_one_transport_for_a_place() -> None:
     async def work() -> None:
         one = command.transport(Entrance("env"))

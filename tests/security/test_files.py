@@ -264,7 +264,7 @@ def test_a_persistence_file_of_another_user_is_refused(tmp_path: Path, intruder:
     """It names the program that is run as ssh, and `existing` looks in the current directory."""
     path = write(tmp_path / "file", json.dumps(content(host__ssh="/tmp/evil")))
     os.chown(path, intruder.uid, intruder.gid)
-    with pytest.raises(errors.SettingsError, match="belongs to another user"):
+    with pytest.raises(errors.SettingsError, match=r"belongs to\s+another user"):
         persistence.read(path)
 
 

@@ -315,13 +315,13 @@ def run(request: Dict[str, Any]) -> None:
     Where the request names a `place`, that is the container in which it was, and this one has its
     name: if it is another, or was restarted, the agent has ended with it.
     """
-    sweep()
     id = os.path.basename(request["id"])
-    record = read(os.path.join(state_directory(), id, RECORD))
-    was, now = request.get("place"), place()
+    path = os.path.join(state_directory(), id, RECORD)
+    record, was, now = read(path), request.get("place"), place()
     if record is not None and was and now and was != now and not is_alive(record):
         bury(id, record, "its container was restarted")
-        record = None
+    sweep()
+    record = read(path)
     answer(
         host=host_name(),
         boot_id=boot_id(),

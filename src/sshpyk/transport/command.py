@@ -110,6 +110,10 @@ class Command(Transport):
                 return found
             begun = loop.time()
             await self.enter(timeout=timeout)
+        except errors.NeedsPerson:
+            # Some open a browser each time, or tell an administrator.
+            self._not_before = loop.time() + openssh.PERSON
+            raise
         except Exception:
             self._not_before = begun + self._backoff.pause()
             if loop.time() - begun > ALL_OF_IT * timeout:

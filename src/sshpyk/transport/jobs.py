@@ -226,7 +226,7 @@ class Job:
         """Why the job ended without an answer."""
         heard = self._heard_instead(status)
         kind, fields = self._transport.judge(heard, *unanswered.explain(heard))
-        if self._has_answered and kind in (errors.EndedAtOnce, errors.EndedSilently):
+        if self._has_answered and kind is errors.EndedAtOnce:
             kind, fields = errors.ConnectionLost, {}
         details = self.noise
         if kind is errors.StrangeAnswer:
