@@ -87,6 +87,7 @@ class Walk:
         there: Way = [("Remote Python", self._inspect), ("Directories", self._directories)]
         if isinstance(self.destination, Entrance):
             way = [*(by_ssh if self.ssh else []), ("Command", self._entrance), *there]
+            way.append(("Speed", self._speed))
         else:
             way = [*by_ssh, *there, ("Forwarding", self._forwarding)]
         way.append(("Kernel", self._kernels))
@@ -235,6 +236,16 @@ class Walk:
         if noise:
             text += f"; something writes {len(noise)} characters at each start, which are skipped"
         return [Step(INFO if noise else GOOD, "Command", text)]
+
+    async def _speed(self) -> list[Step]:
+        from .measure import measure
+        from .remote import transport_to
+
+        found = await measure(transport_to(self.destination), self._python, self._pythonhome)
+        if not found.relay:
+            return [Step(BAD, "Speed", "no connection passes through the command")]
+        text = f"{found.round_trip * 1000:.1f} ms round trip, {found.throughput / 1e6:.0f} MB/s"
+        return [Step(INFO, "Speed", f"of the command: {text}")]
 
     # -- the host --------------------------------------------------------------------------------
 
