@@ -30,6 +30,9 @@ MOST_PROGRAMS = 8
 #: Seconds for the place to say anything.
 ANSWER_WITHIN = 10.0
 
+#: Seconds that a program has to end by itself when its input does.
+GRACE = 1.0
+
 #: What runs in the place to see whether it can be entered, and what that says.
 HELLO = "SSHPYK2-HERE"
 
@@ -192,12 +195,12 @@ class Command(Transport):
             return
         async with contextlib.nullcontext() if is_lasting else self._programs:
             try:
-                process = await Process.start(self.entrance.argv(script))
+                process = await EnteredProgram.start(self.entrance.argv(script))
             except OSError as error:
                 raise errors.NoSuchCommand(
                     program=self.entrance.program, host=self.host, details=error.strerror or ""
                 ) from None
-            own = Process(process)
+            own = EnteredProgram(process)
             try:
                 yield own
             finally:
@@ -265,6 +268,23 @@ class Command(Transport):
         if outer is None:
             raise errors.OtherPlace(host=self.host, node=name, command=self.login.command)
         return transport(replace(self.entrance, outer=replace(outer, node=name)))
+
+
+class EnteredProgram(Process):
+    """A program in a place that is entered from this machine."""
+
+    async def close(self) -> None:
+        """End it, if it still runs. It may be the program itself that is our child, as with
+        nsenter, and have something to remove: the end of its input is the sign to do that."""
+        try:
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+            with contextlib.suppress(TimeoutError):
+                await within(GRACE, self._process.wait())
+        finally:
+            await super().close()
+            # What was not read of it leaves a pipe open.
+            self._process._transport.close()  # type: ignore[attr-defined]  # nothing public has it
 
 
 async def _read_hello(program: Program) -> bytes:
