@@ -98,15 +98,16 @@ def test_a_command_that_is_not_there(home: Path) -> None:
     assert "sshpyk edit NAME --via COMMAND" in caught.value.line
 
 
-def test_a_command_that_hangs_is_ended(home: Path) -> None:
+def test_a_command_that_hangs_is_ended(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "GRACE", 0.1)
     pid = home / "pid"
     prefix = script(home, f"echo $$ > {pid}; exec sleep 600")
     with pytest.raises(errors.ShellWaits):
-        ask(prefix, timeout=1.0)
+        ask(prefix, timeout=0.5)
     assert not Path("/proc", pid.read_text().strip()).exists()
 
     async def look() -> None:
-        await Command(Entrance(prefix)).enter(timeout=1.0)
+        await Command(Entrance(prefix)).enter(timeout=0.5)
 
     with pytest.raises(errors.Unreachable):
         run(look())
@@ -170,6 +171,18 @@ def test_where_a_person_is_needed_the_next_attempt_is_far(home: Path) -> None:
         script(home, 'exec "$@"')
         place.hurry()
         assert await asyncio.shield(waiting) == place.identity()
+
+    run(work())
+
+
+def test_another_machine_is_neither_dead_nor_alive() -> None:
+    """No command of this machine leads on to the one where a kernel was."""
+
+    async def work() -> None:
+        with pytest.raises(errors.OtherPlace) as caught:
+            Command(Entrance("tsh ssh lab")).node("lab7")
+        assert "tsh ssh lab leads to another machine now" in caught.value.line
+        assert "lab7" in caught.value.line
 
     run(work())
 
