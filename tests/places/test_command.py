@@ -111,6 +111,9 @@ def test_a_command_that_hangs_is_ended(home: Path, monkeypatch: pytest.MonkeyPat
 
     with pytest.raises(errors.Unreachable):
         run(look())
+    script(home, f"echo $$ > {pid}; echo 'sudo: a password is required'; exec sleep 600")
+    with pytest.raises(errors.NotLoggedIn):
+        run(look())
     assert not Path("/proc", pid.read_text().strip()).exists()
 
 

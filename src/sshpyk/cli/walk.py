@@ -189,7 +189,6 @@ class Walk:
     # -- the login -------------------------------------------------------------------------------
 
     async def _login(self) -> list[Step]:
-
         master = self._openssh().master
         await master.prepare()
         was_there = master.identity() is not None

@@ -162,12 +162,12 @@ class Command(Transport):
     async def enter(self, *, timeout: float) -> str:
         """Run a word's worth of a program in the place, within `timeout` seconds; what came before
         it, such as a banner. Raises `SshpykError`."""
-        said = b""
+        said = bytearray()
         try:
             # As one that lasts: a job that waits for it may have one of the places.
             async with self.run(f"echo {HELLO}", is_lasting=True) as program:
                 try:
-                    said = await within(timeout, _read_hello(program))
+                    await within(timeout, _read_hello(program, said))
                     before, hello, _ = said.partition(HELLO.encode())
                     if hello:
                         return before.decode("utf-8", "replace").strip()
@@ -287,14 +287,13 @@ class EnteredProgram(Process):
             self._process._transport.close()  # type: ignore[attr-defined]  # nothing public has it
 
 
-async def _read_hello(program: Program) -> bytes:
-    said = b""
+async def _read_hello(program: Program, said: bytearray) -> None:
+    """Add to `said` what the program says, up to the hello or the end."""
     while HELLO.encode() not in said and (data := await program.read()):
         said += data
-    return said
 
 
-def _text(data: bytes) -> str:
+def _text(data: bytes | bytearray) -> str:
     return data.decode("utf-8", "replace")
 
 

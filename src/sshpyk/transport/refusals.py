@@ -27,11 +27,11 @@ _NO_INPUT = r"ValueError: invalid literal for int\(\) with base 10: b''"
 
 _TABLE: tuple[tuple[str, type[errors.SshpykError]], ...] = (
     (_IS_TERMINAL, errors.ThroughTerminal),
-    (r"[Cc]ontainer \S+ is (not running|paused|restarting)", errors.NotRunning),
+    (r"(?i:container) \S+ is (not running|paused|restarting)", errors.NotRunning),
     (r"container state improper|Instance is not running", errors.NotRunning),
     (r"cannot exec (in|into) a (container in a completed|stopped)", errors.NotRunning),
     (r"unable to upgrade connection: container not found", errors.NotRunning),
-    (r"[Nn]o such container|no container with name or ID", errors.NoSuchPlace),
+    (r"(?i:no such container)|no container with name or ID", errors.NoSuchPlace),
     (r"\(NotFound\): (pods|namespaces)|pods? \S+ not found|Instance not found", errors.NoSuchPlace),
     (r"nsenter: cannot open /proc/\d+/ns/\w+: No such file", errors.NoSuchPlace),
     (r"sudo: .*(password|terminal|no tty)|doas: (a tty|Auth)|su: must be run", errors.NotLoggedIn),
@@ -63,7 +63,7 @@ def explain(
         if re.search(text, said, re.MULTILINE):
             return found, known
     program = re.escape(entrance.program.rpartition("/")[2])
-    missing = rf"\b{program}['\"’]?: ([\w ]*[Nn]ot found|No such file|Permission denied)"
+    missing = rf"\b{program}['\"’]?: ([\w ]*(?i:not found)|No such file|Permission denied)"
     missing += rf"|not found: {program}$|Unknown command: {program}$"
     if heard.status in (1, 126, 127) and re.search(missing, heard.stderr, re.MULTILINE):
         return errors.NoSuchCommand, known
