@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
@@ -16,6 +15,7 @@ from sshpyk.transport import command, jobs
 from sshpyk.transport.command import Command
 from sshpyk.transport.entrance import Entrance
 from tests.lab.containers import Containers
+from tests.starts.shells import SHELLS, needed
 
 PATIENCE = 60.0
 
@@ -52,12 +52,10 @@ def test_a_command_that_runs_its_words(home: Path) -> None:
     assert ask("env SOME='a b'")["alive"] is False
 
 
-@pytest.mark.parametrize("shell", ["sh", "bash", "zsh", "csh", "tcsh", "fish"])
+@pytest.mark.parametrize("shell", SHELLS)
 def test_a_command_that_joins_its_words_for_a_shell(home: Path, shell: str) -> None:
     """As ssh, tsh and gcloud do: the shell is whichever the other side has."""
-    path = shutil.which(shell)
-    assert path, f"{shell} is not installed"
-    assert ask(script(home, f'exec {path} -c "$*"'))["alive"] is False
+    assert ask(script(home, f'exec {needed(shell)} -c "$*"'))["alive"] is False
 
 
 def test_a_banner_before_ours_is_skipped(home: Path) -> None:
