@@ -81,9 +81,10 @@ def is_running(pid: int) -> bool:
 
 def was_forked(pid: int, server: int) -> bool:
     """Whether a kernel is the fork server's: forks share the memory of what was imported."""
-    return os.path.exists(f"/proc/{pid}") and _title_space(pid) == _title_space(server)
+    return os.path.exists(f"/proc/{pid}") and title_space(pid) == title_space(server)
 
 
-def _title_space(pid: int) -> tuple[bytes, ...]:
+def title_space(pid: int) -> tuple[bytes, ...]:
+    """What a process shares with its forks, and with no other."""
     fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     return tuple(fields[45:49])  # where its command line and environment are: random in each

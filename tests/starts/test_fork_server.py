@@ -17,7 +17,16 @@ from jupyter_client.manager import KernelManager
 
 from sshpyk.agent import forking
 from tests.lab import same
-from tests.lab.forks import FORKS, fork_server, fork_servers, is_running, quick, until, was_forked
+from tests.lab.forks import (
+    FORKS,
+    fork_server,
+    fork_servers,
+    is_running,
+    quick,
+    title_space,
+    until,
+    was_forked,
+)
 from tests.lab.kernels import PATIENCE, STATE, facts_of, link_of, run_code, started, write_spec
 from tests.lab.leftovers import Leftovers
 from tests.lab.sshd import Sshd
@@ -190,9 +199,10 @@ def test_what_was_installed_since_is_there(
         server = fork_server(remote_home)["pid"]
         restart(manager, client)
         assert was_forked(pid_of(manager), server)
+        space = title_space(server)  # it ends when it finds that it is stale
         (packages / "sitecustomize.py").write_text("import sys; sys.brand_new = True")
         restart(manager, client)
-        assert not was_forked(pid_of(manager), server)
+        assert title_space(pid_of(manager)) != space
         assert run_code(client, "import sys; print(sys.brand_new)") == "True\n"
         later = fork_server(remote_home, other_than=server)["pid"]
         restart(manager, client)

@@ -14,7 +14,7 @@ import pytest
 from sshpyk import errors
 from sshpyk.ssh import config
 from sshpyk.ssh.command import Destination
-from sshpyk.transport import jobs, openssh
+from sshpyk.transport import jobs, openssh, registry
 from sshpyk.wire.channels import AGENT, CHANNELS
 from sshpyk.wire.liveness import Patience
 from tests.lab.fakessh import FakeSsh
@@ -38,10 +38,10 @@ def test_one_transport_for_a_destination(ssh: FakeSsh) -> None:
 def test_transports_that_nobody_uses_are_forgotten_at_last(ssh: FakeSsh) -> None:
     async def work() -> None:
         used = openssh.transport(ssh.destination("used"))
-        for number in range(3 * openssh.MOST_REMEMBERED):
+        for number in range(3 * registry.MOST_REMEMBERED):
             openssh.transport(ssh.destination(f"host{number}"))
         gc.collect()
-        assert len(openssh._transports) == openssh.MOST_REMEMBERED + 1
+        assert len(openssh._transports) == registry.MOST_REMEMBERED + 1
         assert openssh.transport(ssh.destination("used")) is used
 
     run(work())

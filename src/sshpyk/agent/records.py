@@ -13,7 +13,7 @@ import os
 import stat
 import time
 
-from ..common.processes import boot_id, host_name, listener, pid_namespace, start_time
+from ..common.processes import boot_id, host_name, listener, pid_namespace, place, start_time
 from ..wire.quickjson import dumps, loads
 from .boot import Failed, answer
 
@@ -281,13 +281,18 @@ def sweep() -> None:
             if is_abandoned(path):
                 remove(path)
         elif is_alive(record) is False:
-            write_ended(name, "its agent is gone", (record.get("kernel") or {}).get("exited"))
-            sockets = str(record.get("sockets"))
-            # Whatever a record says, only a directory that is called as ours are is emptied.
-            name = os.path.basename(sockets).lstrip(".")
-            if name.startswith(SOCKETS) and not os.path.islink(sockets):
-                remove(sockets)
-            remove(path)
+            bury(name, record, "its agent is gone")
+
+
+def bury(id: str, record: Record, why: str) -> None:
+    """Remove what the dead agent of a record left behind, and write down that it has ended."""
+    write_ended(id, why, (record.get("kernel") or {}).get("exited"))
+    sockets = str(record.get("sockets"))
+    # Whatever a record says, only a directory that is called as ours are is emptied.
+    name = os.path.basename(sockets).lstrip(".")
+    if name.startswith(SOCKETS) and not os.path.islink(sockets):
+        remove(sockets)
+    remove(os.path.join(state_directory(), id))
 
 
 def is_abandoned(directory: str) -> bool:
@@ -339,13 +344,22 @@ def keys(record: Record) -> Dict[str, str]:
 
 
 def run(request: Dict[str, Any]) -> None:
-    """The job "probe": is the agent of the kernel `id` there, and if not, what became of it?"""
-    sweep()
+    """The job "probe": is the agent of the kernel `id` there, and if not, what became of it?
+
+    Where the request names a `place`, that is the container in which it was, and this one has its
+    name: if it is another, or was restarted, the agent has ended with it.
+    """
     id = os.path.basename(request["id"])
-    record = read(os.path.join(state_directory(), id, RECORD))
+    path = os.path.join(state_directory(), id, RECORD)
+    record, was, now = read(path), request.get("place"), place()
+    if record is not None and was and now and was != now and not is_alive(record):
+        bury(id, record, "its container was restarted")
+    sweep()
+    record = read(path)
     answer(
         host=host_name(),
         boot_id=boot_id(),
+        place=place(),
         record=record,
         alive=is_alive(record) if record is not None else False,
         ended=read_ended(id),

@@ -103,6 +103,7 @@ class Agent:
             listening=self.door.listening,
             host=processes.host_name(),
             boot_id=processes.boot_id(),
+            place=processes.place(),
             bytecode=bytecode(),
             kernel=self._describe(),
         )
@@ -223,6 +224,7 @@ class Agent:
             "agent_pid": os.getpid(),
             "agent_start": processes.start_time(os.getpid()),
             "pid_namespace": processes.pid_namespace(),
+            "place": processes.place(),
             "directory": self.directory,
             "sockets": self.sockets,
             "listening": self.door.listening,

@@ -11,6 +11,7 @@ from .. import errors
 from ..aio import within
 from ..jupyter import kernelspec
 from ..jupyter.kernelspec import LocalSpec
+from ..transport.entrance import Entrance
 from . import options
 from .terminal import BAD, INFO, UNKNOWN, WARNING, Terminal
 
@@ -21,7 +22,14 @@ if TYPE_CHECKING:
 TIMEOUT = 15.0
 
 #: Settings that the checks of the host show.
-SHOWN = ("ssh", "ssh_config", "ssh_host_alias", "remote_python", "remote_kernel_name")
+SHOWN: tuple[str, ...] = (
+    "ssh",
+    "ssh_config",
+    "ssh_host_alias",
+    "remote_python",
+    "remote_kernel_name",
+)
+SHOWN += ("via", "inside")
 
 LEGEND = "(v) right  (x) wrong  (!) look at it  (i) for information  (?) not checked"
 
@@ -72,7 +80,7 @@ def _check(
         return {}
     from . import wait_for
 
-    hosts = {spec.config.get("ssh_host_alias") for spec in specs}
+    hosts = {_target_of(spec)[0].host for spec in specs}
     count = f"{len(hosts)} host{'s' if len(hosts) > 1 else ''}"
     with terminal.busy(f"Checking {count} …") as update:
         result: dict[str, list[Check]] = wait_for(
@@ -103,6 +111,9 @@ async def check_all(
     done = 0
 
     async def local(destination: Any) -> list[Check]:
+        if isinstance(destination, Entrance):
+            outer = [] if destination.outer is None else await local(destination.outer)
+            return [*outer, checks.command(destination)]
         return [await checks.ssh_program(destination), *await checks.ssh_config(destination)]
 
     async def inspected(target: Target, names: list[str]) -> Any:
@@ -145,7 +156,7 @@ async def check_all(
             found[spec.name] += checks.on_host(spec, answers[target])
         else:
             found[spec.name] += [
-                Check(UNKNOWN, "SSH Connection", "not checked"),
+                Check(UNKNOWN, checks.connection_of(spec.config), "not checked"),
                 Check(UNKNOWN, "Remote Launcher Python", target[1]),
                 Check(UNKNOWN, "Remote Kernel Name", str(spec.config.get("remote_kernel_name"))),
             ]
@@ -154,7 +165,7 @@ async def check_all(
 
 
 def _target_of(spec: LocalSpec) -> Target:
-    from .checks import destination_of
+    from ..jupyter.places import destination_of
 
     python = spec.config.get("remote_python") or "python3"
     return destination_of(spec.config), str(python), spec.config.get("remote_pythonhome") or None

@@ -22,6 +22,7 @@ from ..transport.relay import Relay, RelayDialer
 from ..wire.channels import AGENT
 
 if TYPE_CHECKING:
+    from ..transport.base import Transport
     from ..wire.requests import MeasureRequest
 
 #: Seconds for a connection to say its first word.
@@ -44,35 +45,53 @@ class Measured:
     throughput: float = 0.0
 
 
-async def measure(transport: OpenSSH, python: str, pythonhome: str | None) -> Measured:
-    """Measure. Raises `SshpykError` where the host can't do its part."""
+async def measure(transport: Transport, python: str, pythonhome: str | None) -> Measured:
+    """Measure; only ssh has forwards. Raises `SshpykError` where the host can't do its part."""
     token = secrets.token_hex(16)
     request: MeasureRequest = {"do": "measure", "token": token}
     measured = Measured()
     async with Job(transport, python, request, pythonhome) as job:
         listening = (await job.answer())["listening"]
         targets = {"unix": listening["unix"], "tcp": f"127.0.0.1:{listening['tcp']}"}
-        with tempfile.TemporaryDirectory(dir=runtime_directory(), prefix="") as directory:
-            for family, target in targets.items():
-                pairs = [(os.path.join(directory, family), target)]
-                if not await transport.master.forward(pairs):
-                    continue
-                try:
-                    connection = await asyncio.open_unix_connection(pairs[0][0])
-                    works = await _through(*connection, token, measured)
-                finally:
-                    await transport.master.cancel(pairs)
-                setattr(measured, family, works)
+        if isinstance(transport, OpenSSH):
+            await _by_forwards(transport, targets, token, measured)
         if not measured.unix and not measured.tcp:
-            with contextlib.suppress(errors.NoRoom):
-                relay = await Relay.begin(transport, python, pythonhome)
-                dialer = RelayDialer(relay, {AGENT: listening["unix"]})
-                try:
-                    connection = await _dial(dialer)
-                    measured.relay = await _through(*connection, token, measured)
-                finally:
-                    await dialer.close()
+            await _by_relay(transport, python, pythonhome, listening["unix"], token, measured)
     return measured
+
+
+async def _by_forwards(
+    transport: OpenSSH, targets: dict[str, str], token: str, measured: Measured
+) -> None:
+    with tempfile.TemporaryDirectory(dir=runtime_directory(), prefix="") as directory:
+        for family, target in targets.items():
+            pairs = [(os.path.join(directory, family), target)]
+            if not await transport.master.forward(pairs):
+                continue
+            try:
+                connection = await asyncio.open_unix_connection(pairs[0][0])
+                works = await _through(*connection, token, measured)
+            finally:
+                await transport.master.cancel(pairs)
+            setattr(measured, family, works)
+
+
+async def _by_relay(
+    transport: Transport,
+    python: str,
+    pythonhome: str | None,
+    path: str,
+    token: str,
+    measured: Measured,
+) -> None:
+    with contextlib.suppress(errors.NoRoom):
+        relay = await Relay.begin(transport, python, pythonhome)
+        dialer = RelayDialer(relay, {AGENT: path})
+        try:
+            connection = await _dial(dialer)
+            measured.relay = await _through(*connection, token, measured)
+        finally:
+            await dialer.close()
 
 
 class _Protocol(asyncio.StreamReaderProtocol):

@@ -12,9 +12,13 @@ from traitlets import Bool, Dict, Enum, Float, Integer, List, TraitError, TraitT
 
 from ..errors import SettingsError
 from ..jupyter.settings import Settings
+from ..transport.entrance import expand
 
 #: Settings that are paths on this machine: written absolute, because Jupyter may run anywhere.
 LOCAL_PATHS = ("ssh_config", "persistent_file")
+
+#: Settings that are commands which lead to a place: some have a short form.
+COMMANDS = ("via", "inside")
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,8 @@ class Option:
             return dict(given)
         if self.name in LOCAL_PATHS and given:
             return os.path.abspath(os.path.expanduser(given))
+        if self.name in COMMANDS:
+            return expand(given) or given
         return given
 
 

@@ -11,6 +11,7 @@ import fnmatch
 import os
 import re
 import secrets
+import shlex
 import signal
 import sys
 import uuid
@@ -31,7 +32,7 @@ from ..link.link import Link
 from ..link.log import KernelLog
 from ..link.thread import io_thread
 from ..remotekernel import RemoteKernel
-from ..transport import openssh
+from ..transport import command
 from ..wire.channels import CHANNELS
 from . import persistence
 from .kernelspec import LocalSpec
@@ -70,12 +71,12 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         self._died = False
         self.persistence_path = ""
         self._launches = 0
-        self._log = KernelLog(self.log, str(self.kernel_id), self.ssh_host_alias)
+        self._log = KernelLog(self.log, str(self.kernel_id), self.destination.host)
 
     @property
     def host_name(self) -> str:
         """The host, as the user calls it."""
-        return self.kernel.status.host if self.kernel is not None else self.ssh_host_alias
+        return self.kernel.status.host if self.kernel is not None else self.destination.host
 
     # -- jupyter_client's questions --------------------------------------------------------------
 
@@ -144,7 +145,8 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         given = kwargs.get("env")
         kwargs = await super().pre_launch(**kwargs)
         kwargs["env"] = self._passed_env(kwargs["env"], is_given=given is not None)
-        kwargs["cmd"] = ["ssh", self.ssh_host_alias, self.remote_kernel_name or "(local command)"]
+        shown = self.remote_kernel_name or "(local command)"
+        kwargs["cmd"] = [*shlex.split(self.destination.for_people()), shown]
         if self.kernel_spec is not None:
             # An interrupt comes to `send_signal` then, and the host's own kernelspec decides how
             # it is done: a kernel that knows only signals would never see a message.
@@ -241,7 +243,7 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         assert self._local is not None
         if saved is not None:
             destination = saved.destination_here(self.ssh, self.ssh_config)
-            link = self._make(openssh.transport(destination), saved.agent)
+            link = self._make(command.transport(destination), saved.agent)
             sockets = self._local.duplicates()
             connecting = link.attach(sockets, timeout=self.launch_timeout)
         else:

@@ -33,7 +33,7 @@ from .thread import io_thread
 if TYPE_CHECKING:
     from ..transport.base import Dialer, Identity, Transport
     from ..wire.control import Message
-    from ..wire.requests import Exit, KernelRequest, LaunchRequest, ResolveRequest
+    from ..wire.requests import Exit, KernelRequest, LaunchRequest, ProbeRequest, ResolveRequest
     from .log import KernelLog
     from .pacing import Limits
 
@@ -429,7 +429,9 @@ class Link(RemoteKernel):
         of the same name, goes on to the agent's own; unknown is neither dead nor alive.
         """
         agent, transport = self.agent, self.transport
-        answer = await jobs.ask(transport, agent.python, {"do": "probe", "id": agent.id})
+        place = agent.place if transport.is_container else ""
+        request: ProbeRequest = {"do": "probe", "id": agent.id, "place": place}
+        answer = await jobs.ask(transport, agent.python, request)
         ended = answer.get("ended")
         if answer.get("alive"):
             record = answer.get("record") or {}
@@ -439,6 +441,8 @@ class Link(RemoteKernel):
         elif ended is not None:
             when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(ended["at"]))
             return self._agent_gone(f"{ended['why']}, at {when}", ended.get("exited"))
+        elif place and (answer["host"], answer.get("place")) != (agent.node, place):
+            return self._agent_gone("its container was restarted, or made anew", None)
         elif agent.node and answer["host"] != agent.node:
             self.log.warning("= this is %s; going on to %s", answer["host"], agent.node)
             self.transport = transport.node(agent.node)
@@ -448,6 +452,8 @@ class Link(RemoteKernel):
             self._connection = await asyncio.shield(self.transport.reconnect(None))
         elif agent.boot_id and answer["boot_id"] != agent.boot_id:
             return self._agent_gone("the host was restarted", None)
+        elif answer.get("record") is not None and answer.get("alive") is None:
+            self.log.warning("= only another container of %s can tell", transport.host)
         else:
             return self._agent_gone("its agent is no longer there", None)
         return Outcome.DONE

@@ -102,7 +102,7 @@ KERNEL = {
     **dict.fromkeys(("name", "display_name", "language", "interrupt_mode", "cwd", "home"), line),
 }
 
-MACHINE = {"host": node, "boot_id": line}
+MACHINE = {"host": node, "boot_id": line, "place?": line}
 
 ENDED = {"id": id, "at": moment, "why": str, "exited?": EXIT, "host?": node}
 

@@ -13,8 +13,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from ..ssh.command import Destination
+if TYPE_CHECKING:
+    from .. import errors
+    from ..ssh.command import Destination
+    from .entrance import Entrance
+    from .unanswered import Heard
 
 #: Names one connection to a host: another connection has another identity.
 Identity = Hashable
@@ -91,7 +96,10 @@ class Transport(ABC):
     file has it; `host` is what the user calls that.
     """
 
-    def __init__(self, destination: Destination) -> None:
+    #: Whether that names one container: where another one has the name, the first has ended.
+    is_container = False
+
+    def __init__(self, destination: Destination | Entrance) -> None:
         self.destination = destination
         self.host = destination.host
         self.heard_at = float("-inf")  #: on the loop's clock: when any link heard of the host
@@ -150,6 +158,17 @@ class Transport(ABC):
         `ensure` comes before. Where too many run, it waits for one to end, unless it `is_lasting`:
         others may wait for that one.
         """
+
+    def judge(
+        self, heard: Heard, kind: type[errors.SshpykError], fields: dict[str, str]
+    ) -> tuple[type[errors.SshpykError], dict[str, str]]:
+        """The error for what was `heard` in place of an answer: `kind` with its `fields`, unless
+        the transport knows better."""
+        return kind, fields
+
+    async def doubt(self, error: errors.SshpykError) -> errors.SshpykError:
+        """`error`, for which a job has not answered, or a better one that a closer look finds."""
+        return error
 
     @abstractmethod
     async def dialer(self, listening: Listening) -> Dialer | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .. import errors
 from ..agent.boot import MAGIC
 from ..aio import within
-from . import answers, package, unanswered
+from . import answers, package, refusals, unanswered
 from .base import Program, Transport
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ class Job:
         self._is_compiled = transport.reads_bytecode.get(python, False)
         self._context = contextlib.AsyncExitStack()
         self._program: Program
+        self._has_answered = False
         self._noise = b""
         self._lines: list[bytes] = []  # not read yet
         self._rest = b""  # what follows them, without an end
@@ -141,6 +142,9 @@ class Job:
                 if answer is None:
                     self._noise_size += len(line) + 1
                 else:
+                    if line.endswith(b"\r"):  # as one ends lines
+                        raise self._error(errors.ThroughTerminal, details=self.noise)
+                    self._has_answered = True
                     self._noise_size = 0
                     del self._lines[: number + 1]
                     if answer.get("wants") == "sources" and self._is_compiled:
@@ -159,9 +163,11 @@ class Job:
                     await asyncio.sleep(NO_ROOM_PAUSE)
                     await self._begin()
                     continue
-                raise self._no_answer(status)
+                raise await self._transport.doubt(self._no_answer(status))
             self._has_room = True
             *self._lines, self._rest = (self._rest + data).split(b"\n")
+            if refusals.is_terminal(self._lines):
+                raise self._error(errors.ThroughTerminal, details=self.noise)
             if self._noise_size > MOST_NOISE or len(self._rest) > LONGEST_ANSWER:
                 raise self._endless()
 
@@ -212,12 +218,16 @@ class Job:
         """Why the job, which has not answered within so many seconds, may not have."""
         if not self._has_room:
             return self._error(errors.NoRoom)
-        kind = unanswered.explain_wait(self._heard_instead(None))
-        return self._error(kind, details=self.noise, seconds=seconds)
+        heard = self._heard_instead(None)
+        kind, fields = self._transport.judge(heard, unanswered.explain_wait(heard), {})
+        return self._error(kind, details=self.noise, seconds=seconds, **fields)
 
     def _no_answer(self, status: int) -> errors.SshpykError:
         """Why the job ended without an answer."""
-        kind, fields = unanswered.explain(self._heard_instead(status))
+        heard = self._heard_instead(status)
+        kind, fields = self._transport.judge(heard, *unanswered.explain(heard))
+        if self._has_answered and kind is errors.EndedAtOnce:
+            kind, fields = errors.ConnectionLost, {}
         details = self.noise
         if kind is errors.StrangeAnswer:
             details = f"(exit status {status})\n{details}"

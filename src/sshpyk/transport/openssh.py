@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-from collections import OrderedDict
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from weakref import WeakValueDictionary
 
 from .. import errors
 from ..aio import within
 from ..ssh import complaints
-from ..ssh.command import Destination, end
+from ..ssh.command import Destination
 from ..ssh.master import Master
 from ..wire.liveness import Backoff, Patience
 from .base import Dialer, Identity, Listening, Login, Program, Transport
 from .forwards import Forwards, sweep
+from .process import Process
+from .registry import Registry
 from .relay import Relay, RelayDialer
 
 #: Sessions at once on one master, of this process. sshd allows ten (MaxSessions), and other
@@ -38,19 +37,11 @@ PERSON = 300.0
 #: Seconds between looks for a master that somebody else has made.
 LOOK = 0.5
 
-#: Bytes of a program read at once.
-READ_SIZE = 256 * 1024
-
-#: Bytes of a program's stderr that are kept for an error message.
-KEPT_STDERR = 64 * 1024
-
-#: Hosts that are remembered while no link uses them: that they forward no unix sockets, how long
-#: their login takes, what their Pythons read.
-MOST_REMEMBERED = 32
-
 
 class OpenSSH(Transport):
     """One destination of ssh."""
+
+    destination: Destination
 
     def __init__(self, destination: Destination) -> None:
         super().__init__(destination)
@@ -87,7 +78,7 @@ class OpenSSH(Transport):
     def reconnect(self, dead: Identity | None) -> asyncio.Task[Identity]:
         if self._attempt is None or self._attempt.done():
             self._attempt = asyncio.create_task(self._reconnect(dead))
-            self._attempt.add_done_callback(_take_exception)
+            self._attempt.add_done_callback(take_exception)
         return self._attempt
 
     async def _reconnect(self, dead: Identity | None) -> Identity:
@@ -206,50 +197,20 @@ class OpenSSH(Transport):
         return transport(replace(self.destination, node=name))
 
 
-class SessionProgram(Program):
+class SessionProgram(Process):
     """A program in a session of the master."""
 
     def __init__(self, transport: OpenSSH, process: asyncio.subprocess.Process) -> None:
+        super().__init__(process)
         self._transport = transport
-        self._process = process
-        self._has_answered = False
-        self._errors = asyncio.create_task(self._read_errors())
 
     @classmethod
     async def begin(cls, transport: OpenSSH, command: str) -> SessionProgram:
         """Start it."""
-        pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(
-            *transport.master.session_argv(command),
-            stdin=pipe,
-            stdout=pipe,
-            stderr=pipe,
-            start_new_session=True,
-        )
-        return cls(transport, process)
-
-    async def read(self) -> bytes:
-        assert self._process.stdout is not None
-        data = await self._process.stdout.read(READ_SIZE)
-        self._has_answered = self._has_answered or bool(data)
-        return data
-
-    def write(self, data: bytes) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(data)
-
-    async def drain(self) -> None:
-        assert self._process.stdin is not None
-        await self._process.stdin.drain()
-
-    async def _read_errors(self) -> None:
-        assert self._process.stderr is not None
-        while data := await self._process.stderr.read(65536):
-            self.stderr = (self.stderr + data)[-KEPT_STDERR:]
+        return cls(transport, await cls.start(transport.master.session_argv(command)))
 
     async def wait(self) -> int:
-        status = await self._process.wait()
-        await self._errors
+        status = await super().wait()
         if status == 255:
             self._raise_of_ssh(self.stderr.decode("utf-8", "replace"))
         return status
@@ -265,43 +226,17 @@ class SessionProgram(Program):
         if type(error) is not errors.HostError:
             raise error
 
-    async def close(self) -> None:
-        """End it, if it still runs."""
-        await end(self._process)
-        self._errors.cancel()
-        await asyncio.wait([self._errors])
-        if self._process.stdin is not None:
-            self._process.stdin.close()
 
-
-def _take_exception(task: asyncio.Task[Identity]) -> None:
+def take_exception(task: asyncio.Task[Identity]) -> None:
     """Those who waited have what it raised; it may be that nobody does any more."""
     if not task.cancelled():
         task.exception()
 
 
-#: One for a destination, as long as anybody uses it; and those that were used last.
-_transports: WeakValueDictionary[Destination, OpenSSH] = WeakValueDictionary()
-_remembered: OrderedDict[Destination, OpenSSH] = OrderedDict()
-
-
-def forget_all() -> None:
-    """Begin as a new process would."""
-    _transports.clear()
-    _remembered.clear()
-
-
-# A forked child has an I/O thread of its own, and so needs transports of its own.
-os.register_at_fork(after_in_child=forget_all)
+_transports: Registry[Destination, OpenSSH] = Registry(OpenSSH)
+forget_all = _transports.forget_all
 
 
 def transport(destination: Destination) -> OpenSSH:
     """The process's one transport for a destination; call it on the I/O thread."""
-    found = _transports.get(destination)
-    if found is None:
-        found = _transports[destination] = OpenSSH(destination)
-    _remembered[destination] = found
-    _remembered.move_to_end(destination)
-    while len(_remembered) > MOST_REMEMBERED:
-        _remembered.popitem(last=False)
-    return found
+    return _transports.get(destination)

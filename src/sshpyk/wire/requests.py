@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 
         do: Literal["probe"]
         id: str
+        place: str  # the container in which it was, where this one has its name; empty: unknown
 
     class KernelsRequest(TypedDict):
         """The job "kernels": all that run there, and what they use where that is asked for."""
