@@ -256,6 +256,17 @@ class AuthenticationFailed(NeedsPerson):
     next_command = "sshpyk connect {connect}\nssh-copy-id {copy}"
 
 
+class LoginRefused(AuthenticationFailed):
+    """The same where paramiko logs in: no connection outlives a process, so that a person can't
+    log in for kernels, but leave a password for them."""
+
+    next_step = (
+        "Keep a password, or a key's passphrase, in the keyring (the command), or set up a key. "
+        "Then start the kernel again."
+    )
+    next_command = "sshpyk connect --keyring {connect}"
+
+
 class HostKeyUnknown(NeedsPerson):
     sentence = "{host} is not among the hosts you know: its key was never confirmed."
     next_step = "Connect once in a terminal and compare the fingerprint that it shows:"

@@ -33,7 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def add_ssh_options(parser: argparse.ArgumentParser) -> None:
     """The options that say how ssh reaches a host."""
     parser.add_argument("--ssh-config", metavar="PATH", help="path of the ssh configuration")
-    parser.add_argument("--ssh", metavar="PATH", help="path of the ssh program")
+    parser.add_argument("--ssh", metavar="PATH", help="path of the ssh program, or paramiko")
 
 
 def add_node_option(parser: argparse.ArgumentParser) -> None:
@@ -78,7 +78,12 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
     if needs_no_login(arguments, terminal):
         return 0
-    master = Master(destination(arguments))
+    to = destination(arguments)
+    if to.is_by_paramiko:
+        from .without_ssh import connect as log_in
+
+        return log_in(to, terminal, keep=arguments.keyring)
+    master = Master(to)
     host = arguments.host
     if wait_for(is_connected(master)):
         terminal.say(f"{host}: connected already")

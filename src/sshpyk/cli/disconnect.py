@@ -28,7 +28,11 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
     if needs_no_login(arguments, terminal):
         return 0
-    master = Master(destination(arguments))
+    to = destination(arguments)
+    if to.is_by_paramiko:
+        terminal.say(f"{arguments.host}: nothing to close; connections end with their processes")
+        return 0
+    master = Master(to)
     was_there = wait_for(master.exit())
     host = arguments.host
     terminal.say(f"{host}: {'disconnected' if was_there else 'was not connected'}")

@@ -114,6 +114,10 @@ async def check_all(
         if isinstance(destination, Entrance):
             outer = [] if destination.outer is None else await local(destination.outer)
             return [*outer, checks.command(destination)]
+        if destination.is_by_paramiko:
+            from .without_ssh import checks as without_ssh
+
+            return await asyncio.to_thread(without_ssh, destination)
         return [await checks.ssh_program(destination), *await checks.ssh_config(destination)]
 
     async def inspected(target: Target, names: list[str]) -> Any:

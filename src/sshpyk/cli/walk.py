@@ -84,10 +84,18 @@ class Walk:
             ("Multiplexing", self._multiplexing),
             ("Remote Shell", self._shell),
         ]
+        if isinstance(self.ssh, Destination) and self.ssh.is_by_paramiko:
+            by_ssh = [
+                ("SSH Config File", self._paramiko),
+                ("Reachable", self._reachable),
+                ("Authentication", self._paramiko_login),
+            ]
         there: Way = [("Remote Python", self._inspect), ("Directories", self._directories)]
         if isinstance(self.destination, Entrance):
             way = [*(by_ssh if self.ssh else []), ("Command", self._entrance), *there]
             way.append(("Speed", self._speed))
+        elif self.destination.is_by_paramiko:
+            way = [*by_ssh, *there, ("Speed", self._speed)]
         else:
             way = [*by_ssh, *there, ("Forwarding", self._forwarding)]
         way.append(("Kernel", self._kernels))
@@ -203,6 +211,25 @@ class Walk:
             return [Step(GOOD, "Authentication", "connected already")]
         return [known, Step(GOOD, "Authentication", "ssh logged in without a person")]
 
+    async def _paramiko(self) -> list[Step]:
+        from ..ssh.hops import way
+        from .without_ssh import checks, settings
+
+        found = await asyncio.to_thread(checks, self._host)
+        if not any(check.mark == BAD for check in found):
+            self._settings = settings(await asyncio.to_thread(way, self._host))
+        return [Step(check.mark, check.what, check.text) for check in found]
+
+    async def _paramiko_login(self) -> list[Step]:
+        from .remote import transport_to
+
+        try:
+            await transport_to(self._host).ensure(timeout=CONNECT_TIMEOUT)
+        except (errors.HostKeyUnknown, errors.HostKeyChanged) as error:
+            return [failed("Host Key", error), Step(UNKNOWN, "Authentication", "not checked")]
+        known = Step(GOOD, "Host Key", "known")
+        return [known, Step(GOOD, "Authentication", "logged in without a person")]
+
     async def _multiplexing(self) -> list[Step]:
         from ..ssh.command import run
         from ..ssh.connect import ANSWER_WITHIN
@@ -242,9 +269,10 @@ class Walk:
 
         found = await measure(transport_to(self.destination), self._python, self._pythonhome)
         if not found.relay:
-            return [Step(BAD, "Speed", "no connection passes through the command")]
+            return [Step(BAD, "Speed", "no connection passes through it")]
         text = f"{found.round_trip * 1000:.1f} ms round trip, {found.throughput / 1e6:.0f} MB/s"
-        return [Step(INFO, "Speed", f"of the command: {text}")]
+        way = "the command" if isinstance(self.destination, Entrance) else "one channel for all"
+        return [Step(INFO, "Speed", f"of {way}: {text}")]
 
     # -- the host --------------------------------------------------------------------------------
 

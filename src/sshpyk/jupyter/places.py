@@ -28,7 +28,10 @@ class OpenSSHPlace(HasTraits):
         None, allow_none=True, help="Path of the ssh configuration (ssh's own default: none given)."
     ).tag(config=True, metavar="PATH")
     ssh = Unicode(
-        None, allow_none=True, help="Path of the ssh program (default: ssh on PATH)."
+        None,
+        allow_none=True,
+        help="Path of the ssh program (default: ssh on PATH; paramiko where there is none), or "
+        "paramiko, which needs none.",
     ).tag(config=True, metavar="PATH")
     ssh_verbose = Enum(
         ["v", "vv", "vvv"], None, allow_none=True, help="Have ssh say more in the log."

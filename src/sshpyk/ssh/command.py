@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import os
 import re
 import shlex
@@ -38,6 +39,10 @@ QUIET = (
 FORBIDDEN = frozenset("'`\"$\\;&<>|(){}")
 
 
+#: In place of the path of an ssh program: paramiko makes the connections.
+PARAMIKO = "paramiko"
+
+
 class Result(NamedTuple):
     """How a command ended; `stderr` is text for people."""
 
@@ -51,7 +56,7 @@ class Destination:
     """What ssh is told to reach a host.
 
     `host` is any string that ssh takes; `ssh` and `ssh_config` are paths, None for the usual
-    ones; `node` is the very machine behind `host`, where that name stands for several.
+    ones, and `ssh` may be "paramiko"; `node` is the very machine behind `host`, where that name stands for several.
     """
 
     host: str
@@ -62,7 +67,7 @@ class Destination:
     def check(self) -> None:
         """Raise a `SettingsError` where no ssh could be started with this."""
         self.check_name()
-        if shutil.which(self.program) is None:
+        if not self.is_by_paramiko and shutil.which(self.program) is None:
             raise errors.NoSsh(ssh=self.program)
         if self.ssh_config is not None and not os.path.isfile(self.config_path):
             raise errors.NoSshConfig(path=self.config_path)
@@ -88,9 +93,16 @@ class Destination:
             raise errors.SettingsError(text=f"{self.node!r:.200} is no name of a machine.")
 
     @property
+    def is_by_paramiko(self) -> bool:
+        """Whether no ssh program is used: as `ssh` says, or where there is none."""
+        if self.ssh:
+            return self.ssh == PARAMIKO
+        return shutil.which("ssh") is None and importlib.util.find_spec("paramiko") is not None
+
+    @property
     def program(self) -> str:
-        """The ssh program."""
-        return os.path.expanduser(self.ssh) if self.ssh else "ssh"
+        """The ssh program; for people, where none is used."""
+        return os.path.expanduser(self.ssh) if self.ssh and self.ssh != PARAMIKO else "ssh"
 
     @property
     def config_path(self) -> str:
@@ -129,7 +141,8 @@ class Destination:
 
     def for_connect(self) -> str:
         """The arguments of `sshpyk connect` for it."""
-        words = ["--ssh-config", self.config_path] if self.ssh_config is not None else []
+        words = ["--ssh", PARAMIKO] if self.ssh == PARAMIKO else []
+        words += ["--ssh-config", self.config_path] if self.ssh_config is not None else []
         words += ["--node", self.node] if self.node is not None else []
         return shlex.join([*words, self.host])
 

@@ -47,7 +47,7 @@ class Command(Transport):
         super().__init__(entrance)
         self.entrance = entrance
         self.is_container = entrance.is_container
-        self.outer = openssh.transport(entrance.outer) if entrance.outer is not None else None
+        self.outer = transport(entrance.outer) if entrance.outer is not None else None
         if self.outer is not None:
             self.login_logs = self.outer.login_logs
         self._programs = asyncio.Semaphore(MOST_PROGRAMS)
@@ -303,5 +303,9 @@ _transports: Registry[Entrance, Command] = Registry(Command)
 def transport(destination: Entrance | Destination) -> Transport:
     """The process's one transport for a destination; call it on the I/O thread."""
     if isinstance(destination, Destination):
+        if destination.is_by_paramiko:
+            from . import paramiko_client  # which takes long to import, and is seldom needed
+
+            return paramiko_client.transport(destination)
         return openssh.transport(destination)
     return _transports.get(destination)
