@@ -56,7 +56,8 @@ class Destination:
     """What ssh is told to reach a host.
 
     `host` is any string that ssh takes; `ssh` and `ssh_config` are paths, None for the usual
-    ones, and `ssh` may be "paramiko"; `node` is the very machine behind `host`, where that name stands for several.
+    ones, and `ssh` may be "paramiko"; `node` is the very machine behind `host`, where that name
+    stands for several.
     """
 
     host: str

@@ -10,6 +10,7 @@ import glob
 import io
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import paramiko
@@ -24,16 +25,16 @@ MOST_JUMPS = 8
 MOST_FILES = 64
 
 #: Those that are honoured.
-HONOURED = frozenset(
+HONOURED = (
     "hostname user port identityfile identitiesonly proxyjump userknownhostsfile hostkeyalias "
     "globalknownhostsfile preferredauthentications pubkeyauthentication passwordauthentication "
     "kbdinteractiveauthentication challengeresponseauthentication compression canonicaldomains "
-    "canonicalizehostname canonicalizemaxdots canonicalizefallbacklocal".split()
+    "canonicalizehostname canonicalizemaxdots canonicalizefallbacklocal"
 )
 
 #: Those that change nothing here: they are for terminals, masters, forwards and commands that
 #: kernels do without, or we say ourselves what they say.
-HARMLESS = frozenset(
+HARMLESS = (
     "addkeystoagent batchmode checkhostip connectionattempts connecttimeout controlmaster "
     "controlpath controlpersist dynamicforward enableescapecommandline escapechar "
     "exitonforwardfailure forkafterauthentication forwardx11 forwardx11timeout forwardx11trusted "
@@ -41,7 +42,7 @@ HARMLESS = frozenset(
     "numberofpasswordprompts obscurekeystroketiming permitlocalcommand permitremoteopen "
     "remotecommand remoteforward requesttty serveralivecountmax serveraliveinterval sessiontype "
     "stdinnull streamlocalbindmask streamlocalbindunlink syslogfacility tcpkeepalive tunnel "
-    "tunneldevice updatehostkeys visualhostkey xauthlocation".split()
+    "tunneldevice updatehostkeys visualhostkey xauthlocation"
 )
 
 #: Values that ask for nothing else than is done anyway.
@@ -113,7 +114,7 @@ def _to(config: paramiko.SSHConfig, host: str, via: list[str]) -> list[Hop]:
     return [*before, _hop(name, user, port, options)]
 
 
-def _hop(name: str, user: str | None, port: int | None, options: dict[str, object]) -> Hop:
+def _hop(name: str, user: str | None, port: int | None, options: Mapping[str, object]) -> Hop:
     def text(key: str, default: str = "") -> str:
         value = options.get(key, default)
         return value if isinstance(value, str) else default
@@ -157,10 +158,11 @@ def _hop(name: str, user: str | None, port: int | None, options: dict[str, objec
     )
 
 
-def _unhonoured(options: dict[str, object]) -> list[str]:
+def _unhonoured(options: Mapping[str, object]) -> list[str]:
     found = []
+    fine = {*HONOURED.split(), *HARMLESS.split()}
     for key, value in options.items():
-        if key in HONOURED or key in HARMLESS or str(value).lower() in AS_IS.get(key, ()):
+        if key in fine or str(value).lower() in AS_IS.get(key, ()):
             continue
         found.append(f"{key} {value}")
     return found
