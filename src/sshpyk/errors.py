@@ -260,6 +260,7 @@ class LoginRefused(AuthenticationFailed):
     """The same where paramiko logs in: no connection outlives a process, so that a person can't
     log in for kernels, but leave a password for them."""
 
+    sentence = "{host} let us in by none of the keys and passwords that there are."
     next_step = (
         "Keep a password, or a key's passphrase, in the keyring (the command), or set up a key. "
         "Then start the kernel again."

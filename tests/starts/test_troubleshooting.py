@@ -18,6 +18,7 @@ MET = [
     errors.Unreachable,
     errors.HostError,
     errors.AuthenticationFailed,
+    errors.LoginRefused,
     errors.HostKeyUnknown,
     errors.HostKeyChanged,
     errors.PythonMissing,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import shutil
 
 from .. import errors
 from .terminal import Terminal
@@ -41,6 +42,8 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     from ..demo.show import perform
     from ..ssh.command import Destination
 
+    if shutil.which("ssh") is None:
+        raise errors.NoSsh(ssh="ssh")  # it shows what becomes of ssh's connection
     narrator = Narrator(terminal)
     if arguments.host is not None:
         destination = Destination(arguments.host, ssh_config=arguments.ssh_config)

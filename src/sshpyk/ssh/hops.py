@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import paramiko
 
 from .. import errors
+from . import knownhosts
 from .command import Destination
 
 #: Hosts on the way to one.
@@ -67,7 +68,8 @@ class Hop:
     address: str
     port: int
     user: str
-    key_name: str  #: what the host is called where its key is looked up, without the port
+    key_name: str  #: what the host is called in questions, as ssh does it
+    known_as: str  #: and in known_hosts
     identities: tuple[str, ...] = USUAL_KEYS
     only_identities: bool = False
     methods: tuple[str, ...] = ("publickey", "keyboard-interactive", "password")
@@ -147,6 +149,7 @@ def _hop(name: str, user: str | None, port: int | None, options: Mapping[str, ob
         port=port,
         user=user or text("user") or getpass.getuser(),
         key_name=text("hostkeyalias") or address,
+        known_as=text("hostkeyalias") or knownhosts.name_of(address, port),
         identities=tuple(one for one in identities if one.lower() != "none"),
         only_identities=is_on("identitiesonly", "no"),
         methods=tuple(one for one in wanted if allowed.get(one)),

@@ -35,6 +35,14 @@ WINDOW = 8 * 1024 * 1024
 #: Seconds between signs of life, for those on the way who forget silent connections.
 KEEPALIVE = 30
 
+#: Seconds that a person has for an answer.
+PERSON_WITHIN = 120.0
+
+#: How many methods a host may want one after the other; and how many tries end some connections
+#: (MaxAuthTries), where fewer did not.
+MOST_FACTORS = 3
+MANY_TRIES = 5
+
 #: paramiko says nothing but through us: it has names of files and hosts in its log.
 LOG = "sshpyk.paramiko"
 
@@ -125,7 +133,6 @@ class Login:
         self._hops = hops
         self._prompts = prompts
         self._accept = accept
-        self._timeout = timeout
         self._deadline = time.monotonic() + timeout
         self._made: list[paramiko.Transport] = []
         self._is_aborted = threading.Event()
@@ -154,8 +161,8 @@ class Login:
 
     @property
     def _left(self) -> float:
-        # A person may take their time.
-        return max(0.1, self._deadline - time.monotonic()) if self._accept is None else 120.0
+        by_itself = max(0.1, self._deadline - time.monotonic())
+        return by_itself if self._accept is None else PERSON_WITHIN
 
     def _log_in(self, hop: Hop) -> None:
         known = _known(hop)
@@ -165,7 +172,6 @@ class Login:
             raise self._error(_kind(error), str(error)) from None
         self._made.append(transport)
         transport.set_log_channel(LOG)
-        transport.daemon = True
         transport.banner_timeout = transport.auth_timeout = self._left
         transport.use_compression(hop.compress)
         _prefer(transport, known)
@@ -221,28 +227,34 @@ class Login:
         except BadAuthenticationType as error:
             allowed = list(error.allowed_types)
         tried: list[str] = []
-        for _ in range(3):  # a host may want one after the other
-            for method in hop.methods:
-                if method not in allowed:
-                    continue
-                more = self._by(method, hop, transport, tried)
-                if transport.is_authenticated():
-                    return
-                if more:
-                    allowed = more
-                    break
-                if not transport.is_active():
-                    break
-            else:
+        for _ in range(MOST_FACTORS):
+            more = self._by_one_of(allowed, hop, transport, tried)
+            if transport.is_authenticated():
+                return
+            if not more:
                 break
+            allowed = more
+        if not transport.is_active() and len(tried) < MANY_TRIES:
+            raise EOFError("the connection ended while logging in")
         tried = tried or ["nothing to try"]
         details = f"{hop.user}@{hop.name}: permission denied ({', '.join(allowed)}).\n"
         raise self._error(errors.LoginRefused, details + "\n".join(tried))
 
+    def _by_one_of(
+        self, allowed: list[str], hop: Hop, transport: paramiko.Transport, tried: list[str]
+    ) -> list[str]:
+        """Try the methods that are `allowed`, until one is right; those that the host wants in
+        addition. What was tried goes to `tried`."""
+        for method in hop.methods:
+            if method in allowed and transport.is_active():
+                more = self._by(method, hop, transport, tried)
+                if more or transport.is_authenticated():
+                    return more
+        return []
+
     def _by(
         self, method: str, hop: Hop, transport: paramiko.Transport, tried: list[str]
     ) -> list[str]:
-        """Try a method; those that the host wants in addition. What was tried goes to `tried`."""
         if method == "publickey":
             return self._by_keys(hop, transport, tried)
         name = f"{hop.user}@{hop.key_name}"
@@ -280,7 +292,7 @@ class Login:
             tried.append(what)
             try:
                 more = transport.auth_publickey(hop.user, key)
-            except AuthenticationException:
+            except SSHException:  # an agent's key may be one that signs nothing
                 continue
             return list(more)
         return []
@@ -290,11 +302,15 @@ class Login:
         is none, or why it can't be used."""
         paths = [os.path.expanduser(path) for path in hop.identities]
         named = {blob for path in paths if (blob := _public(path)) is not None}
-        if self._agent is None:
-            self._agent = paramiko.Agent()
-        agents = list(self._agent.get_keys())
-        agents.sort(key=lambda key: key.asbytes() not in named)
         keys: list[tuple[str, Callable[[], paramiko.PKey | str | None]]] = []
+        agents: list[paramiko.AgentKey] = []
+        try:
+            self._agent = self._agent or paramiko.Agent()
+            agents = list(self._agent.get_keys())
+        except Exception as error:  # of one key that it does not know, such as a FIDO key
+            why = f"paramiko can't read its keys ({type(error).__name__})"
+            keys.append(("the agent", lambda: why))
+        agents.sort(key=lambda key: key.asbytes() not in named)
         for key in agents:
             if key.asbytes() in named or not hop.only_identities:
                 keys.append((f"the agent's key {key.comment}", lambda key=key: key))  # type: ignore[misc]
@@ -353,11 +369,10 @@ def _kind(error: BaseException) -> type[errors.HostError]:
 
 def _known(hop: Hop) -> list[knownhosts.Known]:
     """What the known_hosts files say of it."""
-    name = knownhosts.name_of(hop.key_name, hop.port)
     found = []
     for path in hop.known_hosts:
         with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
-            found += knownhosts.find(name, file.read(), path)
+            found += knownhosts.find(hop.known_as, file.read(), path)
     return found
 
 
@@ -378,7 +393,7 @@ def _remember(hop: Hop, key: str) -> None:
         return
     path = hop.known_hosts[0]
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-    line = f"{knownhosts.name_of(hop.key_name, hop.port)} {key}\n"
+    line = f"{hop.known_as} {key}\n"
     with open(os.open(path, os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o600), "r+") as file:
         file.seek(0)
         text = file.read()
