@@ -57,6 +57,7 @@ class Connection:
     def __init__(self, transports: list[paramiko.Transport], identity: int) -> None:
         self.identity = identity
         self.users: set[ChannelProgram] = set()
+        self.idle: asyncio.TimerHandle | None = None  # when it ends without any
         self.transport = transports[-1]
         self._transports = transports
         self._closer = Worker("sshpyk-close")
@@ -72,6 +73,8 @@ class Connection:
 
     def close(self) -> asyncio.Future[None]:
         """End it, and all on it."""
+        if self.idle is not None:
+            self.idle.cancel()
         self._closer.end()
         ender = Worker("sshpyk-end")  # the other may be stuck in what this ends
         done = ender.call(close, self._transports)
@@ -119,6 +122,8 @@ class Paramiko(Transport):
     async def _logged_in(self, dead: Identity | None, timeout: float) -> Identity:
         found = self.identity()
         if found is not None and found != dead:
+            if self.connection is not None:
+                self._used(self.connection)
             return found
         if self._login is None or self._login.done():
             self._login = asyncio.create_task(self._log_in(timeout))
@@ -157,7 +162,7 @@ class Paramiko(Transport):
         self._connect_time = loop.time() - begun
         self._count += 1
         self.connection = Connection(transports, self._count)
-        self._end_if_idle(self.connection)
+        self._used(self.connection)
         for log in list(self.login_logs):
             log("< paramiko logged in to %s", " and ".join(hop.name for hop in hops))
         return self._count
@@ -170,13 +175,16 @@ class Paramiko(Transport):
             text = "paramiko can't honour these options of your ssh configuration for %s: %s"
             _log.warning(text, self.host, "; ".join(said))
 
-    def _end_if_idle(self, connection: Connection) -> None:
+    def _used(self, connection: Connection) -> None:
+        """It is in use, or was just now."""
+
         def look() -> None:
             if not connection.users:
                 self._end(connection)
 
-        if not connection.users:
-            asyncio.get_running_loop().call_later(IDLE, look)
+        if connection.idle is not None:
+            connection.idle.cancel()
+        connection.idle = asyncio.get_running_loop().call_later(IDLE, look)
 
     def _end(self, connection: Connection) -> asyncio.Future[None]:
         if self.connection is connection:
@@ -255,7 +263,7 @@ class Paramiko(Transport):
             finally:
                 await program.close()
                 connection.users.discard(program)
-                self._end_if_idle(connection)
+                self._used(connection)
 
     # -- agents ----------------------------------------------------------------------------------
 
