@@ -160,6 +160,9 @@ class Paramiko(Transport):
         finally:
             worker.end()
         self._connect_time = loop.time() - begun
+        if loop.time() < self._not_before:
+            self._hurry.set()  # whoever waits for the next attempt need not
+        self._not_before = 0.0
         self._count += 1
         self.connection = Connection(transports, self._count)
         self._used(self.connection)
