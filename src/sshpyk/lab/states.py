@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ..jupyter import running
+from ..layout import printable
 from ..link.thread import io_thread
 from ..remotekernel import State, Status
 from .events import Events, call_there
@@ -52,11 +53,11 @@ class States:
     def _changed(self, key: int, changed: running.Running, status: Status) -> None:
         self._number += 1
         state = {
-            **status.to_json(),
+            **_printable(status.to_json()),
             "key": key,
             "kernel_id": changed.kernel_id,
             "file": self._seen_from_root(changed.file),
-            "about": _about(changed.kernel),
+            "about": _printable(_about(changed.kernel)),
             "number": self._number,
             "server": self._server,
         }
@@ -82,6 +83,13 @@ class States:
     def _seen_from_root(self, file: str) -> str:
         path = os.path.relpath(file, self._root) if file else ""
         return "" if path.startswith("..") else path
+
+
+def _printable(told: Any) -> Any:
+    """What a host has told, without what a terminal would obey and what turns text around."""
+    if isinstance(told, dict):
+        return {name: _printable(value) for name, value in told.items()}
+    return printable(told) if isinstance(told, str) else told
 
 
 def _about(kernel: RemoteKernel) -> dict[str, Any]:
