@@ -23,10 +23,14 @@ pytestmark = pytest.mark.sshd
 REQUESTS = [
     ("GET", "kernels"),
     ("POST", "kernels/0/retry"),
+    ("GET", "logins"),
+    ("POST", "logins/0"),
+    ("DELETE", "logins/0"),
 ]
 
-#: What a request gets that is let in; there is no kernel 0.
-EXPECTED = {"GET": (200, ""), "POST": (404, "there is no such remote kernel")}
+#: What a request gets that is let in; there is no kernel and no login 0.
+EXPECTED = {"kernels": (200, ""), "logins": (200, "")}
+UNKNOWN = (404, "there is no such ")
 
 
 def ask(server: Server, method: str, path: str, headers: Mapping[str, str]) -> tuple[int, str]:
@@ -35,7 +39,8 @@ def ask(server: Server, method: str, path: str, headers: Mapping[str, str]) -> t
     with contextlib.closing(connection):
         connection.request(method, f"/sshpyk/{path}", headers=dict(headers))
         response = connection.getresponse()
-        return response.status, json.loads(response.read()).get("message", "")
+        answer = json.loads(response.read())
+        return response.status, answer.get("message", "") if isinstance(answer, dict) else ""
 
 
 @pytest.mark.parametrize(("method", "path"), REQUESTS)
@@ -66,7 +71,8 @@ def test_another_site_can_do_nothing_with_the_users_cookie(
     (token,) = [value.partition("=")[2] for value in cookies if value.startswith("_xsrf=")]
     here = f"http://127.0.0.1:{server.port}"
     own = {**cookie, "Origin": here, "Referer": f"{here}/lab", "X-XSRFToken": token}
-    assert ask(server, method, path, own) == EXPECTED[method]
+    status, said = ask(server, method, path, own)
+    assert (status, said[:17]) == EXPECTED.get(path, UNKNOWN)
 
 
 def test_states_are_told_as_they_change(server: Server, sshd: Sshd) -> None:
@@ -108,13 +114,9 @@ def test_states_are_told_as_they_change(server: Server, sshd: Sshd) -> None:
 
 
 def test_a_plain_install_is_enough() -> None:
-    files = {str(path).rpartition("share/jupyter/")[2] for path in distribution("sshpyk").files or ()}
-    assert "labextensions/sshpyk/package.json" in files
-    assert "labextensions/sshpyk/static/entry.js" in files
-    assert any(name.endswith("jupyter_server_config.d/sshpyk.json") for name in files)
-    (path,) = [
-        path
-        for path in distribution("sshpyk").files or ()
-        if str(path).endswith("labextensions/sshpyk/package.json")
-    ]
-    assert json.loads(path.read_text())["version"] == sshpyk.__version__
+    files = {str(path).rpartition("/../")[2]: path for path in distribution("sshpyk").files or ()}
+    extension = "share/jupyter/labextensions/sshpyk"
+    assert f"{extension}/static/entry.js" in files
+    assert "etc/jupyter/jupyter_server_config.d/sshpyk.json" in files
+    package = json.loads(files[f"{extension}/package.json"].read_text())
+    assert package["version"] == sshpyk.__version__

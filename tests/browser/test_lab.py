@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.browser.lab import Notebook, words
 from tests.jupyter.server import Server
+from tests.lab.accounts import locked_config
+from tests.lab.kernels import write_spec
 from tests.lab.sshd import Sshd
 
 if TYPE_CHECKING:
@@ -19,7 +22,7 @@ pytestmark = pytest.mark.sshd
 #: Prints before, in and after an outage, as the files say when.
 LINES = """
 import time
-for number in range(200):
+for number in range(120):
     print(f"line {number}", flush=True)
     time.sleep(0.05)
 """
@@ -27,7 +30,8 @@ for number in range(200):
 #: Dies with last words that a page must not obey.
 DIE = """
 import os, sys
-os.write(sys.stderr._original_stdstream_copy, b"<img src=x onerror='window.obeyed = 1'>\\x1b[31m **bold**\\n")
+last = b"<img src=x onerror='window.obeyed = 1'>\\x1b[31m **bold**\\n"
+os.write(sys.stderr._original_stdstream_copy, last)
 os._exit(3)
 """
 
@@ -36,7 +40,9 @@ def test_an_outage_and_the_return(browser: Browser, server: Server, sshd: Sshd) 
     assert sshd.link is not None
     with Notebook(browser, server, "outage.ipynb", "remote", LINES) as notebook:
         chip = notebook.wait_for("starting")
-        assert re.match(r"sshd starting: (logging in|starting the kernel there|conn|wait)", words(chip))
+        assert re.match(
+            r"sshd starting: (logging in|starting the kernel there|conn|wait)", words(chip)
+        )
         notebook.wait_for("connected")
         status = chip.get_by_role("status")
         assert status.get_attribute("aria-label") == "Kernel on sshd: connected"
@@ -60,9 +66,9 @@ def test_an_outage_and_the_return(browser: Browser, server: Server, sshd: Sshd) 
         notebook.wait_for("connected")
         notebook.notice("sshd is back after")
         assert notebook.notices.filter(has_text="out of reach").count() == 0
-        notebook.output("line 199\n")
+        notebook.output("line 119\n")
         (text,) = notebook.page.locator(".jp-OutputArea-output").all_inner_texts()
-        assert text.split() == " ".join(f"line {number}" for number in range(200)).split()
+        assert text.split() == " ".join(f"line {number}" for number in range(120)).split()
         assert notebook.errors == []
 
 
@@ -100,3 +106,44 @@ def test_lab_starts_without_us(browser: Browser, server: Server) -> None:
     assert [url for url in asked if url.endswith("sshpyk/static/plugin.js")]
     assert page.locator(".sshpyk-chip").count() == 0
     page.close()
+
+
+def test_a_start_that_waits_for_a_login(
+    browser: Browser, server: Server, sshd: Sshd, tmp_path: Path
+) -> None:
+    known = tmp_path / "known_hosts"
+    lines = (f'UserKnownHostsFile "{known}"', "StrictHostKeyChecking ask")
+    config, _ = locked_config(sshd, tmp_path, *lines)
+    write_spec("locked", sshd, ssh_host_alias="locked", ssh_config=str(config))
+    with Notebook(browser, server, "login.ipynb", "locked", "print(6 * 7)") as notebook:
+        chip = notebook.wait_for("login")
+        assert words(chip) == "locked needs you to log in Log in"
+        notice = notebook.notice("locked needs you to log in.")
+        notice.get_by_role("button", name="Log in").click()
+
+        dialog = notebook.dialog()
+        assert "ED25519 key fingerprint is SHA256:" in words(dialog)
+        notebook.page.keyboard.press("Enter")  # not by that: it is the button "Cancel"
+        dialog.wait_for(state="detached")
+        assert not known.exists()
+
+        chip.get_by_role("button", name="Log in").click()
+        notebook.dialog().get_by_role("button", name="Yes, I trust it").click()
+        dialog = notebook.dialog().filter(has_text="Enter passphrase for key")
+        dialog.wait_for()
+        assert known.exists()
+        assert dialog.locator("input").first.get_attribute("type") == "password"
+        notebook.page.keyboard.type("wrong")
+        notebook.page.keyboard.press("Enter")
+        notebook.dialog().filter(has_text="That was not accepted.").wait_for()
+        notebook.picture("login")
+        notebook.page.keyboard.type("open sesame")
+        notebook.page.keyboard.press("Enter")
+
+        notebook.wait_for("connected")
+        notebook.notice("You are logged in to locked.")
+        assert notebook.notices.filter(has_text="needs you to log in").count() == 0
+        notebook.run()
+        notebook.output("42\n")
+        assert notebook.errors == []
+    assert "open sesame" not in server.log.read_text()

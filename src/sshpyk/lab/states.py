@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from ..remotekernel import RemoteKernel
 
 
+#: Seconds that a start waits for a person to log in.
+PERSON = 300.0
+
+
 class States:
     """Keeps the latest state of each kernel, and tells of each change.
 
@@ -31,6 +35,9 @@ class States:
         self._root = root
         self._loop = loop
         self._kernels: dict[RemoteKernel, dict[str, Any]] = {}
+        self.is_watched = (
+            False  # whether a page of ours has asked: then starts may wait for a person
+        )
         self._number = 0  # of the latest change
         self._keys = itertools.count(1)  # one a kernel: a later kernel has a greater
         self._server = secrets.token_hex(4)  # numbers of another life of the server don't compare
@@ -43,6 +50,8 @@ class States:
         """On the I/O thread."""
 
         key = next(self._keys)
+        if self.is_watched:
+            added.kernel.person_timeout = PERSON
 
         def changed(status: Status) -> None:
             call_there(self._loop, self._changed, key, added, status)

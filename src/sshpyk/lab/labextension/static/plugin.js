@@ -41,13 +41,14 @@ export async function make(shared) {
         const words = new Words((translator ?? translation.nullTranslator).load('sshpyk'));
         const server = new Server(services.ServerConnection, app.serviceManager);
         const kernels = new Kernels(server, app.serviceManager);
-        const logins = new Logins(server, words, apputils, widgets);
         const actions = {
-          retry: /** @param {string} id */ id => server.post(`kernels/${id}/retry`),
-          logIn: /** @param {string} id */ id => logins.begin(id),
+          retry: /** @param {string} id */ id => quietly(server.post(`kernels/${id}/retry`)),
+          logIn: /** @param {string} id */ id => quietly(logins.begin(id)),
           explain: /** @param {string} title @param {string} text */ (title, text) =>
             explain(apputils, widgets, title, text)
         };
+        const manager = app.serviceManager;
+        const logins = new Logins(server, manager, words, actions, apputils, widgets);
         new Notices(kernels, words, actions, apputils.Notification);
         widget = panel => {
           const chip = new Chip(panel.sessionContext, kernels, words, actions);
@@ -84,6 +85,11 @@ function safely(make, instead) {
       return instead();
     }
   };
+}
+
+/** @param {Promise<any>} work whose failure is logged: the kernel may be gone by now */
+function quietly(work) {
+  work.catch(error => console.warn('sshpyk:', error));
 }
 
 function style() {
