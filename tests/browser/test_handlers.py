@@ -24,12 +24,17 @@ REQUESTS = [
     ("GET", "kernels"),
     ("POST", "kernels/0/retry"),
     ("GET", "logins"),
+    ("POST", "logins"),
     ("POST", "logins/0"),
     ("DELETE", "logins/0"),
 ]
 
 #: What a request gets that is let in; there is no kernel and no login 0.
-EXPECTED = {"kernels": (200, ""), "logins": (200, "")}
+EXPECTED = {
+    ("GET", "kernels"): (200, ""),
+    ("GET", "logins"): (200, ""),
+    ("POST", "logins"): (400, "an object is expe"),
+}
 UNKNOWN = (404, "there is no such ")
 
 
@@ -72,7 +77,7 @@ def test_another_site_can_do_nothing_with_the_users_cookie(
     here = f"http://127.0.0.1:{server.port}"
     own = {**cookie, "Origin": here, "Referer": f"{here}/lab", "X-XSRFToken": token}
     status, said = ask(server, method, path, own)
-    assert (status, said[:17]) == EXPECTED.get(path, UNKNOWN)
+    assert (status, said[:17]) == EXPECTED.get((method, path), UNKNOWN)
 
 
 def test_states_are_told_as_they_change(server: Server, sshd: Sshd) -> None:
