@@ -95,6 +95,10 @@ class Notebook:
         found.wait_for()
         return found
 
+    def no_notice(self, text: str) -> None:
+        """Wait until no notification has `text`."""
+        self.notices.filter(has_text=text).wait_for(state="detached")
+
     def dialog(self) -> Locator:
         """Wait for a dialog; it."""
         found = self.page.locator(".jp-Dialog-content")
@@ -106,7 +110,7 @@ class Notebook:
         if PICTURES:
             self.page.evaluate(
                 "document.querySelectorAll('.Toastify__toast').forEach(t => "
-                "/Jupyter news/.test(t.textContent) && t.remove())"
+                "{ if (/Jupyter news/.test(t.textContent)) t.style.display = 'none'; })"
             )
             self.page.screenshot(path=str(Path(PICTURES) / f"{name}.png"))
 

@@ -65,7 +65,7 @@ def test_an_outage_and_the_return(browser: Browser, server: Server, sshd: Sshd) 
         chip.get_by_role("button", name="Retry now").click()
         notebook.wait_for("connected")
         notebook.notice("sshd is back after")
-        assert notebook.notices.filter(has_text="out of reach").count() == 0
+        notebook.no_notice("out of reach")
         notebook.output("line 119\n")
         (text,) = notebook.page.locator(".jp-OutputArea-output").all_inner_texts()
         assert text.split() == " ".join(f"line {number}" for number in range(120)).split()
@@ -142,7 +142,7 @@ def test_a_start_that_waits_for_a_login(
 
         notebook.wait_for("connected")
         notebook.notice("You are logged in to locked.")
-        assert notebook.notices.filter(has_text="needs you to log in").count() == 0
+        notebook.no_notice("needs you to log in")
         notebook.run()
         notebook.output("42\n")
         assert notebook.errors == []

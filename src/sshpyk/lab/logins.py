@@ -68,6 +68,7 @@ class Login:
         self._changed = changed
         self._asked: list[str] = []
         self.task = asyncio.ensure_future(self._run())
+        self.task.add_done_callback(self._ended)
 
     def to_json(self) -> dict[str, Any]:
         """The login for a page."""
@@ -87,23 +88,23 @@ class Login:
         question.answer.set_result(json.dumps({"answer": answer, "keep": keep}))
         return True
 
-    async def _run(self) -> None:
-        try:
-            await within(PATIENCE, self._log_in())
-        except errors.SshpykError as error:
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Not in the task: one that is cancelled at once has never begun."""
+        host = self.destination.host
+        self.question = None
+        self.is_over = True
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, errors.SshpykError):
             self.error = error
-        except (asyncio.CancelledError, TimeoutError):
-            self.error = errors.NotLoggedIn(host=self.destination.host)
-        except OSError as error:
-            self.error = errors.HostError(
-                host=self.destination.host,
-                command=self.destination.for_people(),
-                details=str(error),
-            )
-        finally:
-            self.question = None
-            self.is_over = True
-            self._changed()
+        elif task.cancelled() or isinstance(error, TimeoutError):
+            self.error = errors.NotLoggedIn(host=host)
+        elif error is not None:
+            command = self.destination.for_people()
+            self.error = errors.HostError(host=host, command=command, details=repr(error))
+        self._changed()
+
+    async def _run(self) -> None:
+        await within(PATIENCE, self._log_in())
 
     async def _log_in(self) -> None:
         master = Master(self.destination)
@@ -170,11 +171,3 @@ class Logins:
     def now(self) -> list[dict[str, Any]]:
         """All that there are."""
         return [login.to_json() for login in self._logins.values()]
-
-    async def end(self) -> None:
-        """End those that are under way: the server ends."""
-        tasks = [login.task for login in self._logins.values()]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)

@@ -40,6 +40,8 @@ export class Logins {
     this._number = -1;
     /** @type {any} */
     this._dialog = null;
+    /** @type {Promise<void>} */
+    this._looking = Promise.resolve();
     manager.events.stream.connect(
       /** @param {any} _ @param {any} event */ (_, event) => {
         if (event.schema_id === SCHEMA && event.about === 'logins' && this._id !== '') {
@@ -47,6 +49,14 @@ export class Logins {
         }
       }
     );
+  }
+
+  /** See what our login is at; one look after the other, so that none shows what is over. */
+  _look() {
+    this._looking = this._looking
+      .then(() => this._lookOnce())
+      .catch(error => console.warn('sshpyk: the login can not be seen:', error));
+    return this._looking;
   }
 
   /** @param {string} kernel whose host wants a login */
@@ -61,13 +71,12 @@ export class Logins {
     }
   }
 
-  /** See what our login is at. */
-  async _look() {
+  async _lookOnce() {
     const id = this._id;
     /** @type {Login[]} */
     const logins = await this._server.get('logins');
     const login = logins.find(login => login.id === id);
-    if (this._id !== id) {
+    if (id === '' || this._id !== id) {
       return;
     }
     if (login === undefined || login.over) {
@@ -102,7 +111,7 @@ export class Logins {
     const { say } = this._words;
     const { Dialog } = this._apputils;
     const body = new this._widgets.Widget();
-    const text = document.createElement('label');
+    const text = document.createElement(question.confirm ? 'div' : 'label');
     text.className = 'sshpyk-question';
     text.textContent = question.text; // the host's: never HTML
     const input = document.createElement('input');

@@ -37,13 +37,18 @@ export class Notices {
     /** @type {Map<string, {id: string, notice: Notice}>} what was shown, even if it was put away */
     this._shown = new Map();
     this._timer = 0;
+    this._next = Infinity;
     kernels.listen(() => this.update());
   }
 
   /** Show what there is to say now, and take back what is over. */
   update() {
     clearTimeout(this._timer);
+    this._next = Infinity;
     const wanted = this._wanted();
+    if (this._next < Infinity) {
+      this._timer = window.setTimeout(() => this.update(), 1000 * this._next + 50);
+    }
     for (const [key, { id, notice }] of [...this._shown]) {
       if (!wanted.has(key)) {
         this._shown.delete(key);
@@ -91,14 +96,12 @@ export class Notices {
     return wanted;
   }
 
-  /** @param {number} at @param {number} now @returns {boolean} whether it is time, else later */
+  /** @param {number} at @param {number} now @returns {boolean} whether it is time; else look then */
   _after(at, now) {
-    if (now >= at) {
-      return true;
+    if (now < at) {
+      this._next = Math.min(this._next, at - now);
     }
-    clearTimeout(this._timer);
-    this._timer = window.setTimeout(() => this.update(), (at - now) * 1000 + 50);
-    return false;
+    return now >= at;
   }
 
   /** @param {State} state @param {number} since @returns {Notice} */
