@@ -94,6 +94,7 @@ CODES = {
     "no-ssh-config",
     "no-such-kernel",
     "not-let-in",
+    "not-logged-in",
     "not-ours",
     "not-private",
     "not-usable",

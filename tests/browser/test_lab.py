@@ -47,7 +47,6 @@ def test_an_outage_and_the_return(browser: Browser, server: Server, sshd: Sshd) 
         status = chip.get_by_role("status")
         assert status.get_attribute("aria-label") == "Kernel on sshd: connected"
         assert "Kernel: Python 3" in (chip.get_attribute("title") or "")
-        notebook.picture("connected")
 
         notebook.run()
         notebook.output("line 3\n")
@@ -77,7 +76,6 @@ def test_a_kernel_that_dies(browser: Browser, server: Server) -> None:
         notebook.wait_for("connected")
         notebook.run()
         notice = notebook.notice("The kernel on sshd died: ")
-        notebook.picture("died")
         # Jupyter starts it again, and asks nobody; why it died can still be read.
         notebook.page.locator(".jp-Dialog-button:visible").first.click()
         notebook.wait_for("connected")
