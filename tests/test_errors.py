@@ -81,6 +81,7 @@ CODES = {
     "launch-timeout",
     "limited",
     "link-closed",
+    "login-not-finished",
     "needs-person",
     "no-commands",
     "no-curve",

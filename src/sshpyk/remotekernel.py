@@ -36,6 +36,7 @@ class Stage(enum.Enum):
     """What a start is at; the name is for programs, the value for people."""
 
     LOGIN = "logging in"
+    PERSON = "waiting for you to log in"
     LAUNCH = "starting the kernel there"
     AGENT = "connecting to its agent there"
     SOCKETS = "waiting for the kernel to open its sockets"
@@ -86,6 +87,7 @@ class RemoteKernel(ABC):
         self.status = Status(host=host, since=time.time())
         self.facts: KernelFacts | None = None  # once it was started or attached to
         self.is_gone = False  # whether nothing is left there in which it could start again
+        self.person_timeout = 0.0  # seconds that a start waits for a person to log in
         self.ends_with_us = True  # what the end of this process means for the kernel
         self.found_keys: Mapping[str, str] | None = None  # of a session's kernel that was there
         self._callbacks: list[Callback] = []

@@ -34,7 +34,7 @@ from ..link.thread import io_thread
 from ..remotekernel import RemoteKernel
 from ..transport import command
 from ..wire.channels import CHANNELS
-from . import persistence
+from . import persistence, running
 from .kernelspec import LocalSpec
 from .local import LocalSockets
 from .settings import Settings, check_names
@@ -252,6 +252,7 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
             sockets = self._local.duplicates()
             request = self._launch_request(agent, kwargs)
             connecting = link.start(request, sockets, timeout=self.launch_timeout)
+        running.add(str(self.kernel_id), link, kwargs["env"].get("JPY_SESSION_NAME", ""))
         try:
             await connecting
         except BaseException:
