@@ -14,7 +14,8 @@ from ..errors import SettingsError
 from ..jupyter.settings import Settings
 
 #: Settings that are paths on this machine: written absolute, because Jupyter may run anywhere.
-LOCAL_PATHS = ("ssh_config", "persistent_file")
+LOCAL_PATHS: tuple[str, ...] = ("ssh_config", "persistent_file")
+LOCAL_PATHS += ("ca", "client_cert", "client_key")
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from traitlets import (
 )
 
 from .. import errors
-from .places import OpenSSHPlace
+from .places import OpenSSHPlace, ServerPlace
 from .traits import from_environment, plain_text
 
 #: Seconds; ten years. More is a mistake, and "for ever" is what `persistent` is for.
@@ -157,7 +157,7 @@ class KernelSettings(HasTraits):
         return self.setup.splitlines() if isinstance(self.setup, str) else list(self.setup)
 
 
-class Settings(OpenSSHPlace, KernelSettings):
+class Settings(OpenSSHPlace, ServerPlace, KernelSettings):
     """All that a kernel.json may say."""
 
 
