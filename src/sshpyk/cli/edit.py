@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import errors
 from ..jupyter import kernelspec
+from ..jupyter.places import server_of
 from . import options
 from .terminal import Terminal
 
@@ -93,6 +94,10 @@ def check(config: dict[str, Any]) -> None:
     """Raise `SettingsError` where a kernel with these settings could never start."""
     from ..ssh.command import Destination  # which takes asyncio along
 
+    server = server_of(config)
+    if server is not None:
+        server.check()
+        return
     Destination(
         str(config.get("ssh_host_alias") or ""), config.get("ssh"), config.get("ssh_config")
     ).check()

@@ -84,8 +84,9 @@ class Endpoints:
             self._read_soon(channel)
 
     def _make(self, channel: str) -> zmq.Socket[Any]:
-        context = _contexts.setdefault(os.getpid(), zmq.Context())
-        made: zmq.Socket[Any] = context.socket(KINDS[channel])
+        if os.getpid() not in _contexts:
+            _contexts[os.getpid()] = zmq.Context()
+        made: zmq.Socket[Any] = _contexts[os.getpid()].socket(KINDS[channel])
         made.linger = LINGER
         made.sndhwm = MOST_WAITING
         if channel == "iopub":

@@ -49,6 +49,12 @@ FOR_A_PERSON = 30.0
 #: Channels whose messages go to the one who asked.
 ANSWERED = ("shell", "control", "stdin")
 
+#: Seconds between looks whether a kernel that was told to end has: its server waits for it.
+LOOKS = (0.2, 0.5, 1.0, 2.0, 4.0)
+
+#: Seconds after which a kernel that says nothing to a request is looked for.
+SILENCE = 5.0
+
 #: In a session's path there, so that whoever sees it knows where it comes from.
 PREFIX = "sshpyk-"
 
@@ -71,6 +77,7 @@ class ServerKernel(RemoteKernel):
         self._closed: asyncio.Future[str] | None = None  # why the present channels have ended
         self._liveness = Liveness(self._now())
         self._heard_at = time.time()
+        self._asked_at = 0.0  # when a client last asked for something
         self._stages = Stages(lambda stage: self._update(stage=stage))
         self._backoff = Backoff()
         self._patience = Patience()
@@ -79,6 +86,7 @@ class ServerKernel(RemoteKernel):
         self._changed = asyncio.Event()
         self._creating: asyncio.Task[str] | None = None
         self._keeping: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
         self._is_ours = False  # whether we have started it
         self._is_held = False
         self._is_deleted = False
@@ -344,6 +352,10 @@ class ServerKernel(RemoteKernel):
             channels = self._channels
             if channels is None or not channels.is_open:
                 continue
+            is_silent = time.time() - self._asked_at > SILENCE
+            if self._requests.open and not self.status.busy and is_silent:
+                self._asked_at = time.time() + 60.0  # so often at most
+                self._look_soon()
             verdict = self._liveness.tick(self._now())
             if verdict == "ping":
                 channels.ping()
@@ -366,6 +378,7 @@ class ServerKernel(RemoteKernel):
             # Reading ends when the connection does, so this came in between.
             self._lost(request)
             return
+        self._asked_at = max(self._asked_at, time.time())
         channels.send(channel, parts)
         if channels.is_full:
             self._read_clients()
@@ -378,6 +391,8 @@ class ServerKernel(RemoteKernel):
             # Most are only passed on.
             if b'"status"' in parts[0]:
                 self._on_status(parts)
+            elif b'"shutdown_reply"' in parts[0]:
+                self._look_soon()
             self._endpoints.send("iopub", [self._topic], parts)
             return
         if channel not in ANSWERED:
@@ -413,6 +428,26 @@ class ServerKernel(RemoteKernel):
                 self._exited("the server has given up starting it again")
             else:
                 self._set_fences()
+
+    def _look_soon(self) -> None:
+        """See whether the kernel is there still: where somebody else ends it the server says
+        nothing, and keeps the websocket open."""
+        if self._looking is None or self._looking.done():
+            self._looking = self._spawn(self._look())
+
+    async def _look(self) -> None:
+        for pause in LOOKS:
+            await asyncio.sleep(pause)
+            if self.status.state is not State.CONNECTED:
+                return
+            try:
+                await self.server.ask("GET", "kernels", self.kernel_id)
+            except LookupError:
+                self._gone()
+                return
+            except errors.SshpykError as error:
+                self.log.info("! %s", error.line)
+        self._set_fences()  # it was started again
 
     def _tell_gap(self, since: float, until: float) -> None:
         """Say what the protocol can't tell: that output may be missing."""

@@ -46,10 +46,11 @@ class Server:
     Nothing is followed to another place: a redirect could take the token along.
     """
 
-    def __init__(self, address: ServerAddress) -> None:
+    def __init__(self, address: ServerAddress, secret: credentials.Secret | None = None) -> None:
         address.check()
         self.address = address
         self.host = address.host
+        self._given = secret  # in place of the one that is kept
         self._secret: credentials.Secret | None = None
         self._cookies: dict[str, str] = {}
         self._tls = _tls_context(address)
@@ -145,7 +146,7 @@ class Server:
 
     async def _log_in(self) -> None:
         """Get the secret, and with a password the cookie that it buys."""
-        secret = await credentials.get(self.address)
+        secret = self._given or await credentials.get(self.address)
         if secret.kind == PASSWORD:
             self._cookies = {}
             url = self.address.endpoint("login")
