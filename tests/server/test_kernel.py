@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from sshpyk.jupyter.provisioner import SSHKernelProvisioner
 from sshpyk.remotekernel import State, Status
 from sshpyk.wire import liveness
 from tests.jupyter.server import Server
-from tests.lab.kernels import PATIENCE, client_of, run_code, started
+from tests.lab.kernels import PATIENCE, run_code, started
 from tests.lab.link import Link
 from tests.server.servers import kernel_of, remote, running, token_of, write_card
 
@@ -65,6 +67,20 @@ def cut(link: Link, follower: Follower) -> None:
     assert not waiting.is_alive()
 
 
+@contextlib.contextmanager
+def another(manager: KernelManager) -> Iterator[BlockingKernelClient]:
+    """A client as another program has it, by the connection file: with an identity of its own."""
+    client = BlockingKernelClient(connection_file=manager.connection_file)
+    client.load_connection_file()
+    client.start_channels()
+    try:
+        client.wait_for_ready(timeout=PATIENCE)
+        yield client
+    finally:
+        client.stop_channels()
+        client.context.destroy(linger=100)
+
+
 def reply_to(client: BlockingKernelClient, id: str) -> dict[str, Any]:
     """The reply's content."""
     while True:
@@ -87,7 +103,7 @@ def outputs_of(client: BlockingKernelClient, id: str) -> list[tuple[str, dict[st
 
 def test_all_channels_and_two_clients(far: Server, url: str) -> None:
     write_card("far", url)
-    with started("far") as (manager, client), client_of(manager) as other:
+    with started("far") as (manager, client), another(manager) as other:
         assert run_code(client, "x = 6 * 7; print(x)") == "42\n"
         # Replies go to who asked, output to both.
         ids = [one.execute(f"print({n}); x + {n}") for n, one in enumerate((client, other))]
@@ -152,7 +168,6 @@ def test_a_cut_is_told_and_nothing_is_sent_twice(
         assert manager.is_alive(), "out of reach is not dead"
         later = client.execute("count += 1")  # waits until the server is back
         link.accept()
-        manager.provisioner.kernel.retry  # noqa: B018  # it comes by itself
         follower_until_connected(follower)
         go.touch()
         assert reply_to(client, id)["status"] == "ok"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import signal as signals
 import socket
 import time
@@ -120,7 +121,11 @@ class ServerKernel(RemoteKernel):
         async def work() -> None:
             self._endpoints.listen(sockets)
             self.ends_with_us = False
-            await self._connect(timeout)
+            try:
+                await self._connect(timeout)
+            except trouble.NoServerKernel:
+                self.is_gone = True
+                raise self._gone_error() from None
 
         await self._begin(work(), timeout)
 
@@ -140,6 +145,7 @@ class ServerKernel(RemoteKernel):
             except LookupError:
                 self._gone()
                 raise self._gone_error() from None
+            self._requests.open.clear()  # nobody waits for a kernel that was started again
             self._update(exited=None, busy=None, busy_since=None)
             await self._connect(timeout)
 
@@ -172,7 +178,7 @@ class ServerKernel(RemoteKernel):
             for entry in await self.server.sessions():
                 if session in (entry.get("name"), entry.get("path")):
                     self.log.info("= the session %s is there", session)
-                    return str(entry["kernel"].get("id"))
+                    return self._checked(entry["kernel"])
         name = wanted["kernel_name"]
         env = {**wanted["env"], **wanted["literal_env"]}
         for_gateway = {key: value for key, value in env.items() if key != "JPY_SESSION_NAME"}
@@ -194,10 +200,15 @@ class ServerKernel(RemoteKernel):
             if name in await self.server.kernelspecs():
                 raise
             raise await self._no_kernelspec(name) from None
-        if not isinstance(kernel, dict) or not isinstance(kernel.get("id"), str):
-            raise self.server.not_jupyter("it has started a kernel, and does not name it")
+        id = self._checked(kernel)
         self._is_ours = True
-        id: str = kernel["id"]
+        return id
+
+    def _checked(self, kernel: object) -> str:
+        """The id of a kernel that the server describes. Raises `NotJupyter`."""
+        id = kernel.get("id") if isinstance(kernel, dict) else None
+        if not isinstance(id, str) or not re.fullmatch(r"[\w-]{1,100}", id):
+            raise self.server.not_jupyter("it has a kernel, and does not say its id")
         return id
 
     async def _no_kernelspec(self, name: str) -> errors.SshpykError:
@@ -355,7 +366,7 @@ class ServerKernel(RemoteKernel):
             is_silent = time.time() - self._asked_at > SILENCE
             if self._requests.open and not self.status.busy and is_silent:
                 self._asked_at = time.time() + 60.0  # so often at most
-                self._look_soon()
+                self._look_soon(after_shutdown=False)
             verdict = self._liveness.tick(self._now())
             if verdict == "ping":
                 channels.ping()
@@ -392,7 +403,7 @@ class ServerKernel(RemoteKernel):
             if b'"status"' in parts[0]:
                 self._on_status(parts)
             elif b'"shutdown_reply"' in parts[0]:
-                self._look_soon()
+                self._look_soon(after_shutdown=True)
             self._endpoints.send("iopub", [self._topic], parts)
             return
         if channel not in ANSWERED:
@@ -429,13 +440,13 @@ class ServerKernel(RemoteKernel):
             else:
                 self._set_fences()
 
-    def _look_soon(self) -> None:
+    def _look_soon(self, *, after_shutdown: bool) -> None:
         """See whether the kernel is there still: where somebody else ends it the server says
         nothing, and keeps the websocket open."""
         if self._looking is None or self._looking.done():
-            self._looking = self._spawn(self._look())
+            self._looking = self._spawn(self._look(after_shutdown))
 
-    async def _look(self) -> None:
+    async def _look(self, after_shutdown: bool) -> None:
         for pause in LOOKS:
             await asyncio.sleep(pause)
             if self.status.state is not State.CONNECTED:
@@ -447,7 +458,8 @@ class ServerKernel(RemoteKernel):
                 return
             except errors.SshpykError as error:
                 self.log.info("! %s", error.line)
-        self._set_fences()  # it was started again
+        if after_shutdown:
+            self._set_fences()  # it was started again
 
     def _tell_gap(self, since: float, until: float) -> None:
         """Say what the protocol can't tell: that output may be missing."""
