@@ -43,6 +43,7 @@ class Hostile:
 
     def __init__(self) -> None:
         self.lies = list(LIES)
+        self.behaves = threading.Event()
         self.heard: list[str] = []
         self.requests: list[str] = []
         self._loop = asyncio.new_event_loop()
@@ -76,6 +77,8 @@ class Hostile:
                 if hostile.lies:
                     lie = hostile.lies.pop(0)
                     self.write_message(lie, binary=isinstance(lie, bytes))
+                else:
+                    hostile.behaves.set()
 
             def on_message(self, message: Any) -> None:
                 _, parts = decode(message)
@@ -133,10 +136,10 @@ def test_lies_end_connections_and_nothing_else(
     client = manager.client()
     client.start_channels()
     try:
+        assert hostile.behaves.wait(PATIENCE), hostile.lies
         id = client.kernel_info()
         reply = client.get_shell_msg(timeout=PATIENCE)
         assert reply["header"]["said_to"] == id, "what nobody has asked for reaches nobody"
-        assert hostile.lies == []
         assert not client.shell_channel.msg_ready()
         assert kernel_of(manager).exited is None
     finally:

@@ -89,7 +89,7 @@ def test_the_keyring(
 
     monkeypatch.setenv("FAKE_KEYRING", str(tmp_path / "keyring"))
     before = keyring.get_keyring()
-    keyring.set_keyring(Fake())
+    keyring.set_keyring(Fake())  # type: ignore[no-untyped-call]  # keyring has no types
     try:
         monkeypatch.setattr("sshpyk.cli.servers._ask", lambda host: token_of(far))
         done = sshpyk("connect", url)
@@ -136,7 +136,7 @@ class Strange(BaseHTTPRequestHandler):
             "gone": (404, {}, b"nothing"),
             "hub": (424, {}, b"<html>"),
             "proxy": (502, {}, b"<html>"),
-            "login": (302, {"Location": "/elsewhere/login?next=x"}, b""),
+            "sso": (302, {"Location": "/elsewhere/login?next=x"}, b""),
             "quota": (500, {}, b'{"message": "Quota: 3 of 3 kernels"}'),
             "elsewhere": (200, {}, b'{"kernelspecs": {}}'),
         }[kind]
@@ -165,7 +165,7 @@ def test_what_is_no_jupyter_server(sshpyk: Call, monkeypatch: pytest.MonkeyPatch
         "gone": "no Jupyter Server: there is no /api/kernelspecs",
         "hub": "does not run, or does not answer its proxy (HTTP 424)",
         "proxy": "does not run, or does not answer its proxy (HTTP 502)",
-        "login": "sends us on to /elsewhere/login",
+        "sso": "sends us on to /elsewhere/login",
         "quota": "Quota: 3 of 3 kernels",
     }
     try:
@@ -208,4 +208,4 @@ def test_a_file_of_tokens_that_others_can_read_is_not_used(
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert re.search("others can read it", done.stderr)
+    assert re.search(r"others\s+can\s+read\s+it", done.stderr)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import struct
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jupyter_server.services.kernels.connection import base
+from jupyter_server.services.kernels.connection import base as upstream
 
 from sshpyk.server.framing import (
     NAMES,
@@ -19,6 +20,9 @@ from sshpyk.server.framing import (
     encode_legacy,
     to_bytes,
 )
+
+#: Jupyter Server's own framing, which has no types.
+base: Any = upstream
 
 CHANNELS = st.sampled_from(["shell", "iopub", "stdin", "control"])
 OBJECTS = st.dictionaries(

@@ -143,7 +143,8 @@ def _look(
     try:
         if not text:
             with terminal.busy(f"Looking at {address.host} …"):
-                return wait_for(_offers(address, None))
+                found: tuple[Server, list[Offer]] = wait_for(_offers(address, None))
+                return found
     except (LoginMissing, LoginPage):
         if not terminal.is_interactive:
             raise

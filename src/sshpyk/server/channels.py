@@ -28,6 +28,9 @@ LARGEST = 96 * 1024 * 1024
 #: Bytes that may wait to be sent before clients are read no more.
 MOST_WAITING = 16 * 1024 * 1024
 
+#: Bytes of the longest message that servers take, unless they were told otherwise.
+USUAL_LIMIT = 10 * 1024 * 1024
+
 #: How a server says that a message was too long for it.
 TOO_BIG = 1009
 
@@ -53,6 +56,7 @@ class Channels:
         self._connection: WebSocketClientConnection | None = None
         self._is_legacy = False
         self._waiting = 0
+        self._large = 0  # bytes of the last message that the server may have refused
         self._early: list[str | bytes | None] | None = []  # what came before `open` could return
 
     async def open(self, server: Server, kernel: str, session: str, *, timeout: float) -> None:
@@ -137,6 +141,8 @@ class Channels:
         except WebSocketClosedError:
             return  # of which `on_closed` tells
         self._waiting += size
+        if size > USUAL_LIMIT:
+            self._large = size
 
         def written(future: asyncio.Future[None]) -> None:
             if not future.cancelled():
@@ -187,10 +193,10 @@ class Channels:
             code, reason = connection.close_code, connection.close_reason
             connection.close()
             said = f" (it said {code}{': ' + reason if reason else ''})" if code else ""
-            if code == TOO_BIG:
-                self._on_closed("a message was too long for the server")
-            else:
-                self._on_closed(f"the connection broke{said}")
+            why = f"the connection broke{said}"
+            if code == TOO_BIG or self._large:
+                why += f"; a message of {self._large} bytes may have been too long for the server"
+            self._on_closed(why)
             return
         try:
             if self._is_legacy:

@@ -481,7 +481,9 @@ class ServerKernel(RemoteKernel):
                 for request in self._requests.open.values()
                 if request.channel == channel and request.in_order
             ]
-            if waiting and channels is not None and channels.is_open:
+            # Its answer also tells whether the kernel is busy still.
+            is_due = waiting or (channel == "shell" and self.status.busy)
+            if is_due and channels is not None and channels.is_open:
                 id, parts = messages.make("kernel_info_request", {}, session=self._session_id)
                 self._fences[id] = waiting
                 channels.send(channel, parts)

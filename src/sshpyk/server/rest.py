@@ -197,7 +197,7 @@ class Server:
         if isinstance(error, ssl.SSLCertVerificationError):
             return trouble.ServerNotTrusted(**address, reason=error.verify_message)
         if isinstance(error, ssl.SSLError):
-            return trouble.TlsFailed(**address, reason=str(error.reason or error))
+            return trouble.TlsFailed(**address, reason=getattr(error, "reason", "") or str(error))
         return trouble.ServerSilent(**address, details=str(error))
 
     def _refusal(

@@ -89,6 +89,7 @@ class NotJupyter(StrangeAnswer):
     sentence = "What answers at {url} is no Jupyter Server: {what}."
     next_step = "Give the URL that a browser shows, up to what stands before /lab or /tree."
     next_command = ""
+    remote_command = ""
 
 
 class ServerFailed(RemoteError):
