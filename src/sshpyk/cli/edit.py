@@ -96,6 +96,10 @@ def check(config: dict[str, Any]) -> None:
 
     server = server_of(config)
     if server is not None:
+        if config.get("ssh_host_alias"):
+            raise errors.SettingsError(
+                text="`server_url` is in place of a host: it can't stand beside `ssh_host_alias`."
+            )
         server.check()
         return
     Destination(

@@ -14,7 +14,7 @@ import zmq
 
 from ..wire.channels import CHANNELS
 from .framing import FramingError
-from .messages import Signer
+from .messages import Signer, make
 
 if TYPE_CHECKING:
     from ..link.log import KernelLog
@@ -48,14 +48,16 @@ Receiver = Callable[[str, list[bytes], list[bytes]], None]
 class Endpoints:
     """Serves local clients; belongs to the I/O thread.
 
-    `receive` is called with channel, identities and parts of each message that a client has
-    sent and signed, while reading is not paused. Heartbeats are answered here.
+    `session` is what our own messages are of. `receive` is called with channel, identities and
+    parts of each message that a client has sent and signed, while reading is not paused.
+    Heartbeats are answered here.
     """
 
-    def __init__(self, keys: Keys, log: KernelLog, receive: Receiver) -> None:
+    def __init__(self, keys: Keys, log: KernelLog, session: str, receive: Receiver) -> None:
         self._keys = keys
         self._signer = Signer(keys["key"].encode("ascii"), keys["signature_scheme"])
         self._log = log
+        self._session = session
         self._receive = receive
         self._loop = asyncio.get_running_loop()
         self._sockets: dict[str, zmq.Socket[Any]] = {}
@@ -143,10 +145,21 @@ class Endpoints:
             if channel == "hb":
                 self._put(served, frames)
             elif channel == "iopub":
-                self._subscriptions += {b"\1": 1, b"\0": -1}.get(frames[0][:1], 0)
+                self._on_subscription(frames[0])
             else:
                 self._take(channel, frames)
         self._read_soon(channel)
+
+    def _on_subscription(self, said: bytes) -> None:
+        """Answer as kernels do since version 5.4 of their protocol: the way is open."""
+        topic = said[1:]
+        if said[:1] == b"\0":
+            self._subscriptions -= 1
+        elif said[:1] == b"\1":
+            self._subscriptions += 1
+            content = {"subscription": topic.decode("utf-8", "replace")}
+            _, parts = make("iopub_welcome", content, session=self._session)
+            self._put(self._sockets["iopub"], self._signer.pack([topic], parts))
 
     def _take(self, channel: str, frames: list[bytes]) -> None:
         try:

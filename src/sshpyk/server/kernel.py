@@ -71,7 +71,7 @@ class ServerKernel(RemoteKernel):
         self.kernel_id = kernel_id
         self._keys = keys
         self._session_id = uuid.uuid4().hex
-        self._endpoints = Endpoints(keys, log, self._on_local)
+        self._endpoints = Endpoints(keys, log, self._session_id, self._on_local)
         self._topic = b""
         self._requests = Requests()
         self._channels: Channels | None = None
@@ -201,7 +201,8 @@ class ServerKernel(RemoteKernel):
                 raise
             raise await self._no_kernelspec(name) from None
         id = self._checked(kernel)
-        self._is_ours = True
+        # A session of that name may have been there: it is not ours to end if the start fails.
+        self._is_ours = not session
         return id
 
     def _checked(self, kernel: object) -> str:
