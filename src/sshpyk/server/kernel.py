@@ -13,7 +13,7 @@ import signal as signals
 import socket
 import time
 import uuid
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import errors
@@ -22,12 +22,11 @@ from ..link.stages import Stages
 from ..link.thread import io_thread
 from ..remotekernel import RemoteKernel, Stage, State
 from ..wire.liveness import Backoff, Liveness, Patience
-from . import messages, trouble
+from . import trouble
 from .address import ServerKernelAddress
 from .channels import Channels
 from .endpoints import Endpoints
-from .framing import FramingError, to_object
-from .messages import Request, Requests
+from .exchange import ANSWERED, SHUTDOWN, Exchange
 
 if TYPE_CHECKING:
     from ..link.log import KernelLog
@@ -46,9 +45,6 @@ SLOW = 90.0
 
 #: Seconds between attempts where the server wants a person: hosts count failures.
 FOR_A_PERSON = 30.0
-
-#: Channels whose messages go to the one who asked.
-ANSWERED = ("shell", "control", "stdin")
 
 #: Seconds between looks whether a kernel that was told to end has: its server waits for it.
 LOOKS = (0.2, 0.5, 1.0, 2.0, 4.0)
@@ -72,8 +68,9 @@ class ServerKernel(RemoteKernel):
         self._keys = keys
         self._session_id = uuid.uuid4().hex
         self._endpoints = Endpoints(keys, log, self._session_id, self._on_local)
-        self._topic = b""
-        self._requests = Requests()
+        self._exchange = Exchange(
+            self._session_id, log, to_client=self._endpoints.send, to_kernel=self._send
+        )
         self._channels: Channels | None = None
         self._closed: asyncio.Future[str] | None = None  # why the present channels have ended
         self._liveness = Liveness(self._now())
@@ -91,8 +88,6 @@ class ServerKernel(RemoteKernel):
         self._is_ours = False  # whether we have started it
         self._is_held = False
         self._is_deleted = False
-        self._running = b"{}"  # the header of the request that the kernel works on
-        self._fences: dict[str, list[Request]] = {}
 
     @property
     def address(self) -> ServerKernelAddress:
@@ -145,7 +140,7 @@ class ServerKernel(RemoteKernel):
             except LookupError:
                 self._gone()
                 raise self._gone_error() from None
-            self._requests.open.clear()  # nobody waits for a kernel that was started again
+            self._exchange.requests.open.clear()  # nobody waits for a kernel that was started again
             self._update(exited=None, busy=None, busy_since=None)
             await self._connect(timeout)
 
@@ -270,7 +265,7 @@ class ServerKernel(RemoteKernel):
         channels = Channels(self._on_remote, self._on_heard, on_closed, self._read_clients)
         self._channels, self._closed = channels, closed
         await channels.open(self.server, self.kernel_id, self._session_id, timeout=timeout)
-        self._topic = f"kernel.{self.kernel_id}".encode()
+        self._exchange.topic = f"kernel.{self.kernel_id}".encode()
         self._on_heard()
         self._backoff.reset()
         self._patience.reset()
@@ -309,7 +304,8 @@ class ServerKernel(RemoteKernel):
             channels = self._channels
             is_open = channels is not None and channels.is_open
             why = await self._closed if is_open or self._closed.done() else "no connection"
-            since, was_busy = self._heard_at, bool(self.status.busy or self._requests.open)
+            was_busy = bool(self.status.busy or self._exchange.requests.open)
+            since = self._heard_at
             self.log.warning("! %s; reconnecting", why)
             if self.exited is None:
                 self._update(state=State.AWAY)
@@ -320,8 +316,10 @@ class ServerKernel(RemoteKernel):
                 self._gone()
                 return
             if was_busy:
-                self._tell_gap(since, time.time())
-            self._set_fences()
+                until = time.time()
+                self._update(gap=(since, until))
+                self._exchange.tell_gap(since, until)
+            self._exchange.set_fences(was_busy)
 
     async def _reconnect(self) -> None:
         while True:
@@ -365,7 +363,7 @@ class ServerKernel(RemoteKernel):
             if channels is None or not channels.is_open:
                 continue
             is_silent = time.time() - self._asked_at > SILENCE
-            if self._requests.open and not self.status.busy and is_silent:
+            if self._exchange.requests.open and not self.status.busy and is_silent:
                 self._asked_at = time.time() + 60.0  # so often at most
                 self._look_soon(after_shutdown=False)
             verdict = self._liveness.tick(self._now())
@@ -380,66 +378,50 @@ class ServerKernel(RemoteKernel):
     # -- messages --------------------------------------------------------------------------------
 
     def _on_local(self, channel: str, identities: list[bytes], parts: list[bytes]) -> None:
-        """A client has sent a message: it goes to the kernel, but for one that would end it."""
-        request = self._requests.add(channel, identities, parts[0])
+        """A client has sent a message: it goes to the kernel, but for one that would end it.
+
+        Its server would take that for a death and start it again, so what is wanted is asked of
+        the server. Raises `FramingError`.
+        """
+        request = self._exchange.requests.add(channel, identities, parts[0])
         if request.type == "shutdown_request":
-            self._on_shutdown_request(request, parts[3])
-            return
-        channels = self._channels
-        if channels is None or not channels.is_open:
-            # Reading ends when the connection does, so this came in between.
-            self._lost(request)
+            if self._exchange.answer_shutdown(request, parts[3]):
+                self._exited("")  # whoever asks for this starts it again next, with `restart`
+            else:
+                self._spawn(self._delete_and_say())
             return
         self._asked_at = max(self._asked_at, time.time())
+        if not self._send(channel, parts):
+            # Reading ends when the connection does, so this came in between.
+            self._exchange.lost(request)
+
+    def _send(self, channel: str, parts: Sequence[bytes]) -> bool:
+        """Send a message to the kernel; whether there is a connection to do that."""
+        channels = self._channels
+        if channels is None or not channels.is_open:
+            return False
         channels.send(channel, parts)
         if channels.is_full:
             self._read_clients()
+        return True
 
     def _on_remote(self, channel: str, parts: list[bytes]) -> None:
         """The kernel has sent a message. Raises `FramingError`."""
-        if len(parts) < 4:
-            raise FramingError("a message of too few parts")
-        if channel == "iopub":
-            # Most are only passed on.
-            if b'"status"' in parts[0]:
-                self._on_status(parts)
-            elif b'"shutdown_reply"' in parts[0]:
-                self._look_soon(after_shutdown=True)
-            self._endpoints.send("iopub", [self._topic], parts)
-            return
-        if channel not in ANSWERED:
-            raise FramingError(f"a message on {channel!r:.40}")
-        id = to_object(parts[1]).get("msg_id")
-        if isinstance(id, str) and id in self._fences:
-            for request in self._fences.pop(id):
-                if request.id in self._requests.open:
-                    self._lost(request)
-            return
-        found = self._requests.find(id)
-        if found is None:
-            self.log.debug("< an answer on %s to what nobody has asked", channel)
-            return
-        if channel == found.channel:
-            self._requests.answered(found)
-        self._endpoints.send(channel, found.identities, parts)
-
-    def _on_status(self, parts: list[bytes]) -> None:
-        if to_object(parts[0]).get("msg_type") != "status":
-            return
-        state = to_object(parts[3]).get("execution_state")
-        if state in ("busy", "idle"):
-            busy = state == "busy"
-            self._running = parts[1] if busy else b"{}"
+        told = self._exchange.from_kernel(channel, parts)
+        if told in ("busy", "idle"):
+            busy = told == "busy"
             if busy != self.status.busy:
                 self._update(busy=busy, busy_since=time.time())
-        elif state in ("restarting", "dead") and self.exited is None:
+        elif told == SHUTDOWN:
+            self._look_soon(after_shutdown=True)
+        elif told is not None and self.exited is None:
             # The server's own word, for the kernel can't say so.
-            self.log.warning("! the kernel died; the server says: %s", state)
+            self.log.warning("! the kernel died; the server says: %s", told)
             self._update(busy=None, busy_since=None)
-            if state == "dead":
+            if told == "dead":
                 self._exited("the server has given up starting it again")
             else:
-                self._set_fences()
+                self._exchange.set_fences(False)
 
     def _look_soon(self, *, after_shutdown: bool) -> None:
         """See whether the kernel is there still: where somebody else ends it the server says
@@ -460,75 +442,7 @@ class ServerKernel(RemoteKernel):
             except errors.SshpykError as error:
                 self.log.info("! %s", error.line)
         if after_shutdown:
-            self._set_fences()  # it was started again
-
-    def _tell_gap(self, since: float, until: float) -> None:
-        """Say what the protocol can't tell: that output may be missing."""
-        first, last = (time.strftime("%H:%M:%S", time.localtime(t)) for t in (since, until))
-        text = f"the server may have dropped output between {first} and {last}"
-        self.log.warning("! %s", text)
-        self._update(gap=(since, until))
-        content = {"name": "stderr", "text": f"sshpyk: {text}\n"}
-        _, parts = messages.make("stream", content, session=self._session_id, parent=self._running)
-        self._endpoints.send("iopub", [self._topic], parts)
-
-    def _set_fences(self) -> None:
-        """Have the kernel say when it is through with all that was asked before the connection
-        broke: what it has not answered by then it never will."""
-        channels = self._channels
-        for channel in ("shell", "control"):
-            waiting = [
-                request
-                for request in self._requests.open.values()
-                if request.channel == channel and request.in_order
-            ]
-            # Its answer also tells whether the kernel is busy still.
-            is_due = waiting or (channel == "shell" and self.status.busy)
-            if is_due and channels is not None and channels.is_open:
-                id, parts = messages.make("kernel_info_request", {}, session=self._session_id)
-                self._fences[id] = waiting
-                channels.send(channel, parts)
-
-    def _lost(self, request: Request) -> None:
-        """Answer a request whose own answer will not come, so that nobody waits for ever."""
-        self._requests.answered(request)
-        self.log.warning("! no answer came to %s", request.type)
-        what = "The connection to the server broke while this was under way, and no answer came."
-        content = {
-            "status": "error",
-            "ename": "ConnectionLost",
-            "evalue": f"{what} It may have run. It was not sent again.",
-            "traceback": [],
-        }
-        type = request.type.removesuffix("_request") + "_reply"
-        session = self._session_id
-        _, reply = messages.make(type, content, session=session, parent=request.header)
-        self._endpoints.send(request.channel, request.identities, reply)
-        idle = {"execution_state": "idle"}
-        if request.channel == "shell":
-            if request.type == "execute_request":
-                shown = {k: content[k] for k in ("ename", "evalue")}
-                shown["traceback"] = [f"{content['ename']}: {content['evalue']}"]
-                _, parts = messages.make("error", shown, session=session, parent=request.header)
-                self._endpoints.send("iopub", [self._topic], parts)
-            _, parts = messages.make("status", idle, session=session, parent=request.header)
-            self._endpoints.send("iopub", [self._topic], parts)
-
-    def _on_shutdown_request(self, request: Request, content: bytes) -> None:
-        """A client wants the kernel to end. The kernel must not see it: the server would take that
-        for a death and start it again. What is wanted is asked of the server."""
-        is_restart = bool(to_object(content).get("restart"))
-        answer = {"status": "ok", "restart": is_restart}
-        _, parts = messages.make(
-            "shutdown_reply", answer, session=self._session_id, parent=request.header
-        )
-        self._requests.answered(request)
-        self._endpoints.send(request.channel, request.identities, parts)
-        if is_restart:
-            # Whoever asks for this starts it again next, with `restart`.
-            self._exited("")
-        else:
-            self._spawn(self._delete_and_say())
+            self._exchange.set_fences(False)  # it was started again
 
     async def _delete_and_say(self) -> None:
         try:
