@@ -25,7 +25,7 @@ from rich.table import Table
 
 from tests.lab.sshd import Sshd
 
-from . import rows
+from . import relayed, rows
 
 ROWS: dict[str, Callable[[Sshd], rows.Row]] = {
     "start": rows.start,
@@ -40,6 +40,13 @@ ROWS: dict[str, Callable[[Sshd], rows.Row]] = {
     "idle": rows.idle,
     "many": rows.many,
     "import": rows.imports,
+    "relay-start": relayed.start,
+    "relay-start-50ms": relayed.start_far,
+    "relay-round-trip": relayed.round_trip,
+    "relay-throughput": relayed.throughput,
+    "relay-throughput-50ms": relayed.throughput_far,
+    "relay-interrupt": relayed.interrupt,
+    "relay-many": relayed.many,
 }
 
 
@@ -54,6 +61,8 @@ def main() -> int:
     parser.add_argument("--python", default="python3", help="with --host: its Python")
     parser.add_argument("--kernel", default="python3", help="with --host: a kernelspec there")
     options = parser.parse_args()
+    # `benchmarks.forks` has rows of its own for them.
+    os.environ.setdefault("SSHPYK_FORK_SERVER", "0")
     results: dict[str, list[rows.Row]] = {}
     with tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp") as directory:
         for name in ("RUNTIME", "DATA", "CONFIG"):

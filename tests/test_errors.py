@@ -41,6 +41,8 @@ FIELDS: dict[str, Any] = {
     "ask": SSH + " -o StrictHostKeyChecking=ask",
     "seconds": 30.0,
     "status": 254,
+    "start": "podman start a-container-with-a-long-name-as-compose-makes-them-of-services",
+    "show": "kubectl get pods --all-namespaces",
     "stage": "waiting for the kernel to open its sockets, which takes long the first time",
     "version": "3.6",
     "owner": 1001,
@@ -64,6 +66,7 @@ CODES = {
     "command-split",
     "connection-lost",
     "connection-refused",
+    "ended-at-once",
     "ended-silently",
     "endless-noise",
     "forgotten-by-agent",
@@ -84,23 +87,30 @@ CODES = {
     "no-directory",
     "no-forwarding",
     "no-host",
+    "no-input",
     "no-ipykernel",
     "no-kernel",
     "no-kernelspec",
     "no-kernelspecs",
     "no-resources",
     "no-room",
+    "no-shell",
     "no-ssh",
     "no-ssh-config",
+    "no-such-command",
     "no-such-kernel",
+    "no-such-place",
     "not-let-in",
+    "not-logged-in",
     "not-ours",
     "not-private",
+    "not-running",
     "not-usable",
     "not-writable",
     "nothing-ready",
     "nothing-there",
     "other-node",
+    "other-place",
     "program-missing",
     "python-missing",
     "python-too-old",
@@ -112,6 +122,7 @@ CODES = {
     "sshpyk-error",
     "strange-agent",
     "strange-answer",
+    "through-terminal",
     "too-much-output",
     "unknown-host",
     "unreachable",
@@ -161,7 +172,8 @@ def test_nothing_but_details_makes_a_line_or_steers_a_terminal(
     """A host may not put a command of its own where ours stands."""
     trap = "x\n    rm -rf ~\n\x1b[2J\u202e"
     fields = {name: trap for name, value in FIELDS.items() if isinstance(value, str)}
-    trusted = {name: FIELDS[name] for name in ("command", "connect", "copy", "ask", "hosts")}
+    ours = ("command", "connect", "copy", "ask", "hosts", "start", "show")
+    trusted = {name: FIELDS[name] for name in ours}
     error = made(kind, **{**fields, **trusted})
     told = str(error).removesuffix(error.details)
     assert not re.search(r"^\s*rm -rf", told, re.MULTILINE)

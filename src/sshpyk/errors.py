@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from .layout import hold, let_go, printable, wrap
+from .wire import exits
 
 #: Fields that name one thing, such as a path: no line ends within them.
 NAMES = frozenset(
@@ -141,7 +142,16 @@ def shell_word(text: str) -> str:
 
 
 def on_host(command: str, remote: str) -> str:
-    """The command, for a terminal here, that runs `remote` on the host that `command` gets to."""
+    """The command, for a terminal here, that runs `remote` on the host that `command` gets to.
+
+    `command` is an ssh, or ends with /bin/sh, here or as the last word of an ssh.
+    """
+    if command.endswith(" /bin/sh"):
+        # `:` for commands that join their words, so that the other side's shell sees only `;`.
+        return f"{command} -c {shlex.quote(':;' + remote)}"
+    if command.endswith(" /bin/sh'"):
+        *front, last = shlex.split(command)
+        return shlex.join([*front, on_host(last, remote)])
     if "'" in remote and not set(remote) & set('"$`\\!'):
         return f'{command} "{remote}"'  # the same to every shell, and easier to read
     return f"{command} {shlex.quote(remote)}"
@@ -171,6 +181,14 @@ class NoHost(SettingsError):
     sentence = "No host is set for this kernel."
     next_step = "Set `ssh_host_alias`, or add a kernel that has one:"
     next_command = "sshpyk add HOST"
+
+
+class NoSuchCommand(SettingsError):
+    """What should lead to a place can't be run."""
+
+    sentence = "The command {program}, which leads to {host}, is not there."
+    next_step = "Install it, or set another command (`via`; `inside` where a host runs it):"
+    next_command = "sshpyk edit NAME --via COMMAND"
 
 
 class NoSuchKernel(SettingsError):
@@ -291,9 +309,53 @@ class ShellWaits(LaunchTimeout):
 
 
 class NoForwarding(HostError):
-    sentence = "The ssh server of {host} does not allow forwarding, which sshpyk needs."
-    next_step = "Ask its administrator for `AllowTcpForwarding yes`, or `local`."
+    sentence = "The ssh server of {host} does not allow forwarding, nor a session in its place."
+    next_step = "Ask its administrator for `AllowTcpForwarding yes`, or `MaxSessions 10`."
     next_command = ""
+
+
+class EndedAtOnce(HostError):
+    """For a place that a command leads to, as the next ones are; `command` gets a shell there."""
+
+    sentence = "The command that leads to {host} ended at once (exit status {status})."
+    next_step = "Below is what it said, if it said anything. Try it in a terminal:"
+
+
+class NotRunning(HostError):
+    sentence = "{host} does not run."
+    next_step = "Start it, and then the kernel: what ran in it has ended with it."
+    next_command = "{start}"
+
+
+class NoSuchPlace(HostError):
+    sentence = "There is no {host}."
+    next_step = "If it was removed, so were the kernels in it. See what there is:"
+    next_command = "{show}"
+
+
+class NotLoggedIn(NeedsPerson):
+    sentence = "The command that leads to {host} asks for a password or a login."
+    next_step = (
+        "Nobody can type it there. Log in as it says below, or have it ask for nothing (sudo: "
+        "NOPASSWD). This must open a shell without a question:"
+    )
+
+
+class ThroughTerminal(HostError):
+    sentence = "The way to {host} leads through a terminal, which changes what passes through it."
+    next_step = "Leave out what asks for one: without -t, with -i (docker, podman, kubectl)."
+    next_command = ""
+
+
+class NoInput(HostError):
+    sentence = "The command that leads to {host} passes no input on."
+    next_step = "Give it the option that does: with -i, without -t (docker, podman, kubectl)."
+    next_command = ""
+
+
+class OtherPlace(HostError):
+    sentence = "{host} leads to another machine now; the kernel runs on {node}."
+    next_step = "Have it lead there again; the kernel is found by itself then. Try:"
 
 
 # -- what is on the host ---------------------------------------------------------------------------
@@ -313,6 +375,11 @@ class PythonMissing(RemoteError):
     next_step = "Look for one (the first command may find it), and set it (the second)."
     remote_command = "sh -lc 'command -v python3'"
     next_command = "sshpyk edit {card} --remote-python PATH"
+
+
+class NoShell(RemoteError):
+    sentence = "{host} has no program sh, with which kernels are started."
+    next_step = "Use a container that has one, and Python 3.8 or later."
 
 
 class PythonTooOld(RemoteError):
@@ -551,13 +618,7 @@ class StrangeAgent(RemoteError):
 
 def describe_exit(exited: Mapping[str, Any]) -> str:
     """How a kernel ended, for people; `exited` is what the agent says of it."""
-    if exited.get("signum") is not None:
-        how = f"signal {exited['signum']}"
-    elif exited.get("code") is not None:
-        how = f"exit status {exited['code']}"
-    else:
-        how = "nobody saw how"
-    return f"{how}: {exited['note']}" if exited.get("note") else how
+    return exits.describe(exited)
 
 
 def kernel_died(host: str, name: str, command: str, exited: Mapping[str, Any]) -> KernelDied:

@@ -146,8 +146,8 @@ def test_the_step_that_fails_says_what_mends_it(
 SERVERS = [
     ("AllowStreamLocalForwarding no", "Forwarding", "!", "only loopback TCP"),
     # For OpenSSH that forbids unix sockets, too, whatever AllowStreamLocalForwarding says.
-    ("AllowTcpForwarding no", "Forwarding", "x", "does not allow forwarding"),
-    ("DisableForwarding yes", "Forwarding", "x", "does not allow forwarding"),
+    ("AllowTcpForwarding no", "Forwarding", "!", "share one ssh session"),
+    ("DisableForwarding yes", "Forwarding", "!", "share one ssh session"),
     ("MaxSessions 0", "Multiplexing", "x", "refused"),
     ("ForceCommand echo This account is not available", "Remote Shell", "x", "not available"),
 ]

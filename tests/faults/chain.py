@@ -8,11 +8,12 @@ import signal
 import subprocess
 from pathlib import Path
 
+from sshpyk.transport.jobs import FIRST_LINE
 from tests.lab.kernels import STATE
 from tests.lab.sshd import Sshd
 
 #: The processes of a chain by their names here, from the client to the kernel.
-PARTS = ("master", "session", "agent", "kernel")
+PARTS = ("master", "session", "relay", "agent", "kernel")
 
 
 class Chain:
@@ -28,6 +29,8 @@ class Chain:
             return self._masters()
         if part == "session":
             return _tree(self.server.process.pid)[1:]
+        if part == "relay":
+            return self._relays()
         records = (self.home / STATE).glob("*/record.json")
         found = [json.loads(path.read_text()) for path in records]
         if part == "agent":
@@ -43,6 +46,13 @@ class Chain:
             except ProcessLookupError:
                 pids.remove(pid)
         return len(pids)
+
+    def _relays(self) -> list[int]:
+        """Our programs in sessions: nothing else of ours runs there once a kernel has started."""
+        sessions = _tree(self.server.process.pid)
+        return [
+            pid for pid, _, command in _processes() if pid in sessions and FIRST_LINE in command
+        ]
 
     def _masters(self) -> list[int]:
         """The ssh processes without a session whose configuration file is our server's."""

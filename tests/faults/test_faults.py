@@ -58,16 +58,17 @@ class Lab:
 
 
 @pytest.fixture
-def lab(linked_sshd: Sshd, tmp_path: Path) -> Iterator[Lab]:
-    link = linked_sshd.link
-    assert link is not None
-    write_spec("far", linked_sshd)
-    lab = Lab(link, Chain(linked_sshd, tmp_path))
-    yield lab
-    lab.over.set()
-    for part in ("master", "session"):
-        lab.chain.send(part, signal.SIGCONT)
-    assert left_behind(tmp_path) == []
+def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lab]:
+    """With a server of the options that are the fixture's parameter."""
+    with Sshd(link=True, home=tmp_path, options=getattr(request, "param", [])) as server:
+        assert server.link is not None
+        write_spec("far", server)
+        lab = Lab(server.link, Chain(server, tmp_path))
+        yield lab
+        lab.over.set()
+        for part in ("master", "session"):
+            lab.chain.send(part, signal.SIGCONT)
+        assert left_behind(tmp_path) == []
 
 
 def cut_often(lab: Lab) -> None:
@@ -131,6 +132,11 @@ def session_stopped(lab: Lab) -> None:
     lab.stop("session", 14)
 
 
+def relay_stopped(lab: Lab) -> None:
+    """For good: another takes its place."""
+    assert lab.chain.send("relay", signal.SIGSTOP) == 1
+
+
 def agent_stopped_briefly(lab: Lab) -> None:
     lab.stop("agent", 3)
 
@@ -172,7 +178,19 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+#: Those that a relay might not get over, of which each takes a different way.
+FAULTS_OF_A_RELAY = [cut_often, long_hole, relay_stopped]
+
+WAYS = [
+    *(pytest.param([], fault, id=fault.__name__) for fault in FAULTS),
+    *(
+        pytest.param(["DisableForwarding yes"], fault, id=f"relay-{fault.__name__}")
+        for fault in FAULTS_OF_A_RELAY
+    ),
+]
+
+
+@pytest.mark.parametrize(("lab", "fault"), WAYS, indirect=["lab"])
 def test_every_message_arrives_once_and_in_order(fault: Callable[[Lab], None], lab: Lab) -> None:
     with started("far") as (manager, client), Watched(client) as watched:
         pid = run_pid(watched)

@@ -33,15 +33,15 @@ def write_spec(name: str, server: Sshd | Sandbox, *, spec: Any = None, **config:
 
     `config` goes into the provisioner's stanza over a working default; `spec` into kernel.json.
     """
+    place = {"ssh_host_alias": server.host, "ssh_config": str(server.ssh_config)}
+    return write_card(name, spec=spec, **{**place, **config})
+
+
+def write_card(name: str, *, spec: Any = None, **config: Any) -> Path:
+    """The same for any place, which `config` names."""
     directory = Path(os.environ["JUPYTER_DATA_DIR"]) / "kernels" / name
     directory.mkdir(parents=True, exist_ok=True)
-    settings = {
-        "ssh_host_alias": server.host,
-        "ssh_config": str(server.ssh_config),
-        "remote_python": sys.executable,
-        "remote_kernel_name": "python3",
-        **config,
-    }
+    settings = {"remote_python": sys.executable, "remote_kernel_name": "python3", **config}
     stanza = {"provisioner_name": "sshpyk-provisioner", "config": settings}
     content = {
         "argv": [sys.executable, "-m", "sshpyk.kernelapp"],

@@ -217,6 +217,9 @@ class ScriptedProgram(Program):
         if data in self._replies:
             self._say(self._replies[data])
 
+    async def drain(self) -> None:
+        pass
+
     async def wait(self) -> int:
         return 0
 
@@ -297,7 +300,7 @@ class ScriptedTransport(Transport):
         return asyncio.get_running_loop().time() + self.delay if self.delay else None
 
     @contextlib.asynccontextmanager
-    async def run(self, command: str) -> AsyncIterator[Program]:
+    async def run(self, command: str, *, is_lasting: bool = False) -> AsyncIterator[Program]:
         yield ScriptedProgram(self.jobs.pop(0) if self.jobs else [], self.replies)
 
     async def dialer(self, listening: Listening) -> Dialer | None:
@@ -314,6 +317,9 @@ class ScriptedTransport(Transport):
         raise NotImplementedError
 
     def reached(self, family: str) -> None:
+        pass
+
+    def unreached(self) -> None:
         pass
 
     def node(self, name: str) -> ScriptedTransport:

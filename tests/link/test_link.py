@@ -222,6 +222,22 @@ def test_a_kernel_is_dead_only_when_that_is_certain(
     run(work())
 
 
+def test_who_leaves_while_away_is_done_once_the_kernel_is_known_to_be_gone(short_tmp: Path) -> None:
+    async def work() -> None:
+        async with lab(short_tmp) as it:
+            await it.attach()
+            it.transport.troubles = [errors.Unreachable(host="scripted")]
+            it.transport.pause = 3600.0
+            it.agent.close()
+            await it.until(lambda status: status.trouble is not None)
+            await it.link.leave()  # the agent is told so once it is back
+            it.transport.jobs = [[{**MACHINE, "boot_id": "another", "alive": False}]]
+            it.link.retry()
+            await it.until(lambda status: status.state is State.CLOSED)
+
+    run(work())
+
+
 def test_an_agent_that_listens_elsewhere_is_found(short_tmp: Path) -> None:
     async def work() -> None:
         async with lab(short_tmp) as it:

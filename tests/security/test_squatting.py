@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sshpyk import errors
-from sshpyk.agent import boot, launch, records
+from sshpyk.agent import boot, records
 from sshpyk.common import peers, processes
 from sshpyk.jupyter.local import LocalSockets
 from sshpyk.private import runtime_directory
@@ -93,12 +93,12 @@ def test_the_agents_sockets_are_never_where_something_was(
 ) -> None:
     """On the host: even one who guesses the name gains nothing."""
     numbers = iter([b"\1" * 6, b"\2" * 6])
-    monkeypatch.setattr("sshpyk.agent.launch.os.urandom", lambda size: next(numbers))
+    monkeypatch.setattr("sshpyk.agent.records.os.urandom", lambda size: next(numbers))
     guessed = Path("/tmp/sshpyk-" + (b"\1" * 6).hex())
     monkeypatch.setenv("TMPDIR", str(shared))
     intruder.run(PLANT, kind, guessed)
     try:
-        chosen = launch.make_sockets_directory()
+        chosen = records.make_sockets_directory()
     finally:
         guessed.rmdir() if kind.endswith("directory") else guessed.unlink()
     assert Path(chosen).parent == shared

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from sshpyk import errors
 from tests.lab.kernels import link_of, run_code, started, write_spec
 from tests.starts.conftest import NewServer
 
@@ -23,13 +22,6 @@ def test_no_unix_sockets(new_server: NewServer) -> None:
     # The second kernel did not try what the first had found not to work.
     refused = server.log.read_text().count("refused streamlocal port forward")
     assert 1 <= refused <= 2
-
-
-def test_no_forwarding_at_all(new_server: NewServer) -> None:
-    server = new_server(options=["DisableForwarding yes"])
-    said = server.starting_fails(errors.NoForwarding)
-    assert said.startswith("The ssh server of sshd does not allow forwarding")
-    assert "AllowTcpForwarding" in said
 
 
 @pytest.mark.parametrize("number", [1, 2])

@@ -14,7 +14,7 @@ import pytest
 from sshpyk import errors
 from sshpyk.ssh import config
 from sshpyk.ssh.command import Destination
-from sshpyk.transport import jobs, openssh
+from sshpyk.transport import jobs, openssh, registry
 from sshpyk.wire.channels import AGENT, CHANNELS
 from sshpyk.wire.liveness import Patience
 from tests.lab.fakessh import FakeSsh
@@ -38,10 +38,10 @@ def test_one_transport_for_a_destination(ssh: FakeSsh) -> None:
 def test_transports_that_nobody_uses_are_forgotten_at_last(ssh: FakeSsh) -> None:
     async def work() -> None:
         used = openssh.transport(ssh.destination("used"))
-        for number in range(3 * openssh.MOST_REMEMBERED):
+        for number in range(3 * registry.MOST_REMEMBERED):
             openssh.transport(ssh.destination(f"host{number}"))
         gc.collect()
-        assert len(openssh._transports) == openssh.MOST_REMEMBERED + 1
+        assert len(openssh._transports) == registry.MOST_REMEMBERED + 1
         assert openssh.transport(ssh.destination("used")) is used
 
     run(work())
@@ -239,7 +239,7 @@ def test_forwards_are_taken_back(ssh: FakeSsh, short_tmp: Path) -> None:
     run(work())
 
 
-def test_tcp_follows_unix_and_nothing_follows_tcp(ssh: FakeSsh) -> None:
+def test_tcp_follows_unix_and_a_relay_follows_tcp(ssh: FakeSsh) -> None:
     async def work() -> None:
         transport = openssh.OpenSSH(ssh.destination())
         await transport.ensure(timeout=PATIENCE)
@@ -247,8 +247,13 @@ def test_tcp_follows_unix_and_nothing_follows_tcp(ssh: FakeSsh) -> None:
         assert transport.refused("unix") == "tcp"
         transport.reached("tcp")
         assert transport.family == "tcp"
+        assert transport.refused("tcp") == transport.family == "relay"
+        transport.reached("unix")
+        assert transport.family == "relay"
+        # As one does that has begun before the other has found out.
+        assert transport.refused("unix") == "relay"
         with pytest.raises(errors.NoForwarding):
-            transport.refused("tcp")
+            transport.refused("relay")
         assert transport.family == "unix"
 
     run(work())

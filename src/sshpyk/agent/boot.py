@@ -36,11 +36,12 @@ JOBS = {
     "launch": "sshpyk.agent.launch",
     "probe": "sshpyk.agent.records",
     **dict.fromkeys(
-        ("kernels", "attach", "stop", "interrupt", "logs", "resolve"), "sshpyk.agent.jobs"
+        ("kernels", "watch", "attach", "stop", "interrupt", "logs", "resolve"), "sshpyk.agent.jobs"
     ),
     "inspect": "sshpyk.agent.inspect",
     "install": "sshpyk.agent.inspect_install",
     "measure": "sshpyk.agent.inspect_path",
+    "relay": "sshpyk.agent.relay",
 }
 
 

@@ -56,6 +56,7 @@ class Door:
 
     def __init__(self, owner: Owner, loop: Loop, log: Log, directory: str, token: str) -> None:
         self.listening: Dict[str, Any] = {}
+        self._families: Dict[str, Dict[str, Any]] = {}
         self._owner = owner
         self._loop = loop
         self._log = log
@@ -67,7 +68,10 @@ class Door:
 
     def listen(self, family: str) -> None:
         """Listen on six sockets, "unix" or "tcp": one a channel, so that each has a forward of
-        its own."""
+        its own. Those of the other family stay."""
+        self.listening = self._families.setdefault(family, {})
+        if self.listening:
+            return
         for channel in (*CHANNELS, AGENT):
             if family == "unix":
                 address: Any = os.path.join(self._directory, channel + ".sock")

@@ -14,7 +14,7 @@ import shutil
 import sys
 import time
 
-from . import records
+from . import forking, records
 from .boot import Failed, answer
 from .inspect_specs import Logos, describe
 from .kernelspecs import find, prefix
@@ -56,6 +56,7 @@ def host_facts() -> Dict[str, Any]:
         "state": place(records.state_directory()),
         "tmp": place("/tmp"),
         "kills_processes": kills_processes(),
+        "fork_servers": forking.describe_all(),
     }
 
 

@@ -13,9 +13,9 @@ import socket
 import sys
 import threading
 
+from ..wire.channels import AGENT
 from . import records
 from .boot import answer
-from .launch import make_sockets_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ PATIENCE = 30.0
 def run(request: Dict[str, Any]) -> None:
     """Listen, answer, and wait for stdin's end."""
     token = request["token"].encode("ascii") + b"\n"
-    directory = make_sockets_directory()
+    directory = records.make_sockets_directory()
     try:
-        path = os.path.join(directory, "measure")
+        path = os.path.join(directory, AGENT + ".sock")  # a relay connects to no other names
         unix = socket.socket(socket.AF_UNIX)
         unix.bind(path)
         tcp = socket.socket()

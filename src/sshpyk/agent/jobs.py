@@ -15,6 +15,7 @@ from ..common import processes
 from . import records
 from .boot import Failed, answer
 from .outputs import FILE as OUTPUTS
+from .usage import Meter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,9 +27,11 @@ if TYPE_CHECKING:
 ANSWER_WITHIN = 2.0
 END_WITHIN = 10.0
 
-#: Seconds over which the processor's use is measured, and between looks at a log that grows.
-SAMPLE = 0.2
+#: Seconds between looks at a log that grows.
 LOOK = 0.2
+
+#: Seconds between two looks at what kernels use, where a look takes long.
+SELDOM = 10.0
 
 CHUNK = 64 * 1024  # bytes
 
@@ -43,20 +46,39 @@ def kernels(request: Dict[str, Any]) -> None:
     """Answers {"host", "now", "kernels": [...], "ended": [...]}.
 
     "kernels" are records without their tokens, and with "status", what the agent says (None where
-    it does not answer), and "use", what the kernel's processes use.
+    it does not answer). Where "use" is asked for, they have what the kernel's processes use, and
+    the answer has "machine" and "gpus" (`usage.Meter`).
     """
+    answer(**look(Meter() if request["use"] else None))
+
+
+def watch(request: Dict[str, Any]) -> None:
+    """The answer of `kernels`, with what they use, each `every` seconds until stdin has ended."""
+    meter = Meter()
+    while True:
+        answer(**look(meter))
+        # Where there is much to read it is read less often: a tenth of a processor is enough.
+        if stdin_ended(max(request["every"], min(10 * meter.cost, SELDOM))):
+            return
+
+
+def look(meter: Optional[Meter]) -> Dict[str, Any]:
+    """How the kernels of this host are, and what they use if there is a `meter`."""
     found = records.all_records()
-    before = usage()
-    time.sleep(SAMPLE if found else 0)
-    after = usage()
+    here = [record for record in found if record.get("host") == processes.host_name()]
+    known = {
+        record["id"]: record["kernel"]["pid"]
+        for record in here
+        if record["kernel"]["exited"] is None and not records.is_elsewhere(record)
+    }
+    measured = meter.measure(list(known.values())) if meter else {}
+    uses = measured.pop("uses", {})
     for record in found:
         record.pop("token", None)
-        here = record.get("host") == processes.host_name()
-        record["status"] = status(record) if here else None
-        pid = record["kernel"]["pid"]
-        is_known = here and not records.is_elsewhere(record)
-        record["use"] = use(before.get(pid), after.get(pid)) if is_known else None
-    answer(host=processes.host_name(), now=time.time(), kernels=found, ended=records.all_ended())
+        record["status"] = status(record) if record in here else None
+        record["use"] = uses.get(known.get(record["id"]))
+    ended = records.all_ended()
+    return dict(measured, host=processes.host_name(), now=time.time(), kernels=found, ended=ended)
 
 
 def attach(request: Dict[str, Any]) -> None:
@@ -90,7 +112,9 @@ def interrupt(request: Dict[str, Any]) -> None:
     done = kernel["interrupt_mode"] != "message"
     if done and kernel["exited"] is None:
         agent = records.agent_pid(record)
-        done = agent is not None and processes.parent(kernel["pid"]) == agent
+        began = record.get("forked")  # then a reporter is its parent (`forkserver`)
+        is_its = processes.start_time(kernel["pid"]) == began if began else None
+        done = agent is not None and (is_its or processes.parent(kernel["pid"]) == agent)
         if done:
             os.killpg(kernel["pid"], signal.SIGINT)
     answer(done=done)
@@ -178,37 +202,9 @@ def status(record: Record) -> Optional[Dict[str, Any]]:
     return records.parse(data)
 
 
-def usage() -> Dict[int, Tuple[int, float, float]]:
-    """What the processes of each session use, by the session's leader: bytes of memory, seconds of
-    processor, and when that was."""
-    found: Dict[int, Tuple[int, float, float]] = {}
-    now = time.monotonic()
-    tick = os.sysconf("SC_CLK_TCK")
-    page = os.sysconf("SC_PAGE_SIZE")
-    for name in os.listdir("/proc") if os.path.isdir("/proc/self") else ():
-        try:
-            with open(f"/proc/{name}/stat", "rb") as file:
-                fields = file.read().rpartition(b")")[2].split()
-        except OSError:
-            continue
-        session = int(fields[3])
-        memory, seconds, _ = found.get(session, (0, 0.0, 0.0))
-        memory += int(fields[21]) * page
-        seconds += (int(fields[11]) + int(fields[12])) / tick
-        found[session] = (memory, seconds, now)
-    return found
-
-
-def use(before: Any, after: Any) -> Optional[Dict[str, float]]:
-    """{"memory": bytes, "cpu": share of one processor now, "cpu_seconds": in all}, if known."""
-    if before is None or after is None:
-        return None
-    share = max(0.0, after[1] - before[1]) / max(0.001, after[2] - before[2])
-    return {"memory": after[0], "cpu": share, "cpu_seconds": after[1]}
-
-
 JOBS = {
     "kernels": kernels,
+    "watch": watch,
     "attach": attach,
     "stop": stop,
     "interrupt": interrupt,

@@ -54,6 +54,7 @@ class Plan:
         self.setup: List[str] = request["setup"]
         self.login_shell: bool = request["login_shell"]
         self.is_ipc = any("ipykernel" in word for word in self.spec.argv)
+        self.fork_server = bool(request.get("fork_server"))
         self.curve = self.spec.supports_curve and bool(request.get("curve_publickey"))
         self._request = request
         self.connection_file = os.path.join(directory, "connection.json")
@@ -194,6 +195,12 @@ def free_ports(count: int) -> List[int]:
 class Kernel:
     """One process of a kernel: made started, and never started again."""
 
+    #: The most memory that it has used, in bytes, once it has ended; None where nobody can tell.
+    peak: Optional[int] = None
+
+    #: What tells of the process's end where it is not this one's child (`forking.ForkedKernel`).
+    report: Any = None
+
     def __init__(self, plan: Plan, umask: int) -> None:
         self.plan = plan
         self.bound = False
@@ -201,30 +208,34 @@ class Kernel:
         self.started_at = time.time()
         self.begun = time.monotonic()
         plan.write_connection_file()
-        argv = plan.argv
-        self.program = argv[0]
+        self.argv = plan.argv
+        self.umask = umask
         self._found: Set[str] = set()  # the channels whose sockets are there
         self._tails: Dict[int, bytes] = {}
-        self._oom_kills = oom_kills()
         self.log = Log(os.path.join(plan.directory, "kernel.log"))
         opened: List[int] = []
         try:
             for _ in range(3):
                 opened += os.pipe()
             self.output, output, self.errors, errors, self._executed, executed = opened
-            self.pid = os.fork()
+            self.pid = self._make_process(output, errors, executed)
         except BaseException:
             # A restart that fails leaves the agent where it was, and may fail again and again.
             for fd in opened:
                 os.close(fd)
             self.log.close()
             raise
-        if self.pid == 0:
-            _become(argv, plan.env, plan.cwd, umask, output, errors, executed)
         for fd in (output, errors, executed):
             os.close(fd)
         os.set_blocking(self.output, False)
         os.set_blocking(self.errors, False)
+
+    def _make_process(self, output: int, errors: int, executed: int) -> int:
+        pid = os.fork()
+        if pid == 0:
+            plan = self.plan
+            _become(self.argv, plan.env, plan.cwd, self.umask, output, errors, executed)
+        return pid
 
     def confirm(self) -> None:
         """Wait until the program runs.
@@ -239,7 +250,7 @@ class Kernel:
             self.close()
             reason = os.strerror(int(problem))
             name = self.plan.spec.name
-            raise Failed("program-missing", program=self.program, reason=reason, kernel=name)
+            raise Failed("program-missing", program=self.argv[0], reason=reason, kernel=name)
 
     def check_bound(self) -> bool:
         """Whether all five sockets are there."""
@@ -269,8 +280,8 @@ class Kernel:
     def reap(self) -> bool:
         """Whether the process has ended by now; `exited` then says how."""
         if self.exited is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
+            status = self._wait(os.WNOHANG)
+            if status is not None:
                 self.read(self.output)
                 self.read(self.errors)
                 self.exited = self._describe(status)
@@ -278,20 +289,28 @@ class Kernel:
                 self.signal(signal.SIGTERM)
         return self.exited is not None
 
+    def kill(self) -> None:
+        """Kill the process, and wait for that."""
+        self.signal(signal.SIGKILL)
+        os.kill(self.pid, signal.SIGKILL)  # it may not have its own group yet
+        self._wait(0)
+
+    def _wait(self, options: int) -> Optional[int]:
+        pid, status, used = os.wait4(self.pid, options)
+        if not pid:
+            return None
+        # Linux tells the peak in kilobytes, macOS in bytes.
+        self.peak = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        return status
+
     def _describe(self, status: int) -> Dict[str, Any]:
         signum = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
         code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else None
-        note = ""
-        if signum == signal.SIGKILL:
-            note = "killed, perhaps out of memory"
-            if self._oom_kills is not None:
-                killed = (oom_kills() or 0) - self._oom_kills
-                note += f"; the host killed {killed or 'no'} process(es) for that since it started"
-        elif code == SETUP_FAILED:
-            note = "the setup lines failed"
+        note = "the setup lines failed" if code == SETUP_FAILED else ""
         tail = self._tails.get(self.errors) or self._tails.get(self.output) or b""
         stderr = tail.decode("utf-8", "replace")
-        return {"pid": self.pid, "code": code, "signum": signum, "stderr": stderr, "note": note}
+        exited = {"pid": self.pid, "code": code, "signum": signum, "stderr": stderr}
+        return {**exited, "note": note, "peak": self.peak}
 
     def read(self, fd: int) -> bool:
         """Take what came through `output` or `errors` into the log; False at its end."""
@@ -416,18 +435,6 @@ def connect(address: Address) -> Tuple[Socket, bool]:
         sock.close()
         raise
     return sock, is_connected
-
-
-def oom_kills() -> Optional[int]:
-    """How many processes Linux has killed for want of memory since it booted; None elsewhere."""
-    try:
-        with open("/proc/vmstat", encoding="ascii") as file:
-            for line in file:
-                if line.startswith("oom_kill "):
-                    return int(line.split()[1])
-    except OSError:
-        pass
-    return None
 
 
 class Log:

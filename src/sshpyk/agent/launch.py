@@ -20,7 +20,7 @@ from .kernel import Kernel, Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict
+    from typing import Any, Dict, Optional
 
 
 #: Seconds that a launch has beyond the client's own time limit: by then the rest of the files must
@@ -99,14 +99,20 @@ def start(request: Dict[str, Any]) -> None:
     umask = os.umask(0o077)
     directory = records.make_directory(request["id"])
     sockets = ""
-    kernel = None
+    kernel: Optional[Kernel] = None
     try:
-        sockets = make_sockets_directory()
-        kernel = Kernel(Plan(request["kernel"], directory, sockets), umask)
-        # The kernel starts up from here on, while the rest of the agent arrives and is read.
+        sockets = records.make_sockets_directory()
+        plan = Plan(request["kernel"], directory, sockets)
         signal.signal(signal.SIGALRM, give_up)
         signal.alarm(int(request.get("launch_timeout") or 0) + CONFIRM_WITHIN)
-        read_rest()
+        if plan.fork_server and records.has_forks():
+            read_rest()
+            from .forking import ForkedKernel
+
+            kernel = ForkedKernel(plan, umask)
+        else:
+            kernel = Kernel(plan, umask)
+            read_rest()  # while the kernel starts up
         signal.alarm(0)
         from .serve import Agent
 
@@ -120,9 +126,7 @@ def start(request: Dict[str, Any]) -> None:
         signal.alarm(0)  # nothing may cut off what follows
         if kernel is not None:
             if kernel.exited is None:
-                kernel.signal(signal.SIGKILL)
-                os.kill(kernel.pid, signal.SIGKILL)  # it may not have its own group yet
-                os.waitpid(kernel.pid, 0)
+                kernel.kill()
             kernel.close()  # on NFS a directory with open files stays
         if sockets:
             records.remove(sockets)
@@ -144,23 +148,3 @@ def lock_sessions() -> int:
     lock = os.open(state, os.O_RDONLY)
     fcntl.flock(lock, fcntl.LOCK_EX)
     return lock
-
-
-def make_sockets_directory() -> str:
-    """A private directory with a short name: a socket's path holds 107 bytes, 103 on macOS.
-
-    In /tmp if possible, for homes may be on a network and have long names. Not in
-    $XDG_RUNTIME_DIR, which vanishes when the user logs out. The name is random and made anew, so
-    nobody can have planted anything there. Raises `Failed` "not-writable".
-    """
-    temporary = os.environ.get("TMPDIR", "")
-    for start in ("/tmp/", os.path.join(temporary, ""), os.path.join(records.home(), ".")):
-        path = start + records.SOCKETS + os.urandom(6).hex()
-        if os.path.isabs(path) and len(os.fsencode(path)) <= 80:
-            try:
-                os.mkdir(path, 0o700)
-            except OSError as error:
-                reason = error.strerror
-            else:
-                return path
-    raise Failed("not-writable", path="/tmp", reason=reason)

@@ -13,7 +13,7 @@ import os
 import stat
 import time
 
-from ..common.processes import boot_id, host_name, listener, pid_namespace, start_time
+from ..common.processes import boot_id, host_name, listener, pid_namespace, place, start_time
 from ..wire.quickjson import dumps, loads
 from .boot import Failed, answer
 
@@ -31,6 +31,7 @@ KEEP_UNFINISHED = 24 * 3600.0
 RECORD = "record.json"
 ENDED = ".ended.json"
 STATUS = "status.sock"
+FORK = ".fork.json"
 CONNECTION = "connection.json"
 
 KEYS = ("key", "signature_scheme", "curve_publickey", "curve_secretkey")
@@ -51,6 +52,19 @@ def state_directory() -> str:
     return os.path.join(base, "sshpyk", "kernels")
 
 
+def forks_directory() -> str:
+    """Where the records of fork servers are (`sshpyk.agent.forkserver`)."""
+    return os.path.join(os.path.dirname(state_directory()), "forkservers")
+
+
+def has_forks() -> bool:
+    """Whether there may be a fork server."""
+    try:
+        return any(name.endswith(FORK) for name in os.listdir(forks_directory()))
+    except OSError:
+        return False
+
+
 def make_directory(id: str) -> str:
     """The directory of a new kernel, private.
 
@@ -65,6 +79,26 @@ def make_directory(id: str) -> str:
     except OSError as error:
         raise Failed("not-writable", path=error.filename or path, reason=error.strerror) from None
     return path
+
+
+def make_sockets_directory() -> str:
+    """A private directory with a short name: a socket's path holds 107 bytes, 103 on macOS.
+
+    In /tmp if possible, for homes may be on a network and have long names. Not in
+    $XDG_RUNTIME_DIR, which vanishes when the user logs out. The name is random and made anew, so
+    nobody can have planted anything there. Raises `Failed` "not-writable".
+    """
+    temporary = os.environ.get("TMPDIR", "")
+    for start in ("/tmp/", os.path.join(temporary, ""), os.path.join(home(), ".")):
+        path = start + SOCKETS + os.urandom(6).hex()
+        if os.path.isabs(path) and len(os.fsencode(path)) <= 80:
+            try:
+                os.mkdir(path, 0o700)
+            except OSError as error:
+                reason = error.strerror
+            else:
+                return path
+    raise Failed("not-writable", path="/tmp", reason=reason)
 
 
 def require_private(path: str) -> None:
@@ -247,13 +281,18 @@ def sweep() -> None:
             if is_abandoned(path):
                 remove(path)
         elif is_alive(record) is False:
-            write_ended(name, "its agent is gone", (record.get("kernel") or {}).get("exited"))
-            sockets = str(record.get("sockets"))
-            # Whatever a record says, only a directory that is called as ours are is emptied.
-            name = os.path.basename(sockets).lstrip(".")
-            if name.startswith(SOCKETS) and not os.path.islink(sockets):
-                remove(sockets)
-            remove(path)
+            bury(name, record, "its agent is gone")
+
+
+def bury(id: str, record: Record, why: str) -> None:
+    """Remove what the dead agent of a record left behind, and write down that it has ended."""
+    write_ended(id, why, (record.get("kernel") or {}).get("exited"))
+    sockets = str(record.get("sockets"))
+    # Whatever a record says, only a directory that is called as ours are is emptied.
+    name = os.path.basename(sockets).lstrip(".")
+    if name.startswith(SOCKETS) and not os.path.islink(sockets):
+        remove(sockets)
+    remove(os.path.join(state_directory(), id))
 
 
 def is_abandoned(directory: str) -> bool:
@@ -305,13 +344,22 @@ def keys(record: Record) -> Dict[str, str]:
 
 
 def run(request: Dict[str, Any]) -> None:
-    """The job "probe": is the agent of the kernel `id` there, and if not, what became of it?"""
-    sweep()
+    """The job "probe": is the agent of the kernel `id` there, and if not, what became of it?
+
+    Where the request names a `place`, that is the container in which it was, and this one has its
+    name: if it is another, or was restarted, the agent has ended with it.
+    """
     id = os.path.basename(request["id"])
-    record = read(os.path.join(state_directory(), id, RECORD))
+    path = os.path.join(state_directory(), id, RECORD)
+    record, was, now = read(path), request.get("place"), place()
+    if record is not None and was and now and was != now and not is_alive(record):
+        bury(id, record, "its container was restarted")
+    sweep()
+    record = read(path)
     answer(
         host=host_name(),
         boot_id=boot_id(),
+        place=place(),
         record=record,
         alive=is_alive(record) if record is not None else False,
         ended=read_ended(id),

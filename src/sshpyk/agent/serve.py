@@ -11,12 +11,15 @@ import os
 import time
 
 from ..common import processes
+from ..wire import exits
 from ..wire.frames import ProtocolError
 from ..wire.quickjson import dumps
 from . import lifecycle, records
 from .boot import Failed, answer, bytecode, describe_defect
 from .client import LOST_AFTER, Client
 from .door import Door
+from .evidence import Evidence
+from .forking import ForkedKernel, Hold
 from .kernel import Kernel, Log, Plan
 from .lifecycle import Lifecycle
 from .loop import READ, Loop
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
     from typing import Any, Dict, List, Optional, Tuple
 
     from ..common.sockets import Socket
-    from .kernel import Address
+    from .kernel import Address, Kernel
 
 #: Seconds between two checks whether the kernel's sockets are there while it starts up: at least so
 #: many, and at least this share of the time that it has taken so far, because on a busy host the
@@ -77,6 +80,7 @@ class Agent:
         limit = request.get("outputs_limit", 16 * 1024 * 1024)
         self.outputs = Outputs(self.loop, path, limit, self._activity)
         self.clients: Dict[str, Client] = {}
+        self.hold = Hold(self.loop, self.log)
         self.door = Door(self, self.loop, self.log, self.sockets, self.token)
         self._record_path = os.path.join(self.directory, records.RECORD)
         self._activity_at: Optional[float] = None
@@ -99,6 +103,7 @@ class Agent:
             listening=self.door.listening,
             host=processes.host_name(),
             boot_id=processes.boot_id(),
+            place=processes.place(),
             bytecode=bytecode(),
             kernel=self._describe(),
         )
@@ -132,8 +137,8 @@ class Agent:
             return
         *lines, self._stdin = (self._stdin + data).split(b"\n")
         for line in lines:
-            if line == b"tcp":
-                self.door.listen("tcp")
+            if line in (b"tcp", b"unix"):
+                self.door.listen(line.decode("ascii"))
                 self._write_record()
                 answer(listening=self.door.listening)
             elif line == b"attached":
@@ -156,6 +161,7 @@ class Agent:
 
     def _watch_kernel(self) -> None:
         kernel = self.kernel
+        self._evidence = Evidence(kernel.pid)
 
         def watch(fd: int) -> None:
             def read(events: int) -> None:
@@ -166,6 +172,8 @@ class Agent:
 
         watch(kernel.output)
         watch(kernel.errors)
+        if kernel.report is not None:
+            self.loop.watch(kernel.report.fileno(), READ, lambda events: self.loop.hurry())
 
     def _unwatch(self, fd: int) -> None:
         self.loop.watch(fd, 0, lambda events: None)
@@ -216,6 +224,7 @@ class Agent:
             "agent_pid": os.getpid(),
             "agent_start": processes.start_time(os.getpid()),
             "pid_namespace": processes.pid_namespace(),
+            "place": processes.place(),
             "directory": self.directory,
             "sockets": self.sockets,
             "listening": self.door.listening,
@@ -224,6 +233,7 @@ class Agent:
             "persistent": self.life.persistent,
             "session": self.session,
             "kernel": self._describe(),
+            "forked": self.kernel.report and processes.start_time(self.kernel.pid),
         }
 
     def _write_record(self) -> None:
@@ -235,9 +245,13 @@ class Agent:
 
     def _kernel_exited(self, now: float) -> None:
         exited = dict(self.kernel.exited or {})
-        self.log.line(f"= kernel process {exited['pid']} exited: {exited}")
+        exited["cause"] = self._evidence.cause(exited)
+        self.kernel.exited = exited
+        self.log.line(f"= kernel process {exited['pid']} ended: {exits.describe(exited)}")
         self._unwatch(self.kernel.output)
         self._unwatch(self.kernel.errors)
+        if self.kernel.report is not None:
+            self._unwatch(self.kernel.report.fileno())
         self.kernel.close()
         self.outputs.forget_kernel()
         for client in self.clients.values():
@@ -250,7 +264,7 @@ class Agent:
         error: Dict[str, Any] = {}
         try:
             request = waiting[-1][1]["kernel"] or self._request["kernel"]
-            kernel = Kernel(Plan(request, self.directory, self.sockets), self._umask)
+            kernel = ForkedKernel(Plan(request, self.directory, self.sockets), self._umask)
             kernel.confirm()
         except Failed as failed:
             error = failed.fields
@@ -273,6 +287,7 @@ class Agent:
 
     def _signal(self, signum: int) -> None:
         if self.kernel.exited is None:
+            self._evidence.sent.add(signum)
             self.kernel.signal(signum)
 
     # -- what clients and the door ask for: see `client.Owner` and `door.Owner` ------------------
@@ -385,7 +400,8 @@ class Agent:
         deadlines: List[Optional[float]] = []
         if self._is_told_to_stop:
             self._is_told_to_stop = False
-            self._end("it was told to stop (SIGTERM)")
+            is_down = self._evidence.is_shutting_down()
+            self._end("the host is being shut down" if is_down else "it was told to stop (SIGTERM)")
         if self.kernel.exited is None and self.kernel.reap():
             self._kernel_exited(now)
         elif self.life.state == lifecycle.STARTING:
@@ -398,6 +414,7 @@ class Agent:
             deadlines += client.tick(now)
             self._see(client, now)
         deadlines += self._tick_outputs(now)
+        deadlines.append(self.hold.tick(self.kernel, bool(self.outputs.busy), now))
         while self._act(now):
             pass
         deadlines.append(self.life.next_deadline())
@@ -405,6 +422,7 @@ class Agent:
 
     def _kernel_bound(self) -> None:
         self.life.bound()
+        self._evidence.look()  # its setup lines may have moved it
         for client in self.clients.values():
             client.notify("bound", pid=self.kernel.pid)
             client.connect_all()

@@ -21,15 +21,17 @@ from .terminal import Terminal, clean
 
 if TYPE_CHECKING:
     from ..ssh.command import Destination
-    from ..transport.openssh import OpenSSH
+    from ..transport.base import Transport
+    from ..transport.entrance import Entrance
     from ..wire.requests import InstallRequest
 
 DESCRIPTION = """\
-Look at a host and add its kernels to Jupyter. HOST is anything that ssh accepts. On a terminal you
-choose among what there is; elsewhere name KERNELs (a kernelspec, an environment, or the path of its
-Python) or say --all. With --remote-kernel-name and --remote-python it is the one that they name.
-HOST may also be the URL of a Jupyter Server, with its token in it or not, and KERNEL a kernelspec,
-a session, or the id of a kernel that runs there.
+Look at a host and add its kernels to Jupyter. HOST is anything that ssh accepts, or docker:NAME,
+podman:NAME, k8s:NAMESPACE/POD[/CONTAINER], k8s:CONTEXT/NAMESPACE/POD/[CONTAINER]; with --via there
+is none. On a terminal you choose among what there is; elsewhere name KERNELs (a kernelspec, an
+environment, or the path of its Python) or say --all. With --remote-kernel-name and --remote-python
+it is the one that they name. HOST may also be the URL of a Jupyter Server, with its token in it or
+not, and KERNEL a kernelspec, a session, or the id of a kernel that runs there.
 """
 
 #: Seconds for inspecting a host, and for installing ipykernel.
@@ -81,9 +83,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
         return servers.add(arguments, terminal)
     config = options.given(arguments)
-    host = arguments.host
-    if host is not None and config.setdefault("ssh_host_alias", host) != host:
-        raise errors.SettingsError(text="HOST and --ssh-host-alias name two hosts.")
+    _take_place(arguments, config)
     check(config)
     if arguments.kernel_name is not None:
         _require_free(kernelspec.check_name(arguments.kernel_name), arguments)
@@ -104,6 +104,23 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     return 0
 
 
+def _take_place(arguments: argparse.Namespace, config: dict[str, Any]) -> None:
+    """Put the place that HOST names into `config`. Raises `SettingsError`."""
+    from ..transport.entrance import expand
+
+    host = arguments.host
+    if host is None:
+        return
+    command = expand(host)
+    if command is not None:
+        if config.setdefault("via", command) != command:
+            raise errors.SettingsError(text="HOST and --via name two places.")
+    elif "via" in config:
+        arguments.kernels.insert(0, host)  # the command leads there, so this is a kernel
+    elif config.setdefault("ssh_host_alias", host) != host:
+        raise errors.SettingsError(text="HOST and --ssh-host-alias name two hosts.")
+
+
 #: What gets written: a name, kernel.json and logos.
 Adding = tuple[str, dict[str, Any], dict[str, bytes]]
 
@@ -114,8 +131,9 @@ def _unchecked(arguments: argparse.Namespace, config: dict[str, Any]) -> Adding:
             text="With --no-check the host is not asked what it has: give --remote-kernel-name."
         )
     remote = config["remote_kernel_name"]
-    name = arguments.kernel_name or name_for(config["ssh_host_alias"], remote)
-    display = arguments.display_name or display_for(remote, "", config["ssh_host_alias"])
+    host = _destination(config).host
+    name = arguments.kernel_name or name_for(_kind(config), host, remote)
+    display = arguments.display_name or display_for(remote, "", host)
     return _adding(arguments, name, display, arguments.language or "", config)
 
 
@@ -124,7 +142,7 @@ def _explicit(arguments: argparse.Namespace, terminal: Terminal, config: dict[st
     from .remote import inspect, inspect_request
 
     remote = config["remote_kernel_name"]
-    host = config["ssh_host_alias"]
+    host = _destination(config).host
 
     async def ask_host() -> dict[str, Any]:
         return await inspect(
@@ -141,7 +159,7 @@ def _explicit(arguments: argparse.Namespace, terminal: Terminal, config: dict[st
     spec = inspection["found"][remote]
     if "error" in spec:
         raise errors.from_agent(host, spec)
-    name = arguments.kernel_name or name_for(host, remote)
+    name = arguments.kernel_name or name_for(_kind(config), host, remote)
     display = arguments.display_name or display_for(spec["display_name"], "", host)
     language = arguments.language or clean(spec["language"])[:LONGEST]
     return _adding(arguments, name, display, language, config, spec, inspection)
@@ -177,7 +195,7 @@ def _from_inspection(
 ) -> list[Adding]:
     from . import wait_for
 
-    host = config["ssh_host_alias"]
+    host = _destination(config).host
     with terminal.busy(f"Looking at {host} …"):
         inspection = wait_for(_inspect(config))
     if inspection["setup_trouble"]:
@@ -195,7 +213,7 @@ def _from_inspection(
     adding: list[Adding] = []
     taken = list(kernelspec.all_specs()) if arguments.all and not arguments.replace else []
     for candidate in chosen:
-        name = arguments.kernel_name or _name_of(candidate, host)
+        name = arguments.kernel_name or _name_of(candidate, _kind(config), host)
         if name in taken:
             terminal.note(f"{name}: is there already (--replace makes it anew)")
             continue
@@ -253,7 +271,7 @@ def _chosen(
         wanted.append(config["remote_kernel_name"])
     elif "remote_python" in config:
         wanted.append(config["remote_python"])
-    host = config["ssh_host_alias"]
+    host = _destination(config).host
     if arguments.all:
         chosen = [candidate for candidate in offered if candidate.is_ready]
         if not chosen:
@@ -280,7 +298,7 @@ def _chosen(
             _show(terminal, host, offered)
             raise errors.SettingsError(
                 text=f"{host} offers {len(ready)} kernels: name what to add "
-                f"(sshpyk add {host} KERNEL), or say --all."
+                f"(sshpyk add {_destination(config).for_connect()} KERNEL), or say --all."
             )
         chosen = ready
     if len(chosen) > 1 and (arguments.kernel_name or arguments.display_name):
@@ -326,7 +344,7 @@ def _install(
     from . import wait_for
     from .remote import ask, inspect, inspect_request
 
-    host = config["ssh_host_alias"]
+    host = _destination(config).host
     ssh = _destination(config).for_people()
     if not terminal.is_interactive and not (arguments.install_ipykernel and arguments.yes):
         raise errors.NoIpykernel(host=host, python=candidate.python, command=ssh)
@@ -371,7 +389,13 @@ def _install(
 
 def name_for(*parts: str) -> str:
     """A kernel's name made from a host's and others'."""
-    return re.sub(r"[^a-z0-9._-]+", "_", "_".join(("ssh", *filter(None, parts))).lower())[:LONGEST]
+    text = re.sub(r"[^a-z0-9._-]+", "_", "_".join(filter(None, parts)).lower())
+    return text[:LONGEST].lstrip("._-")
+
+
+def _kind(config: Mapping[str, Any]) -> str:
+    """How the name of a kernel begins."""
+    return "" if config.get("via") else "ssh"
 
 
 def display_for(display_name: str, environment: str, host: str) -> str:
@@ -380,21 +404,21 @@ def display_for(display_name: str, environment: str, host: str) -> str:
     return clean(f"{display_name[:LONGEST].replace(' (ipykernel)', '')}{where} @ {host}")
 
 
-def _name_of(candidate: Candidate, host: str) -> str:
+def _name_of(candidate: Candidate, kind: str, host: str) -> str:
     remote = candidate.kernel_name.rpartition("/")[2]
     if candidate.environment and remote == "python3":
-        return name_for(host, candidate.environment)
-    return name_for(host, candidate.environment, remote)
+        return name_for(kind, host, candidate.environment)
+    return name_for(kind, host, candidate.environment, remote)
 
 
-def _transport(config: Mapping[str, Any]) -> OpenSSH:
+def _transport(config: Mapping[str, Any]) -> Transport:
     from .remote import transport_to
 
     return transport_to(_destination(config))
 
 
-def _destination(config: Mapping[str, Any]) -> Destination:
-    from .checks import destination_of
+def _destination(config: Mapping[str, Any]) -> Destination | Entrance:
+    from ..jupyter.places import destination_of
 
     return destination_of(config)
 

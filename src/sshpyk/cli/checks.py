@@ -11,8 +11,10 @@ from typing import Any
 
 from .. import errors
 from ..jupyter.kernelspec import LocalSpec
+from ..jupyter.places import destination_of
 from ..ssh import config
 from ..ssh.command import Destination, run
+from ..transport.entrance import Entrance
 from .terminal import BAD, GOOD, INFO, UNKNOWN, WARNING
 
 #: Seconds for `ssh -V`.
@@ -37,16 +39,6 @@ class Check:
         return {"mark": self.mark, "what": self.what, "text": self.text}
 
 
-def destination_of(settings: Mapping[str, Any]) -> Destination:
-    """The host that a kernel.json's settings name."""
-
-    def text(name: str) -> str | None:
-        value = settings.get(name)
-        return value if isinstance(value, str) and value else None
-
-    return Destination(text("ssh_host_alias") or "", text("ssh"), text("ssh_config"))
-
-
 async def ssh_program(destination: Destination) -> Check:
     """Is there an ssh, and which?"""
     path = shutil.which(destination.program)
@@ -59,6 +51,19 @@ async def ssh_program(destination: Destination) -> Check:
     version = result.stderr.strip().splitlines()
     banner = version[0] if version else ""
     return Check(GOOD if banner.startswith("OpenSSH") else WARNING, "SSH", f"{path} ({banner})")
+
+
+def command(entrance: Entrance) -> Check:
+    """Is there the program that leads to the place? On another host only that can tell."""
+    shown = entrance.command
+    try:
+        if entrance.outer is None:
+            entrance.check()
+        else:
+            entrance.check_name()
+    except errors.SettingsError as error:
+        return Check(BAD, "Command", one_line(error))
+    return Check(GOOD if entrance.outer is None else INFO, "Command", shown)
 
 
 async def ssh_config(destination: Destination) -> list[Check]:
@@ -125,24 +130,30 @@ def _summary(name: str, settings: dict[str, list[str]]) -> Check:
     return Check(GOOD, what, text)
 
 
+def connection_of(settings: Mapping[str, Any]) -> str:
+    """What the connection to a kernel's place is called."""
+    return "Connection" if settings.get("via") else "SSH Connection"
+
+
 def on_host(spec: LocalSpec, inspection: Mapping[str, Any] | errors.SshpykError) -> list[Check]:
     """What an inspection of the host says of the kernelspec `spec`."""
     settings = spec.config
     python = str(settings.get("remote_python") or "python3")
     remote = str(settings.get("remote_kernel_name") or "")
+    connection = connection_of(settings)
     if isinstance(inspection, errors.RemoteError):
         return [
-            Check(GOOD, "SSH Connection", "ok"),
+            Check(GOOD, connection, "ok"),
             Check(BAD, "Remote Launcher Python", one_line(inspection)),
         ]
     if isinstance(inspection, errors.SshpykError):
         return [
-            Check(BAD, "SSH Connection", one_line(inspection)),
+            Check(BAD, connection, one_line(inspection)),
             Check(UNKNOWN, "Remote Launcher Python", python),
             Check(UNKNOWN, "Remote Kernel Name", remote),
         ]
     found = [
-        Check(GOOD, "SSH Connection", "ok"),
+        Check(GOOD, connection, "ok"),
         Check(INFO, "Remote System", inspection["system"]),
         Check(GOOD, "Remote Launcher Python", f"{python} (Python {inspection['version']})"),
     ]

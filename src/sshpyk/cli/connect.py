@@ -56,6 +56,22 @@ def destination(arguments: argparse.Namespace) -> Destination:
     return found
 
 
+def needs_no_login(arguments: argparse.Namespace, terminal: Terminal) -> bool:
+    """Whether HOST is a place to which a command leads; says so."""
+    from ..jupyter import kernelspec
+    from ..jupyter.places import destination_of
+    from ..transport.entrance import Entrance, expand
+
+    host = arguments.host
+    known = (destination_of(spec.config) for spec in kernelspec.all_specs().values())
+    is_known = any(isinstance(one, Entrance) and one.host == host for one in known)
+    if not is_known and expand(host) is None:
+        return False
+    terminal.say(f"{host}: there is nothing to log in to; a command leads there.")
+    terminal.note("Where that asks for a login of its own, log in as it wants, in a terminal.")
+    return True
+
+
 def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """Do it."""
     if is_url(arguments.host):
@@ -66,6 +82,8 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     from ..ssh.master import Master
     from . import wait_for
 
+    if needs_no_login(arguments, terminal):
+        return 0
     master = Master(destination(arguments))
     host = arguments.host
     if wait_for(is_connected(master)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .connect import add_node_option, add_ssh_options, destination
+from .connect import add_node_option, add_ssh_options, destination, needs_no_login
 from .terminal import Terminal
 
 DESCRIPTION = """\
@@ -26,6 +26,8 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     from ..ssh.master import Master
     from . import wait_for
 
+    if needs_no_login(arguments, terminal):
+        return 0
     master = Master(destination(arguments))
     was_there = wait_for(master.exit())
     host = arguments.host

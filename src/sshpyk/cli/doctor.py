@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from ..errors import SettingsError
 from ..jupyter import kernelspec
+from ..transport.entrance import expand
 from .connect import add_ssh_options
+from .options import COMMANDS
 from .terminal import Terminal
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = DESCRIPTION
     parser.add_argument("target", nargs="?", metavar="HOST|KERNEL", help="whose way to walk")
     add_ssh_options(parser)
+    parser.add_argument("--via", metavar="COMMAND", help="the command that leads there, not ssh")
+    parser.add_argument("--inside", metavar="COMMAND", help="the same, on HOST")
     parser.add_argument("--remote-python", metavar="PATH", help="the Python on HOST that is used")
     parser.add_argument("--no-launch", action="store_true", help="start no kernel as a trial")
     parser.add_argument("--json", action="store_true", help="write JSON")
@@ -50,6 +54,8 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def _targets(arguments: argparse.Namespace) -> list[str]:
+    if arguments.via is not None:
+        return [""]
     if arguments.target is not None:
         return [arguments.target]
     ours = (spec for spec in kernelspec.all_specs().values() if spec.is_ours)
@@ -69,10 +75,13 @@ def _walk(arguments: argparse.Namespace, target: str) -> Walk:
                 command="sshpyk list",
             )
     else:
-        config, spec = {"ssh_host_alias": target}, None
-    for name in ("ssh", "ssh_config", "remote_python"):
-        if getattr(arguments, name):
-            config[name] = getattr(arguments, name)
+        command = expand(target)
+        config = {"ssh_host_alias": target} if command is None else {"via": command}
+        spec = None
+    for name in ("ssh", "ssh_config", "remote_python", "via", "inside"):
+        given = getattr(arguments, name)
+        if given:
+            config[name] = expand(given) or given if name in COMMANDS else given
     return Walk(config, spec, launch=not arguments.no_launch)
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from .. import errors
 from ..jupyter import kernelspec
-from ..jupyter.places import server_of
 from . import options
 from .terminal import Terminal
 
@@ -42,7 +41,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     spec = ours(arguments.name or arguments.name_option)
     changes = options.given(arguments)
     config = spec.config
-    unset = [_setting(text, config) for text in arguments.unset]
+    unset = [_setting(text, {**config, **changes}) for text in arguments.unset]
     both = [name for name in unset if name in changes]
     if both:
         raise errors.SettingsError(text=f"{both[0]} is both given and in --unset: which is it?")
@@ -92,19 +91,23 @@ def ours(name: str) -> kernelspec.LocalSpec:
 
 def check(config: dict[str, Any]) -> None:
     """Raise `SettingsError` where a kernel with these settings could never start."""
-    from ..ssh.command import Destination  # which takes asyncio along
+    from ..jupyter.places import destination_of, server_of
 
     server = server_of(config)
     if server is not None:
-        if config.get("ssh_host_alias"):
+        if config.get("ssh_host_alias") or config.get("via") or config.get("inside"):
             raise errors.SettingsError(
-                text="`server_url` is in place of a host: it can't stand beside `ssh_host_alias`."
+                text="`server_url` is in place of a host: it can't stand beside `ssh_host_alias`, "
+                "`via` or `inside`."
             )
         server.check()
         return
-    Destination(
-        str(config.get("ssh_host_alias") or ""), config.get("ssh"), config.get("ssh_config")
-    ).check()
+    if config.get("via") and (config.get("ssh_host_alias") or config.get("inside")):
+        raise errors.SettingsError(
+            text="`via` is in place of a host: it can't stand beside `ssh_host_alias` or `inside`.",
+            advice="On a host a command leads on by --inside.",
+        )
+    destination_of(config).check()
 
 
 def _setting(text: str, config: dict[str, Any]) -> str:
@@ -114,7 +117,7 @@ def _setting(text: str, config: dict[str, Any]) -> str:
     if option is None:
         known = ", ".join(option.flag[2:] for option in options.declared())
         raise errors.SettingsError(text=f"--unset {text}: there is no such setting. Known: {known}")
-    if option.name in NEEDED:
+    if option.name in NEEDED and not config.get("via"):
         raise errors.SettingsError(text=f"--unset {text}: a kernel needs a host; give another.")
     return option.name
 

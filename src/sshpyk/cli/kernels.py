@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from .. import errors
 from ..jupyter import kernelspec
+from ..jupyter.places import destination_of
 from ..ssh.command import Destination
+from ..transport.entrance import Entrance, expand
 
 if TYPE_CHECKING:
     from ..wire.requests import Request
@@ -31,12 +33,12 @@ Kernel = dict[str, Any]
 class Place:
     """A host, and the Python there that runs our agent."""
 
-    destination: Destination
+    destination: Destination | Entrance
     python: str
 
     @property
     def host(self) -> str:
-        """What one gives to ssh."""
+        """What one gives to ssh, or what the place is called."""
         return self.destination.host
 
     async def ask(self, request: Request) -> dict[str, Any]:
@@ -55,6 +57,8 @@ class Survey:
     now: float = 0.0
     kernels: list[Kernel] = field(default_factory=list)
     ended: list[Kernel] = field(default_factory=list)
+    machine: dict[str, Any] = field(default_factory=dict)  # what all there uses, where asked for
+    gpus: list[dict[str, Any]] = field(default_factory=list)
     trouble: errors.SshpykError | None = None
 
 
@@ -74,12 +78,11 @@ def add_place_options(parser: argparse.ArgumentParser, *, host_option: bool = Tr
 
 def places(hosts: Sequence[str], ssh_config: str | None = None) -> list[Place]:
     """Where to look: `hosts`, or all of the kernelspecs. Raises `SettingsError`."""
-    known: dict[Destination, Place] = {}
+    known: dict[Destination | Entrance, Place] = {}
     for spec in kernelspec.all_specs().values():
         config = spec.config
-        host = config.get("ssh_host_alias")
-        if spec.is_ours and isinstance(host, str) and host:
-            destination = Destination(host, config.get("ssh"), config.get("ssh_config"))
+        destination = destination_of(config)
+        if spec.is_ours and destination.host:
             known.setdefault(
                 destination, Place(destination, str(config.get("remote_python") or "python3"))
             )
@@ -96,18 +99,25 @@ def places(hosts: Sequence[str], ssh_config: str | None = None) -> list[Place]:
         of_host = [place for place in known.values() if place.host == host]
         if ssh_config is not None or not of_host:
             python = of_host[0].python if of_host else "python3"
-            of_host = [Place(Destination(host, ssh_config=ssh_config), python)]
+            command = expand(host)
+            there = Destination(host, ssh_config=ssh_config) if command is None else None
+            of_host = [Place(there or Entrance(command or ""), python)]
         found += of_host
     return found
 
 
-async def survey_all(where: Sequence[Place]) -> list[Survey]:
-    """What runs at places, asked side by side."""
+def survey(place: Place, answer: dict[str, Any]) -> Survey:
+    """What a host has answered to "kernels" or "watch"."""
+    facts = answer["now"], answer["kernels"], answer["ended"]
+    return Survey(place, *facts, answer.get("machine") or {}, answer.get("gpus") or [])
+
+
+async def survey_all(where: Sequence[Place], *, use: bool = False) -> list[Survey]:
+    """What runs at places, asked side by side; and what it uses, if that is to be measured."""
 
     async def one(place: Place) -> Survey:
         try:
-            answer = await place.ask({"do": "kernels"})
-            return Survey(place, answer["now"], answer["kernels"], answer["ended"])
+            return survey(place, await place.ask({"do": "kernels", "use": use}))
         except errors.SshpykError as error:
             return Survey(place, trouble=error)
 

@@ -11,6 +11,7 @@ from .. import errors
 from ..aio import within
 from ..jupyter import kernelspec
 from ..jupyter.kernelspec import LocalSpec
+from ..transport.entrance import Entrance
 from . import options
 from .terminal import BAD, INFO, UNKNOWN, WARNING, Terminal
 
@@ -29,6 +30,7 @@ SHOWN: tuple[str, ...] = (
     "remote_kernel_name",
 )
 SHOWN += ("server_url", "server_kernel_id")
+SHOWN += ("via", "inside")
 
 LEGEND = "(v) right  (x) wrong  (!) look at it  (i) for information  (?) not checked"
 
@@ -91,7 +93,7 @@ def _check(
             found[spec.name] += _settings(spec)
     if not specs:
         return found
-    hosts = {spec.config.get("ssh_host_alias") for spec in specs}
+    hosts = {_target_of(spec)[0].host for spec in specs}
     count = f"{len(hosts)} host{'s' if len(hosts) > 1 else ''}"
     with terminal.busy(f"Checking {count} …") as update:
         result: dict[str, list[Check]] = wait_for(
@@ -122,6 +124,9 @@ async def check_all(
     done = 0
 
     async def local(destination: Any) -> list[Check]:
+        if isinstance(destination, Entrance):
+            outer = [] if destination.outer is None else await local(destination.outer)
+            return [*outer, checks.command(destination)]
         return [await checks.ssh_program(destination), *await checks.ssh_config(destination)]
 
     async def inspected(target: Target, names: list[str]) -> Any:
@@ -164,7 +169,7 @@ async def check_all(
             found[spec.name] += checks.on_host(spec, answers[target])
         else:
             found[spec.name] += [
-                Check(UNKNOWN, "SSH Connection", "not checked"),
+                Check(UNKNOWN, checks.connection_of(spec.config), "not checked"),
                 Check(UNKNOWN, "Remote Launcher Python", target[1]),
                 Check(UNKNOWN, "Remote Kernel Name", str(spec.config.get("remote_kernel_name"))),
             ]
@@ -173,7 +178,7 @@ async def check_all(
 
 
 def _target_of(spec: LocalSpec) -> Target:
-    from .checks import destination_of
+    from ..jupyter.places import destination_of
 
     python = spec.config.get("remote_python") or "python3"
     return destination_of(spec.config), str(python), spec.config.get("remote_pythonhome") or None

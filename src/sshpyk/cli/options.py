@@ -12,10 +12,14 @@ from traitlets import Bool, Dict, Enum, Float, Integer, List, TraitError, TraitT
 
 from ..errors import SettingsError
 from ..jupyter.settings import Settings
+from ..transport.entrance import expand
 
 #: Settings that are paths on this machine: written absolute, because Jupyter may run anywhere.
 LOCAL_PATHS: tuple[str, ...] = ("ssh_config", "persistent_file")
 LOCAL_PATHS += ("ca", "client_cert", "client_key")
+
+#: Settings that are commands which lead to a place: some have a short form.
+COMMANDS = ("via", "inside")
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,8 @@ class Option:
             return dict(given)
         if self.name in LOCAL_PATHS and given:
             return os.path.abspath(os.path.expanduser(given))
+        if self.name in COMMANDS:
+            return expand(given) or given
         return given
 
 

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from .. import errors
 from ..aio import within
-from ..ssh.command import Destination
 from ..transport import jobs
-from ..transport.openssh import OpenSSH, transport
+from ..transport.command import transport
 
 if TYPE_CHECKING:
+    from ..ssh.command import Destination
     from ..transport.base import Transport
+    from ..transport.entrance import Entrance
     from ..wire.requests import InspectRequest, Request
 
 #: A command that names Pythons on hosts whose `python3` is missing or too old. It means the same to
@@ -31,7 +32,7 @@ MOST_TRIES = 6
 MOST_OUTPUT = 256 * 1024
 
 
-def transport_to(destination: Destination) -> OpenSSH:
+def transport_to(destination: Destination | Entrance) -> Transport:
     """The process's transport to it; call it on the I/O thread. Raises `SettingsError`."""
     destination.check()
     return transport(destination)

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from .checks import Check
 
 #: Settings that are about hosts, and of no use with a server.
-OF_HOSTS = ("ssh_host_alias", "ssh", "ssh_config", "ssh_verbose", "remote_python", "setup")
+OF_HOSTS: tuple[str, ...] = ("ssh_host_alias", "ssh", "ssh_config", "ssh_verbose", "via", "inside")
+OF_HOSTS += ("remote_python", "setup")
 
 #: What a server's kernelspec may have as its picture, and bytes of one.
 LOGOS = ("logo-32x32.png", "logo-64x64.png", "logo-svg.svg")

@@ -104,10 +104,19 @@ class Terminal:
         A row is one line where no terminal is; a terminal gets no column that is empty, and cells
         of several lines where it has too few columns.
         """
+        console = self.err if beside else self.out
+        _print_rows(console, self._make_table(console, heads, rows, styles))
+
+    def _make_table(
+        self,
+        console: Console,
+        heads: Sequence[str],
+        rows: Iterable[Sequence[str]],
+        styles: Sequence[str] = (),
+    ) -> RenderableType:
         from rich.table import Table
         from rich.text import Text
 
-        console = self.err if beside else self.out
         rows = [[one_line(cell) for cell in row] for row in rows]
         shown = [n for n in range(len(heads)) if not console.is_terminal or any(r[n] for r in rows)]
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
@@ -116,7 +125,33 @@ class Terminal:
         for number, row in enumerate(rows):
             style = styles[number] if styles else ""
             table.add_row(*(Text(row[n]) for n in shown), style=style)
-        _print_rows(console, table)
+        return table
+
+    @contextlib.contextmanager
+    def live(self) -> Iterator[Callable[[Sequence[str], Sequence[Sequence[str]], str], None]]:
+        """A table on standard output that changes: gives what shows its heads and rows, and a text
+        below them, any thread. Where no terminal is, they are printed anew each time."""
+        from rich.console import Group
+        from rich.live import Live
+        from rich.text import Text
+
+        console = self.out
+
+        def show(heads: Sequence[str], rows: Sequence[Sequence[str]], below: str) -> None:
+            table = self._make_table(console, heads, rows)
+            if live is None:
+                _print_rows(console, table)
+                self.say(f"{below}\n" if below else "")
+                sys.stdout.flush()
+            else:
+                live.update(Group(table, "", Text(clean(below), "dim")), refresh=True)
+
+        if not console.is_terminal:
+            live = None
+            yield show
+            return
+        with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as live:
+            yield show
 
     @contextlib.contextmanager
     def busy(self, text: str) -> Iterator[Callable[[str], None]]:

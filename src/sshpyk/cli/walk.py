@@ -7,14 +7,18 @@ import os
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import asdict, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import errors
 from ..aio import within
 from ..jupyter import kernelspec
 from ..ssh.command import Destination
+from ..transport.entrance import Entrance
 from .steps import CONNECT_TIMEOUT, Step, failed
 from .terminal import BAD, GOOD, INFO, UNKNOWN, WARNING, Terminal
+
+if TYPE_CHECKING:
+    from ..transport.openssh import OpenSSH
 
 #: Seconds for a host to answer at all, and to run a job.
 REACH_TIMEOUT = 10.0
@@ -25,18 +29,26 @@ LITTLE_SPACE = 100 * 1024 * 1024
 CLOCK_DIFFERS = 120.0
 
 
+#: Steps by their names.
+Way = list[tuple[str, Callable[[], Coroutine[Any, Any, list[Step]]]]]
+
+
 class Walk:
     """The way to one host, with the settings `config`, and to the kernel `spec` if there is one."""
 
     def __init__(
         self, config: dict[str, Any], spec: kernelspec.LocalSpec | None, *, launch: bool
     ) -> None:
-        from .checks import destination_of
+        from ..jupyter.places import destination_of
 
         self.config = config
         self.spec = spec
         self.launch = launch
-        self.destination: Destination = destination_of(config)
+        self.destination = destination_of(config)
+        #: What ssh reaches: the host, or that on which a command leads on.
+        self.ssh: Destination | Entrance | None = self.destination
+        if isinstance(self.destination, Entrance):
+            self.ssh = self.destination.outer
         self.host = self.destination.host
         self.title = f"{spec.name} on {self.host}" if spec else self.host
         self.found: list[Step] = []
@@ -64,18 +76,21 @@ class Walk:
         """Walk, and yield each `Step` when it is done."""
         from . import wait_for
 
-        way: list[tuple[str, Callable[[], Coroutine[Any, Any, list[Step]]]]] = [
+        by_ssh: Way = [
             ("SSH", self._program),
             ("SSH Config File", self._config),
             ("Reachable", self._reachable),
             ("Authentication", self._login),
             ("Multiplexing", self._multiplexing),
             ("Remote Shell", self._shell),
-            ("Remote Python", self._inspect),
-            ("Directories", self._directories),
-            ("Forwarding", self._forwarding),
-            ("Kernel", self._kernels),
         ]
+        there: Way = [("Remote Python", self._inspect), ("Directories", self._directories)]
+        if isinstance(self.destination, Entrance):
+            way = [*(by_ssh if self.ssh else []), ("Command", self._entrance), *there]
+            way.append(("Speed", self._speed))
+        else:
+            way = [*by_ssh, *there, ("Forwarding", self._forwarding)]
+        way.append(("Kernel", self._kernels))
         stopped = False
         for what, step in way:
             begun = time.monotonic()
@@ -108,20 +123,32 @@ class Walk:
 
     # -- this machine ----------------------------------------------------------------------------
 
+    @property
+    def _host(self) -> Destination:
+        assert isinstance(self.ssh, Destination)
+        return self.ssh
+
+    def _openssh(self) -> OpenSSH:
+        """On the I/O thread: the way to the host. Raises `SettingsError`."""
+        from ..transport.openssh import transport
+
+        self._host.check()
+        return transport(self._host)
+
     async def _program(self) -> list[Step]:
         from .checks import ssh_program
 
-        check = await ssh_program(self.destination)
+        check = await ssh_program(self._host)
         return [Step(check.mark, check.what, check.text)]
 
     async def _config(self) -> list[Step]:
         from ..ssh import config
         from .checks import ssh_config
 
-        found = await ssh_config(self.destination)
+        found = await ssh_config(self._host)
         steps = [Step(check.mark, check.what, check.text) for check in found]
         if not any(check.mark == BAD for check in found):
-            self._settings = await config.settings(self.destination)
+            self._settings = await config.settings(self._host)
         return steps
 
     async def _reachable(self) -> list[Step]:
@@ -132,7 +159,7 @@ class Walk:
             if first(key) != "none":
                 return [Step(INFO, "Reachable", f"through {first(key)}: the login will show")]
         name, port = first("hostname"), int(first("port"))
-        command = self.destination.for_people()
+        command = self._host.for_people()
         try:
             reader, writer = await within(REACH_TIMEOUT, asyncio.open_connection(name, port))
         except TimeoutError:
@@ -162,9 +189,7 @@ class Walk:
     # -- the login -------------------------------------------------------------------------------
 
     async def _login(self) -> list[Step]:
-        from .remote import transport_to
-
-        master = transport_to(self.destination).master
+        master = self._openssh().master
         await master.prepare()
         was_there = master.identity() is not None
         known = Step(GOOD, "Host Key", "known")
@@ -181,15 +206,14 @@ class Walk:
     async def _multiplexing(self) -> list[Step]:
         from ..ssh.command import run
         from ..ssh.connect import ANSWER_WITHIN
-        from .remote import transport_to
 
-        master = transport_to(self.destination).master
+        master = self._openssh().master
         argv = master.session_argv("exit 0")
         try:
             result = await run(argv, timeout=ANSWER_WITHIN)
         except TimeoutError:
             text = f"the connection does not answer within {ANSWER_WITHIN:g} s"
-            fix = f"Close it and try again: sshpyk disconnect {self.destination.for_connect()}"
+            fix = f"Close it and try again: sshpyk disconnect {self._host.for_connect()}"
             return [Step(BAD, "Multiplexing", text, fix)]
         if result.status == 255:
             text = f"the host runs no command through the connection: {result.stderr.strip()}"
@@ -197,20 +221,44 @@ class Walk:
             return [Step(BAD, "Multiplexing", text, fix)]
         return [Step(GOOD, "Multiplexing", "all commands share one connection")]
 
+    # -- the place -------------------------------------------------------------------------------
+
+    async def _entrance(self) -> list[Step]:
+        from ..transport.command import Command
+        from .remote import transport_to
+
+        place = transport_to(self.destination)
+        assert isinstance(place, Command)
+        await within(CONNECT_TIMEOUT, place.ensure(timeout=CONNECT_TIMEOUT))
+        noise = await place.enter(timeout=CONNECT_TIMEOUT)
+        text = f"{place.entrance.program} leads there; all kernels share one program of ours"
+        if noise:
+            text += f"; something writes {len(noise)} characters at each start, which are skipped"
+        return [Step(INFO if noise else GOOD, "Command", text)]
+
+    async def _speed(self) -> list[Step]:
+        from .measure import measure
+        from .remote import transport_to
+
+        found = await measure(transport_to(self.destination), self._python, self._pythonhome)
+        if not found.relay:
+            return [Step(BAD, "Speed", "no connection passes through the command")]
+        text = f"{found.round_trip * 1000:.1f} ms round trip, {found.throughput / 1e6:.0f} MB/s"
+        return [Step(INFO, "Speed", f"of the command: {text}")]
+
     # -- the host --------------------------------------------------------------------------------
 
     async def _shell(self) -> list[Step]:
         from ..ssh.command import run
-        from .remote import transport_to
 
         mark = "sshpyk-doctor:"
         # A word that no shell reads otherwise, and a variable that all of them know.
-        argv = transport_to(self.destination).master.session_argv(f"echo {mark}$SHELL")
+        argv = self._openssh().master.session_argv(f"echo {mark}$SHELL")
         try:
             result = await run(argv, timeout=JOB_TIMEOUT)
         except TimeoutError:
             text = f"the shell there runs no command within {JOB_TIMEOUT:g} s"
-            fix = f"See what its start-up files wait for: {self.destination.for_people()}"
+            fix = f"See what its start-up files wait for: {self._host.for_people()}"
             return [Step(BAD, "Remote Shell", text, fix)]
         before, found, rest = result.stdout.partition(mark)
         if not found:
@@ -269,6 +317,9 @@ class Walk:
         if difference > CLOCK_DIFFERS:
             text = f"differs from this machine's by {difference:.0f} s (sshpyk does not mind)"
             steps.append(Step(INFO, "Clock", text))
+        for server in self.inspection.get("fork_servers") or []:
+            text = f"{server['python']} (process {server['pid']}, {server['memory'] / 1e6:.0f} MB)"
+            steps.append(Step(INFO, "Fork Server", text))
         return steps
 
     async def _directories(self) -> list[Step]:
@@ -289,7 +340,7 @@ class Walk:
                 steps.append(Step(GOOD, "Directory", text))
         if self.inspection["kills_processes"]:
             text = "the host ends all processes of a user at logout: kernels die with ssh"
-            fix = f"{self.destination.for_people()} loginctl enable-linger"
+            fix = errors.on_host(self.destination.for_people(), "loginctl enable-linger")
             steps.append(Step(WARNING, "Lingering", text, fix))
         else:
             steps.append(Step(GOOD, "Lingering", "processes may stay after logout"))
@@ -297,9 +348,8 @@ class Walk:
 
     async def _forwarding(self) -> list[Step]:
         from .measure import measure
-        from .remote import transport_to
 
-        found = await measure(transport_to(self.destination), self._python, self._pythonhome)
+        found = await measure(self._openssh(), self._python, self._pythonhome)
         steps = []
         if found.unix:
             steps.append(Step(GOOD, "Forwarding", "unix sockets"))
@@ -307,11 +357,15 @@ class Walk:
             mark = INFO if found.unix else WARNING
             text = "loopback TCP" if found.unix else "only loopback TCP, which does as well"
             steps.append(Step(mark, "Forwarding", text))
+        if found.relay:
+            text = "none: all kernels there share one ssh session in its place"
+            steps.append(Step(WARNING, "Forwarding", text))
         if not steps:
             error = errors.NoForwarding(host=self.host, command=self.destination.for_people())
             return [failed("Forwarding", error)]
+        way = "that session" if found.relay else "ssh alone"
         text = f"{found.round_trip * 1000:.1f} ms round trip, {found.throughput / 1e6:.0f} MB/s"
-        return [*steps, Step(INFO, "Speed", f"of ssh alone: {text}")]
+        return [*steps, Step(INFO, "Speed", f"of {way}: {text}")]
 
     async def _kernels(self) -> list[Step]:
         return self._own_kernel(self.spec) if self.spec is not None else self._any_kernel()
@@ -357,10 +411,8 @@ class Walk:
             ):
                 if environment["ipykernel"]:
                     return Step(GOOD, "ipykernel", environment["ipykernel"])
-                fix = (
-                    f"{self.destination.for_people()} "
-                    f"{environment['python']} -m pip install ipykernel"
-                )
+                install = f"{environment['python']} -m pip install ipykernel"
+                fix = errors.on_host(self.destination.for_people(), install)
                 return Step(BAD, "ipykernel", f"not in {environment['prefix']}", fix)
         return Step(UNKNOWN, "ipykernel", "the trial launch will show")
 
@@ -391,6 +443,7 @@ REQUIRED = {
     "SSH",
     "SSH Config File",
     "SSH Host Alias",
+    "Command",
     "Reachable",
     "Host Key",
     "Authentication",

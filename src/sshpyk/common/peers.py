@@ -37,6 +37,9 @@ _WANTED = struct.Struct("=BBBxI2s2s16s16sIII")
 #: What comes back: state and the ends again, timers and queues; then the owner and the inode.
 _FOUND = struct.Struct("=4x48x12xII")
 
+#: Process, user and group of the other end of a unix socket.
+_CREDENTIALS = struct.Struct("=iII")
+
 
 def proof(token: str, nonce: str) -> bytes:
     """What only who knows the token can answer to a hello with this nonce."""
@@ -61,6 +64,15 @@ def is_stranger(sock: Any) -> bool:
 def is_taken(address: Tuple[str, int]) -> bool:
     """Whether another user listens at `address` of IPv4 loopback; False if that is unknown."""
     return _owner(_socket.AF_INET, address, ("0.0.0.0", 0)) not in (None, -1, 0, os.getuid())
+
+
+def listener_uid(sock: Any) -> Optional[int]:
+    """The user id of who listens where the unix socket `sock` is connected; None if unknown."""
+    try:
+        found = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _CREDENTIALS.size)
+        return int(_CREDENTIALS.unpack(found)[1])
+    except (OSError, AttributeError, struct.error):
+        return None
 
 
 def _owner(family: int, there: Tuple[Any, ...], here: Tuple[Any, ...]) -> Optional[int]:

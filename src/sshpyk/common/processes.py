@@ -52,6 +52,14 @@ def pid_namespace() -> str:
         return ""
 
 
+def place() -> str:
+    """What tells apart the containers of one host, and each from itself after a restart; empty
+    where the system has none, or does not say."""
+    namespace = pid_namespace()
+    first = namespace and start_time(1)
+    return f"{namespace} {first}" if first else ""
+
+
 def start_time(pid: int) -> Optional[str]:
     """When process `pid` began, in the system's own terms: with the pid it names a process for
     good. None where there is no such process, empty where the system does not say."""

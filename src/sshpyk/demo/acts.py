@@ -144,7 +144,9 @@ def traces(manager: KernelManager) -> dict[str, Any]:
     assert isinstance(manager.provisioner, SSHKernelProvisioner)
     link = manager.provisioner.kernel
     assert isinstance(link, Link)
-    probe = jobs.ask(link.transport, link.agent.python, {"do": "probe", "id": link.agent.id})
+    probe = jobs.ask(
+        link.transport, link.agent.python, {"do": "probe", "id": link.agent.id, "place": ""}
+    )
     answer: dict[str, Any] = io_thread().submit(probe).result(PATIENCE)
     record: dict[str, Any] = answer["record"]
     return record

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import weakref
+from collections.abc import Mapping
 
 from .. import errors
 from ..wire.channels import CHANNELS
@@ -22,6 +24,9 @@ class LocalSockets:
         self.ip = ip
         self.ports = dict(ports)
         self.sockets: dict[str, socket.socket] = {}
+        # A manager may be dropped between its binding and its launch, when nobody closes anything.
+        drop = weakref.finalize(self, _drop, os.getpid(), transport, ip, self.sockets, self.ports)
+        drop.atexit = False
         try:
             for channel in CHANNELS:
                 sock = self.sockets[channel] = self._bind(channel)
@@ -73,7 +78,7 @@ class LocalSockets:
         return sock
 
     def _path(self, port: int) -> str:
-        return f"{self.ip}-{port}"
+        return _ipc_path(self.ip, port)
 
     def _exists(self, port: int) -> bool:
         return os.path.lexists(self._path(port))
@@ -89,8 +94,26 @@ class LocalSockets:
 
     def close(self) -> None:
         """Close them, and remove what ipc left in the file system."""
-        for channel, sock in self.sockets.items():
-            sock.close()
-            if self.transport == "ipc" and self._exists(self.ports[channel]):
-                os.unlink(self._path(self.ports[channel]))
-        self.sockets.clear()
+        _close(self.transport, self.ip, self.sockets, self.ports)
+
+
+def _ipc_path(ip: str, port: int) -> str:
+    return f"{ip}-{port}"
+
+
+def _close(
+    transport: str, ip: str, sockets: dict[str, socket.socket], ports: Mapping[str, int]
+) -> None:
+    for channel, sock in sockets.items():
+        sock.close()
+        if transport == "ipc":
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(_ipc_path(ip, ports[channel]))
+    sockets.clear()
+
+
+def _drop(
+    pid: int, transport: str, ip: str, sockets: dict[str, socket.socket], ports: Mapping[str, int]
+) -> None:
+    if os.getpid() == pid:  # the files are not a forked child's
+        _close(transport, ip, sockets, ports)

@@ -1,6 +1,7 @@
 """The persistence file (0600): what another process needs to attach to a kernel that was left.
 
-It names the host as ssh was told it, so it works on any machine with the same ssh access.
+It names the transport, and the host as ssh was told it or the command that leads there, so it works
+on any machine with the same access. Files that name no transport mean ssh.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ..link.address import AgentAddress
 from ..server.address import ServerAddress, ServerKernelAddress
 from ..ssh.command import Destination
 from ..transport import answers
+from ..transport.entrance import Entrance
 
 PATTERN = "sshpyk-kernel-{}.json"
 VERSION = 2
@@ -34,7 +36,7 @@ LARGEST = 1 << 20
 class Persistence:
     """Host, agent, and the kernel's keys: "key", "signature_scheme", and CURVE keys if any."""
 
-    destination: Destination
+    destination: Destination | Entrance
     agent: AgentAddress
     keys: dict[str, str]
     kernel_id: str
@@ -42,23 +44,23 @@ class Persistence:
     def __repr__(self) -> str:
         return f"<Persistence of {self.kernel_id} on {self.destination.host}>"
 
-    def destination_here(self, ssh: str | None, ssh_config: str | None) -> Destination:
+    def destination_here(self, ssh: str | None, ssh_config: str | None) -> Destination | Entrance:
         """The destination on this machine, where the paths in the file may be another's.
 
         `ssh` and `ssh_config` then come in their place; None for ssh's own.
         """
         there = self.destination
-        if shutil.which(there.program) is None:
-            there = replace(there, ssh=ssh)
-        if there.ssh_config is not None and not os.path.isfile(there.config_path):
-            there = replace(there, ssh_config=ssh_config)
-        return there
+        if isinstance(there, Destination):
+            return _here(there, ssh, ssh_config)
+        outer = there.outer
+        return replace(there, outer=None if outer is None else _here(outer, ssh, ssh_config))
 
     def write(self, path: str) -> None:
         """Write the file, readable by its owner only."""
         content = {
             "version": VERSION,
             "kernel_id": self.kernel_id,
+            "transport": "ssh" if isinstance(self.destination, Destination) else "command",
             "host": asdict(self.destination),
             "agent": asdict(self.agent),
             "keys": self.keys,
@@ -85,6 +87,14 @@ class ServerPersistence:
         }
         with secure_write(path) as file:
             json.dump(content, file, indent=1)
+
+
+def _here(there: Destination, ssh: str | None, ssh_config: str | None) -> Destination:
+    if shutil.which(there.program) is None:
+        there = replace(there, ssh=ssh)
+    if there.ssh_config is not None and not os.path.isfile(there.config_path):
+        there = replace(there, ssh_config=ssh_config)
+    return there
 
 
 def default_path(kernel_id: str) -> str:
@@ -150,7 +160,7 @@ def load(path: str) -> Persistence | ServerPersistence:
         if content.get("transport") == "server":
             return _of_server(content)
         persistence = Persistence(
-            destination=Destination(**content["host"]),
+            destination=_destination(content.get("transport", "ssh"), content["host"]),
             agent=AgentAddress(**content["agent"]),
             keys=dict(content["keys"]),
             kernel_id=content["kernel_id"],
@@ -178,6 +188,16 @@ def _of_server(content: dict[str, Any]) -> ServerPersistence:
     return ServerPersistence(ServerKernelAddress(server, content["id"]), content["kernel_id"])
 
 
+def _destination(transport: str, host: dict[str, Any]) -> Destination | Entrance:
+    """Raises TypeError or ValueError where this is no destination."""
+    if transport == "ssh":
+        return Destination(**host)
+    if transport != "command":
+        raise ValueError(f"the transport {transport!r:.40}")
+    outer = host["outer"]
+    return Entrance(host["command"], None if outer is None else Destination(**outer))
+
+
 def _check_owner(path: str, status: os.stat_result) -> None:
     """Such a file names a program to run as ssh, so it must be nobody else's work."""
     if not stat.S_ISREG(status.st_mode):
@@ -195,9 +215,14 @@ def _check(saved: Persistence) -> None:
     """Raise ValueError where a field is of a wrong kind; `SettingsError` or `StrangeAgent` where
     it can't be what it says."""
     host, agent = saved.destination, saved.agent
-    texts = [host.host, agent.id, agent.token, agent.python, agent.node, agent.boot_id]
+    texts = [agent.id, agent.token, agent.python, agent.node, agent.boot_id, agent.place]
     texts += [saved.kernel_id, *saved.keys, *saved.keys.values()]
-    texts += [text for text in (host.ssh, host.ssh_config, host.node) if text is not None]
+    ssh = host if isinstance(host, Destination) else host.outer
+    if isinstance(host, Entrance):
+        texts.append(host.command)
+    if ssh is not None:
+        more = (ssh.ssh, ssh.ssh_config, ssh.node)
+        texts += [ssh.host, *(text for text in more if text is not None)]
     for text in texts:
         if not isinstance(text, str) or not text.isprintable():
             raise ValueError(f"{text!r:.40} where a text should be")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..server.address import ServerAddress
     from ..ssh.command import Destination
     from ..transport.base import Transport
+    from ..transport.entrance import Entrance
 
 
 class OpenSSHPlace(HasTraits):
@@ -40,20 +41,6 @@ class OpenSSHPlace(HasTraits):
         False, help="Accepted as sshpyk 1.25 wrote it; only what ssh refuses is an error."
     ).tag(config=True, option=None)
 
-    @property
-    def destination(self) -> Destination:
-        """What ssh is told."""
-        from ..ssh.command import Destination  # which takes asyncio along
-
-        return Destination(self.ssh_host_alias, self.ssh, self.ssh_config)
-
-    def transport(self) -> Transport:
-        """The way there; call it on the I/O thread. Raises `SettingsError`."""
-        from ..transport.openssh import transport  # which the commands' options do without
-
-        self.destination.check()
-        return transport(self.destination)
-
     @default("ssh_host_alias")
     def _default_ssh_host_alias(self) -> str:
         return from_environment("ssh_host_alias") or ""
@@ -69,6 +56,66 @@ class OpenSSHPlace(HasTraits):
     @validate("ssh_config", "ssh")
     def _check_path(self, proposal: dict[str, Any]) -> str | None:
         return plain_text(proposal)
+
+
+class CommandPlace(HasTraits):
+    """A place that a command leads to, here or on a host."""
+
+    via = Unicode(
+        help="In place of a host: the command that runs what stands behind it in the kernel's "
+        "place (docker exec -i NAME)."
+    ).tag(config=True, metavar="COMMAND")
+    inside = Unicode(
+        help="The same on the host: the kernel runs in what this command leads to from there."
+    ).tag(config=True, metavar="COMMAND")
+
+    @default("via")
+    def _default_via(self) -> str:
+        return from_environment("via") or ""
+
+    @default("inside")
+    def _default_inside(self) -> str:
+        return from_environment("inside") or ""
+
+    @validate("via", "inside")
+    def _check_command(self, proposal: dict[str, Any]) -> str | None:
+        return plain_text(proposal)
+
+
+class AnyPlace(OpenSSHPlace, CommandPlace):
+    """A place of any kind."""
+
+    @property
+    def destination(self) -> Destination | Entrance:
+        """What leads there."""
+        return destination_of({name: getattr(self, name) for name in NAMES})
+
+    def transport(self) -> Transport:
+        """The way there; call it on the I/O thread. Raises `SettingsError`."""
+        from ..transport.command import transport  # which the commands' options do without
+
+        destination = self.destination
+        destination.check()
+        return transport(destination)
+
+
+#: The settings that tell where a place is.
+NAMES = ("ssh_host_alias", "ssh", "ssh_config", "via", "inside")
+
+
+def destination_of(settings: Mapping[str, Any]) -> Destination | Entrance:
+    """What leads to the place that the settings of a kernel.json mean."""
+    from ..ssh.command import Destination  # which takes asyncio along
+    from ..transport.entrance import Entrance
+
+    given = {name: settings.get(name) for name in NAMES}
+    host, ssh, ssh_config, via, inside = (
+        value if isinstance(value, str) and value else None for value in given.values()
+    )
+    if via is not None:
+        return Entrance(via)
+    there = Destination(host or "", ssh, ssh_config)
+    return there if inside is None else Entrance(inside, there)
 
 
 class ServerPlace(HasTraits):

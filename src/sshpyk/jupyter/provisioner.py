@@ -11,6 +11,7 @@ import fnmatch
 import os
 import re
 import secrets
+import shlex
 import signal
 import sys
 import uuid
@@ -32,7 +33,7 @@ from ..link.log import KernelLog
 from ..link.thread import io_thread
 from ..remotekernel import RemoteKernel
 from ..server.address import ServerAddress, ServerKernelAddress
-from ..transport import openssh
+from ..transport import command
 from ..wire.channels import CHANNELS
 from . import persistence
 from .kernelspec import LocalSpec
@@ -82,7 +83,7 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         """The host, as the user calls it."""
         if self.kernel is not None:
             return self.kernel.status.host
-        return self.server.host if self.server is not None else self.ssh_host_alias
+        return self.server.host if self.server is not None else self.destination.host
 
     # -- jupyter_client's questions --------------------------------------------------------------
 
@@ -151,8 +152,10 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         given = kwargs.get("env")
         kwargs = await super().pre_launch(**kwargs)
         kwargs["env"] = self._passed_env(kwargs["env"], is_given=given is not None)
-        way = ["ssh", self.ssh_host_alias] if self.server is None else [self.server.url]
-        kwargs["cmd"] = [*way, self.remote_kernel_name or "(local command)"]
+        shown = self.remote_kernel_name or "(local command)"
+        server = self.server
+        way = [server.url] if server else shlex.split(self.destination.for_people())
+        kwargs["cmd"] = [*way, shown]
         if self.kernel_spec is not None:
             # An interrupt comes to `send_signal` then, and the host's own kernelspec decides how
             # it is done: a kernel that knows only signals would never see a message.
@@ -252,7 +255,7 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         agent = AgentAddress(self._new_id(), secrets.token_hex(32), self._python)
         if isinstance(saved, persistence.Persistence):
             destination = saved.destination_here(self.ssh, self.ssh_config)
-            link = self._make(openssh.transport(destination), saved.agent)
+            link = self._make(command.transport(destination), saved.agent)
         elif saved is not None:
             link = self._make_of_server(saved.address.server, saved.address.id)
         elif self.server is not None:
@@ -351,6 +354,7 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
             "login_shell": self.login_shell,
             "extra_arguments": [str(word) for word in kwargs.get("extra_arguments") or []],
             "pythonhome": self.remote_kernel_pythonhome or None,
+            "fork_server": self.fork_server,
             **self._keys(),
         }
 

@@ -27,7 +27,7 @@ from traitlets import (
 )
 
 from .. import errors
-from .places import OpenSSHPlace, ServerPlace
+from .places import AnyPlace, ServerPlace
 from .traits import from_environment, plain_text
 
 #: Seconds; ten years. More is a mistake, and "for ever" is what `persistent` is for.
@@ -90,6 +90,11 @@ class KernelSettings(HasTraits):
     spool_limit = Integer(
         16 * 1024**3, min=0, help="Bytes that it keeps on the host's disk beyond that."
     ).tag(config=True, metavar="BYTES")
+    fork_server = Bool(
+        True,
+        help="Keep a process on the host from which ipykernels are forked, which makes restarts "
+        "and further starts fast (Linux).",
+    ).tag(config=True)
     persistent = Bool(
         False, help="Leave the kernel running when it is shut down; come back with `existing`."
     ).tag(config=True)
@@ -119,6 +124,10 @@ class KernelSettings(HasTraits):
     @default("remote_python")
     def _default_remote_python(self) -> str:
         return from_environment("remote_python") or ""
+
+    @default("fork_server")
+    def _default_fork_server(self) -> bool:
+        return from_environment("fork_server") != "0"
 
     @default("send_env")
     def _default_send_env(self) -> list[str]:
@@ -157,7 +166,7 @@ class KernelSettings(HasTraits):
         return self.setup.splitlines() if isinstance(self.setup, str) else list(self.setup)
 
 
-class Settings(OpenSSHPlace, ServerPlace, KernelSettings):
+class Settings(AnyPlace, ServerPlace, KernelSettings):
     """All that a kernel.json may say."""
 
 

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..ssh.command import Destination
+    from ..transport.entrance import Entrance
 
 
 @dataclass(frozen=True)
 class KernelAddress:
     """Where a kernel is: what another process needs to attach to it, beside its keys."""
 
-    destination: Destination
+    destination: Destination | Entrance
     agent: AgentAddress
 
 
@@ -23,7 +24,8 @@ class AgentAddress:
     """Where an agent is and what lets us in: what another process needs to attach.
 
     `python` is the host's Python with which the agent was launched, `listening` maps channels to
-    the paths or ports of its sockets, `node` and `boot_id` tell the very machine and its boot.
+    the paths or ports of its sockets, `node` and `boot_id` tell the very machine and its boot, and
+    `place` which container of it, since when.
     """
 
     id: str
@@ -32,10 +34,12 @@ class AgentAddress:
     listening: dict[str, str | int] = field(default_factory=dict)
     node: str = ""
     boot_id: str = ""
+    place: str = ""
 
     def found(self, machine: Mapping[str, Any], listening: Mapping[str, str | int]) -> None:
         """The agent is on this `machine`, as a launch or a record says, and `listening` there."""
         self.node, self.boot_id = machine["host"], machine["boot_id"]
+        self.place = machine.get("place", "")
         self.listening = dict(listening)
 
     @classmethod

@@ -13,7 +13,7 @@ import signal as signals
 import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from .. import errors
 from ..aio import within
@@ -33,7 +33,7 @@ from .thread import io_thread
 if TYPE_CHECKING:
     from ..transport.base import Dialer, Identity, Transport
     from ..wire.control import Message
-    from ..wire.requests import Exit, KernelRequest, LaunchRequest, ResolveRequest
+    from ..wire.requests import Exit, KernelRequest, LaunchRequest, ProbeRequest, ResolveRequest
     from .log import KernelLog
     from .pacing import Limits
 
@@ -56,6 +56,9 @@ RESOLVE_WITHIN = 10.0
 
 #: Seconds ahead from which the next attempt is worth telling.
 SOON = 1.0
+
+#: What an agent listens on, by how it is to be reached (`Transport.family`).
+SOCKETS: Mapping[str, Literal["unix", "tcp"]] = {"unix": "unix", "tcp": "tcp", "relay": "unix"}
 
 #: What a link's state means for the kernel, while that has not exited.
 SHOWN = {
@@ -180,7 +183,7 @@ class Link(RemoteKernel):
     async def _launch(self, request: LaunchRequest, timeout: float) -> None:
         agent, transport = self.agent, self.transport
         family = transport.family
-        whole: LaunchRequest = {**request, "streams": family, "launch_timeout": timeout}
+        whole: LaunchRequest = {**request, "streams": SOCKETS[family], "launch_timeout": timeout}
         async with jobs.Job(transport, agent.python, whole, self._pythonhome) as job:
             self._job = job
             answer = await job.answer()
@@ -196,10 +199,9 @@ class Link(RemoteKernel):
             # Until "attached" is said the agent ends with this job, whatever happens here.
             while not await self._connect():
                 family = transport.refused(family)
-                job.say(family)
+                job.say(SOCKETS[family])
                 agent.listening = (await job.answer())["listening"]
             self._now_connected()
-            transport.reached(family)
             job.say("attached")
             await job.answer()
 
@@ -265,7 +267,11 @@ class Link(RemoteKernel):
         """
         await self._drop_dialer()
         self._dialer = await self.transport.dialer(self.agent.listening)
-        return self._dialer is not None and await self.streams.connect(self._dialer, WELCOME_WITHIN)
+        if self._dialer is None or not await self.streams.connect(self._dialer, WELCOME_WITHIN):
+            return False
+        is_unix = all(isinstance(address, str) for address in self.agent.listening.values())
+        self.transport.reached("unix" if is_unix else "tcp")
+        return True
 
     async def _drop_dialer(self) -> None:
         self.streams.cut()
@@ -423,15 +429,20 @@ class Link(RemoteKernel):
         of the same name, goes on to the agent's own; unknown is neither dead nor alive.
         """
         agent, transport = self.agent, self.transport
-        answer = await jobs.ask(transport, agent.python, {"do": "probe", "id": agent.id})
+        place = agent.place if transport.is_container else ""
+        request: ProbeRequest = {"do": "probe", "id": agent.id, "place": place}
+        answer = await jobs.ask(transport, agent.python, request)
         ended = answer.get("ended")
         if answer.get("alive"):
             record = answer.get("record") or {}
             answers.require(transport.host, record, {"listening": answers.LISTENING}, "its record")
             agent.listening = record["listening"]
+            transport.unreached()
         elif ended is not None:
             when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(ended["at"]))
             return self._agent_gone(f"{ended['why']}, at {when}", ended.get("exited"))
+        elif place and (answer["host"], answer.get("place")) != (agent.node, place):
+            return self._agent_gone("its container was restarted, or made anew", None)
         elif agent.node and answer["host"] != agent.node:
             self.log.warning("= this is %s; going on to %s", answer["host"], agent.node)
             self.transport = transport.node(agent.node)
@@ -441,6 +452,8 @@ class Link(RemoteKernel):
             self._connection = await asyncio.shield(self.transport.reconnect(None))
         elif agent.boot_id and answer["boot_id"] != agent.boot_id:
             return self._agent_gone("the host was restarted", None)
+        elif answer.get("record") is not None and answer.get("alive") is None:
+            self.log.warning("= only another container of %s can tell", transport.host)
         else:
             return self._agent_gone("its agent is no longer there", None)
         return Outcome.DONE
@@ -450,6 +463,7 @@ class Link(RemoteKernel):
         known = exited or {"pid": 0, "code": None, "signum": None, "stderr": "", "note": ""}
         note = "; ".join(text for text in (known["note"], why) if text)
         self._on_exited({**known, "note": note})
+        self._requests.fail(errors.KernelGone(host=self.transport.host, why=note))
         return Outcome.NOBODY
 
     # -- talking with the agent ------------------------------------------------------------------
@@ -499,7 +513,8 @@ class Link(RemoteKernel):
             self._is_bound = True
             self._changed.set()
         elif type == "exited":
-            self._on_exited({name: message[name] for name in answers.EXIT})  # type: ignore[arg-type]  # checked as it came
+            names = (name.rstrip("?") for name in answers.EXIT)
+            self._on_exited({name: message.get(name) for name in names})  # type: ignore[arg-type]  # checked as it came
         elif type == "activity":
             self._update(busy=message["busy"], busy_since=message["since"])
         elif type == "notice":

@@ -56,6 +56,7 @@ class CarrierProtocol(asyncio.Protocol):
         self.stream = stream
         self.carrier = Carrier(self, TURN)
         self.welcomed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.error: Exception | None = None  # for which its connection has ended
         self._owner = owner
         self._proof = proof
         self._transport: asyncio.Transport | None = None
@@ -115,6 +116,7 @@ class CarrierProtocol(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        self.error = exc
         if not self.welcomed.done():
             self.welcomed.set_result(False)
         self._owner.carrier_lost(self)

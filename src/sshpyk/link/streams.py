@@ -28,10 +28,8 @@ if TYPE_CHECKING:
     from ..transport.base import Dialer
     from ..wire.control import Message
 
-#: A stream that has brought so many bytes gets so many carriers. ssh gives each channel a window of
-#: 2 MiB, so on a long link one carrier brings 2 MiB a round trip.
+#: A stream that has brought so many bytes gets as many carriers as its dialer is good for.
 MUCH = 1024 * 1024
-MOST_CARRIERS = 6
 
 
 class Owner(Protocol):
@@ -228,7 +226,8 @@ class Streams:
         return self.attachment.streams.get(stream.id) is stream
 
     def _wants_carrier(self, stream: Stream) -> bool:
-        return stream.carriers < (MOST_CARRIERS if stream.position >= MUCH else 1)
+        most = self._dialer.carriers if self._dialer is not None and stream.position >= MUCH else 1
+        return stream.carriers < most
 
     async def _dial(self, stream: Stream) -> CarrierProtocol | None:
         """Give a stream a carrier; None where nothing takes the connection."""
@@ -292,6 +291,8 @@ class Streams:
     def carrier_lost(self, protocol: CarrierProtocol) -> None:
         """A carrier's connection has ended."""
         streams = protocol.attachment.lose(protocol.carrier, self.now())
+        if protocol.error is not None and protocol.stream is protocol.attachment.control:
+            self.log.info("! the control carrier ended: %s", protocol.error)
         if protocol is self._control_carrier:
             self._control_carrier = None
             self.owner.on_broken()

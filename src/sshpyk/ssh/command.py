@@ -197,7 +197,8 @@ async def end(process: asyncio.subprocess.Process) -> None:
 
 
 def _kill_session(process: asyncio.subprocess.Process) -> None:
-    with contextlib.suppress(ProcessLookupError):
+    # What sudo runs is not ours to kill: it ends with its pipes.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
 
 

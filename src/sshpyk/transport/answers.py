@@ -11,6 +11,7 @@ from typing import Any
 
 from .. import errors
 from ..wire.channels import AGENT, CHANNELS
+from ..wire.exits import CAUSE, amount
 from ..wire.shapes import fault
 
 #: Characters of a path, and of other texts that stand in one line.
@@ -54,6 +55,12 @@ def ascii_text(value: object) -> str:
     return "" if isinstance(value, str) and value.isascii() else "is no key"
 
 
+def figure(value: object) -> str:
+    """A shape: a number of bytes, seconds, or of anything that there can be so much of."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return "" if is_number and 0 <= value < 1e18 else "is no figure"  # type: ignore[operator]  # it is a number here
+
+
 def moment(value: object) -> str:
     """A shape: a time in seconds since 1970."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -83,6 +90,8 @@ EXIT = {
     "signum": MAYBE_NUMBER,
     "stderr": str,
     "note": str,
+    "peak?": amount,
+    "cause?": CAUSE,
 }
 
 KERNEL = {
@@ -93,7 +102,7 @@ KERNEL = {
     **dict.fromkeys(("name", "display_name", "language", "interrupt_mode", "cwd", "home"), line),
 }
 
-MACHINE = {"host": node, "boot_id": line}
+MACHINE = {"host": node, "boot_id": line, "place?": line}
 
 ENDED = {"id": id, "at": moment, "why": str, "exited?": EXIT, "host?": node}
 
@@ -112,7 +121,16 @@ STATUS = {
     "busy_since?": moment,
     "paused": bool,
 }
-USE = {"memory": NUMBER, "cpu": NUMBER, "cpu_seconds": NUMBER}
+USE = {
+    **dict.fromkeys(("memory", "cpu", "cpu_seconds"), figure),
+    **dict.fromkeys(("memory_limit?", "threads?", "processes?", "gpu_memory?"), figure),
+}
+MACHINE_USE = dict.fromkeys(("memory_total?", "memory_used?", "cpu?", "cpus?", "load?"), figure)
+GPU = {
+    "index": figure,
+    "name": line,
+    **dict.fromkeys(("memory_used?", "memory_total?", "use?"), figure),
+}
 LISTED = {
     **MACHINE,
     "id": id,
@@ -122,6 +140,15 @@ LISTED = {
     "kernel": KERNEL,
     "status?": STATUS,
     "use?": USE,
+}
+
+KERNELS = {
+    "kernels": [LISTED],
+    "ended": [ENDED],
+    "host": node,
+    "now": moment,
+    "machine?": MACHINE_USE,
+    "gpus?": [GPU],
 }
 
 SPEC = {
@@ -151,6 +178,7 @@ INSPECTION = {
     "state": PLACE,
     "tmp": PLACE,
     "kills_processes": bool,
+    "fork_servers?": [{"python": str, "pid": int, "memory": NUMBER}],
     "found": {"*": spec_or_error},
     "logos": {"*": str},
     "kernelspecs?": [{**SPEC, "by_name": bool}],
@@ -167,7 +195,8 @@ SHAPES: dict[str, list[dict[str, Any]]] = {
         {"attached": bool},
     ],
     "probe": [{**MACHINE, "alive?": bool, "record?": dict, "ended?": ENDED}],
-    "kernels": [{"kernels": [LISTED], "ended": [ENDED], "host": node, "now": moment}],
+    "kernels": [KERNELS],
+    "watch": [KERNELS],
     "attach": [{"record": RECORD, "keys": KEYS}],
     "stop": [{"stopped": bool}],
     "interrupt": [{"done": bool}],
@@ -175,6 +204,7 @@ SHAPES: dict[str, list[dict[str, Any]]] = {
     "inspect": [INSPECTION],
     "install": [{"failed": str, "command": words}, {"ipykernel": str, "command": words}],
     "resolve": [{"path": (str, type(None))}],
+    "relay": [{"relay": bool}],
     "measure": [{"listening": {"unix": address, "tcp": address}}],
 }
 

@@ -13,8 +13,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from ..ssh.command import Destination
+if TYPE_CHECKING:
+    from .. import errors
+    from ..ssh.command import Destination
+    from .entrance import Entrance
+    from .unanswered import Heard
 
 #: Names one connection to a host: another connection has another identity.
 Identity = Hashable
@@ -51,6 +56,10 @@ class Program(ABC):
         """Give it `data` on stdin, as soon as that takes it."""
 
     @abstractmethod
+    async def drain(self) -> None:
+        """Wait until little of what was written waits. Raises OSError where it takes no more."""
+
+    @abstractmethod
     async def wait(self) -> int:
         """Wait until it has ended; its exit status.
 
@@ -60,7 +69,13 @@ class Program(ABC):
 
 
 class Dialer(ABC):
-    """A way to where one agent listens, for as long as the connection to the host lives."""
+    """A way to where one agent listens, for as long as the connection to the host lives.
+
+    `carriers` is how many connections of it carry a stream faster than one does. For ssh gives each
+    channel a window of 2 MiB, so on a long link one brings 2 MiB a round trip.
+    """
+
+    carriers = 6
 
     @abstractmethod
     async def dial(self, channel: str, protocol: Callable[[], asyncio.Protocol]) -> None:
@@ -81,10 +96,14 @@ class Transport(ABC):
     file has it; `host` is what the user calls that.
     """
 
-    def __init__(self, destination: Destination) -> None:
+    #: Whether that names one container: where another one has the name, the first has ended.
+    is_container = False
+
+    def __init__(self, destination: Destination | Entrance) -> None:
         self.destination = destination
         self.host = destination.host
         self.heard_at = float("-inf")  #: on the loop's clock: when any link heard of the host
+        self.python: tuple[str, str | None] | None = None  # that ran a job last, its PYTHONHOME
         self.reads_bytecode: dict[str, bool] = {}  #: by the path of a Python: whether it reads ours
         #: Those who want to know what is said at a login: a level ("v", "vv", "vvv") and a log.
         self.login_logs: dict[Callable[..., None], str] = {}
@@ -131,11 +150,25 @@ class Transport(ABC):
     # -- what it is used for ---------------------------------------------------------------------
 
     @abstractmethod
-    def run(self, command: str) -> AbstractAsyncContextManager[Program]:
+    def run(
+        self, command: str, *, is_lasting: bool = False
+    ) -> AbstractAsyncContextManager[Program]:
         """Run `command` by the host's shell; at the end of the context it is ended.
 
-        `ensure` comes before. Where too many run, it waits for one to end.
+        `ensure` comes before. Where too many run, it waits for one to end, unless it `is_lasting`:
+        others may wait for that one.
         """
+
+    def judge(
+        self, heard: Heard, kind: type[errors.SshpykError], fields: dict[str, str]
+    ) -> tuple[type[errors.SshpykError], dict[str, str]]:
+        """The error for what was `heard` in place of an answer: `kind` with its `fields`, unless
+        the transport knows better."""
+        return kind, fields
+
+    async def doubt(self, error: errors.SshpykError) -> errors.SshpykError:
+        """`error`, for which a job has not answered, or a better one that a closer look finds."""
+        return error
 
     @abstractmethod
     async def dialer(self, listening: Listening) -> Dialer | None:
@@ -145,11 +178,12 @@ class Transport(ABC):
     @property
     @abstractmethod
     def family(self) -> str:
-        """What a new agent should listen on: "unix" or "tcp" sockets."""
+        """How a new agent is reached: by its "unix" or "tcp" sockets, or by a "relay", for which it
+        listens on unix sockets."""
 
     @abstractmethod
     def refused(self, family: str) -> str:
-        """No agent was reached that listens on `family`: what to try instead.
+        """No agent was reached by `family`: what to try instead.
 
         Raises `HostError` where nothing is left to try.
         """
@@ -157,6 +191,10 @@ class Transport(ABC):
     @abstractmethod
     def reached(self, family: str) -> None:
         """An agent was reached that listens on `family`, to be remembered for the next."""
+
+    @abstractmethod
+    def unreached(self) -> None:
+        """An agent is alive there for certain, and yet it was not reached by its dialer."""
 
     @abstractmethod
     def node(self, name: str) -> Transport:

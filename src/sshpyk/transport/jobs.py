@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import re
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .. import errors
 from ..agent.boot import MAGIC
 from ..aio import within
-from . import answers, package, unanswered
+from . import answers, package, refusals, unanswered
 from .base import Program, Transport
 
 if TYPE_CHECKING:
@@ -86,7 +87,10 @@ class Job:
         python: str,
         request: Request,
         pythonhome: str | None = None,
+        *,
+        is_lasting: bool = False,
     ) -> None:
+        self._is_lasting = is_lasting
         self._transport = transport
         self._python = python
         self._request: Mapping[str, Any] = request
@@ -94,10 +98,12 @@ class Job:
         self._is_compiled = transport.reads_bytecode.get(python, False)
         self._context = contextlib.AsyncExitStack()
         self._program: Program
+        self._has_answered = False
         self._noise = b""
         self._lines: list[bytes] = []  # not read yet
         self._rest = b""  # what follows them, without an end
         self._noise_size = 0  # bytes since the last answer
+        self._has_room = True  # as far as is known
 
     async def __aenter__(self) -> Job:
         await self._begin()
@@ -106,13 +112,16 @@ class Job:
     async def _begin(self) -> None:
         data = await asyncio.to_thread(self._input)  # the first time it takes a while
         command = command_line(self._python, self._pythonhome)
-        self._program = await self._context.enter_async_context(self._transport.run(command))
+        run = functools.partial(self._transport.run, is_lasting=self._is_lasting)
+        self._program = await self._context.enter_async_context(run(command))
         self._program.write(data)
 
     def _input(self) -> bytes:
         request = json.dumps(self._request).encode("ascii") + b"\n"
         if self._request["do"] == "launch":
             return package.first() + request + package.rest(compiled=self._is_compiled)
+        if self._request["do"] == "relay":
+            return package.relay() + request
         return package.whole() + request
 
     async def __aexit__(self, *exc: object) -> None:
@@ -133,6 +142,9 @@ class Job:
                 if answer is None:
                     self._noise_size += len(line) + 1
                 else:
+                    if line.endswith(b"\r"):  # as one ends lines
+                        raise self._error(errors.ThroughTerminal, details=self.noise)
+                    self._has_answered = True
                     self._noise_size = 0
                     del self._lines[: number + 1]
                     if answer.get("wants") == "sources" and self._is_compiled:
@@ -146,14 +158,28 @@ class Job:
                 try:
                     status = await self._program.wait()
                 except errors.NoRoom:
+                    self._has_room = False
                     await self._context.aclose()
                     await asyncio.sleep(NO_ROOM_PAUSE)
                     await self._begin()
                     continue
-                raise self._no_answer(status)
+                raise await self._transport.doubt(self._no_answer(status))
+            self._has_room = True
             *self._lines, self._rest = (self._rest + data).split(b"\n")
+            if refusals.is_terminal(self._lines):
+                raise self._error(errors.ThroughTerminal, details=self.noise)
             if self._noise_size > MOST_NOISE or len(self._rest) > LONGEST_ANSWER:
                 raise self._endless()
+
+    @property
+    def program(self) -> Program:
+        """The program that does it, for a job that speaks no lines once it has answered."""
+        return self._program
+
+    @property
+    def rest(self) -> bytes:
+        """What came behind the last answer."""
+        return b"\n".join([*self._lines, self._rest])
 
     @property
     def noise(self) -> str:
@@ -182,6 +208,7 @@ class Job:
         if "error" in answer:
             raise errors.from_agent(self._host, answer, command=login, python=self._python)
         answers.check(self._host, self._request["do"], answer)
+        self._transport.python = (self._python, self._pythonhome)
         reads = answer.get("bytecode")
         if reads is not None:
             self._transport.reads_bytecode[self._python] = reads == package.BYTECODE != ""
@@ -189,12 +216,18 @@ class Job:
 
     def timed_out(self, seconds: float) -> errors.SshpykError:
         """Why the job, which has not answered within so many seconds, may not have."""
-        kind = unanswered.explain_wait(self._heard_instead(None))
-        return self._error(kind, details=self.noise, seconds=seconds)
+        if not self._has_room:
+            return self._error(errors.NoRoom)
+        heard = self._heard_instead(None)
+        kind, fields = self._transport.judge(heard, unanswered.explain_wait(heard), {})
+        return self._error(kind, details=self.noise, seconds=seconds, **fields)
 
     def _no_answer(self, status: int) -> errors.SshpykError:
         """Why the job ended without an answer."""
-        kind, fields = unanswered.explain(self._heard_instead(status))
+        heard = self._heard_instead(status)
+        kind, fields = self._transport.judge(heard, *unanswered.explain(heard))
+        if self._has_answered and kind is errors.EndedAtOnce:
+            kind, fields = errors.ConnectionLost, {}
         details = self.noise
         if kind is errors.StrangeAnswer:
             details = f"(exit status {status})\n{details}"

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-from collections import OrderedDict
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from weakref import WeakValueDictionary
 
 from .. import errors
 from ..aio import within
 from ..ssh import complaints
-from ..ssh.command import Destination, end
+from ..ssh.command import Destination
 from ..ssh.master import Master
 from ..wire.liveness import Backoff, Patience
 from .base import Dialer, Identity, Listening, Login, Program, Transport
 from .forwards import Forwards, sweep
+from .process import Process
+from .registry import Registry
+from .relay import Relay, RelayDialer
 
 #: Sessions at once on one master, of this process. sshd allows ten (MaxSessions), and other
 #: processes have theirs.
@@ -37,22 +37,20 @@ PERSON = 300.0
 #: Seconds between looks for a master that somebody else has made.
 LOOK = 0.5
 
-#: Bytes of a program's stderr that are kept for an error message.
-KEPT_STDERR = 64 * 1024
-
-#: Hosts that are remembered while no link uses them: that they forward no unix sockets, how long
-#: their login takes, what their Pythons read.
-MOST_REMEMBERED = 32
-
 
 class OpenSSH(Transport):
     """One destination of ssh."""
+
+    destination: Destination
 
     def __init__(self, destination: Destination) -> None:
         super().__init__(destination)
         self.master = Master(destination, self.login_logs)
         self._sessions = asyncio.Semaphore(MOST_SESSIONS)
-        self._family = "unix"  # "tcp" once the server has refused to forward unix sockets
+        self._family = "unix"  # "tcp" once unix sockets were refused, "relay" once both were
+        self._has_forwarded = False
+        self._relay: Relay | None = None
+        self._relay_lock = asyncio.Lock()  # one at a time begins one
         self._attempt: asyncio.Task[Identity] | None = None
         self._question: asyncio.Task[bool] | None = None
         self._not_before = 0.0  # when the next attempt may begin, on the loop's clock
@@ -80,7 +78,7 @@ class OpenSSH(Transport):
     def reconnect(self, dead: Identity | None) -> asyncio.Task[Identity]:
         if self._attempt is None or self._attempt.done():
             self._attempt = asyncio.create_task(self._reconnect(dead))
-            self._attempt.add_done_callback(_take_exception)
+            self._attempt.add_done_callback(take_exception)
         return self._attempt
 
     async def _reconnect(self, dead: Identity | None) -> Identity:
@@ -127,8 +125,8 @@ class OpenSSH(Transport):
     # -- programs --------------------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
-    async def run(self, command: str) -> AsyncIterator[Program]:
-        async with self._sessions:
+    async def run(self, command: str, *, is_lasting: bool = False) -> AsyncIterator[Program]:
+        async with contextlib.nullcontext() if is_lasting else self._sessions:
             program = await SessionProgram.begin(self, command)
             try:
                 yield program
@@ -138,6 +136,8 @@ class OpenSSH(Transport):
     # -- agents ----------------------------------------------------------------------------------
 
     async def dialer(self, listening: Listening) -> Dialer | None:
+        if self._family == "relay":
+            return await self._relay_dialer(listening)
         if self._sweep is None or self._sweep.done():
             self._sweep = asyncio.create_task(sweep())
         forwards = Forwards(self.master)
@@ -147,67 +147,70 @@ class OpenSSH(Transport):
             await forwards.close()
             raise
 
+    async def _relay_dialer(self, listening: Listening) -> Dialer | None:
+        async with self._relay_lock:
+            relay = self._relay
+            if relay is None or not relay.is_usable(self.identity()):
+                if self.python is None:
+                    return None  # a probe finds one
+                try:
+                    relay = self._relay = await Relay.begin(self, *self.python)
+                except errors.NoRoom as error:
+                    raise self._no_forwarding(error.details) from None
+                except errors.RemoteError:
+                    self.python = None  # it may be gone, and others not
+                    raise
+            return RelayDialer(relay, listening)
+
     @property
     def family(self) -> str:
         return self._family
 
     def refused(self, family: str) -> str:
-        if family == "unix":
+        if self.identity() is None:
+            raise errors.ConnectionLost(host=self.host, details="")
+        if family == "relay":
+            self._family = "unix"  # whoever comes next finds out anew
+            raise self._no_forwarding("")
+        if family == "tcp":
+            self._family = "relay"
+        elif self._family != "relay":  # another link may have found out meanwhile
             # The server forwards no unix sockets (AllowStreamLocalForwarding no, or no OpenSSH);
             # loopback TCP does as well, with the token at the door.
             return "tcp"
-        self._family = "unix"
-        if self.identity() is None:
-            raise errors.ConnectionLost(host=self.host, details="")
-        raise errors.NoForwarding(host=self.host, command=self.login.command)
+        return "relay"
+
+    def _no_forwarding(self, details: str) -> errors.NoForwarding:
+        return errors.NoForwarding(host=self.host, command=self.login.command, details=details)
 
     def reached(self, family: str) -> None:
-        self._family = family
+        if self._family != "relay":
+            self._family = family
+            self._has_forwarded = True
+
+    def unreached(self) -> None:
+        # Where forwards have worked, they are not what is wrong.
+        if not self._has_forwarded:
+            self._family = "relay"
 
     def node(self, name: str) -> OpenSSH:
         return transport(replace(self.destination, node=name))
 
 
-class SessionProgram(Program):
+class SessionProgram(Process):
     """A program in a session of the master."""
 
     def __init__(self, transport: OpenSSH, process: asyncio.subprocess.Process) -> None:
+        super().__init__(process)
         self._transport = transport
-        self._process = process
-        self._has_answered = False
-        self._errors = asyncio.create_task(self._read_errors())
 
     @classmethod
     async def begin(cls, transport: OpenSSH, command: str) -> SessionProgram:
         """Start it."""
-        pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(
-            *transport.master.session_argv(command),
-            stdin=pipe,
-            stdout=pipe,
-            stderr=pipe,
-            start_new_session=True,
-        )
-        return cls(transport, process)
-
-    async def read(self) -> bytes:
-        assert self._process.stdout is not None
-        data = await self._process.stdout.read(65536)
-        self._has_answered = self._has_answered or bool(data)
-        return data
-
-    def write(self, data: bytes) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(data)
-
-    async def _read_errors(self) -> None:
-        assert self._process.stderr is not None
-        while data := await self._process.stderr.read(65536):
-            self.stderr = (self.stderr + data)[-KEPT_STDERR:]
+        return cls(transport, await cls.start(transport.master.session_argv(command)))
 
     async def wait(self) -> int:
-        status = await self._process.wait()
-        await self._errors
+        status = await super().wait()
         if status == 255:
             self._raise_of_ssh(self.stderr.decode("utf-8", "replace"))
         return status
@@ -223,43 +226,17 @@ class SessionProgram(Program):
         if type(error) is not errors.HostError:
             raise error
 
-    async def close(self) -> None:
-        """End it, if it still runs."""
-        await end(self._process)
-        self._errors.cancel()
-        await asyncio.wait([self._errors])
-        if self._process.stdin is not None:
-            self._process.stdin.close()
 
-
-def _take_exception(task: asyncio.Task[Identity]) -> None:
+def take_exception(task: asyncio.Task[Identity]) -> None:
     """Those who waited have what it raised; it may be that nobody does any more."""
     if not task.cancelled():
         task.exception()
 
 
-#: One for a destination, as long as anybody uses it; and those that were used last.
-_transports: WeakValueDictionary[Destination, OpenSSH] = WeakValueDictionary()
-_remembered: OrderedDict[Destination, OpenSSH] = OrderedDict()
-
-
-def forget_all() -> None:
-    """Begin as a new process would."""
-    _transports.clear()
-    _remembered.clear()
-
-
-# A forked child has an I/O thread of its own, and so needs transports of its own.
-os.register_at_fork(after_in_child=forget_all)
+_transports: Registry[Destination, OpenSSH] = Registry(OpenSSH)
+forget_all = _transports.forget_all
 
 
 def transport(destination: Destination) -> OpenSSH:
     """The process's one transport for a destination; call it on the I/O thread."""
-    found = _transports.get(destination)
-    if found is None:
-        found = _transports[destination] = OpenSSH(destination)
-    _remembered[destination] = found
-    _remembered.move_to_end(destination)
-    while len(_remembered) > MOST_REMEMBERED:
-        _remembered.popitem(last=False)
-    return found
+    return _transports.get(destination)

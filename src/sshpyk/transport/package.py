@@ -46,6 +46,15 @@ _FIRST = {
     "sshpyk.wire.quickjson",
 }
 
+#: All that a relay needs.
+_RELAY = _FIRST - {"sshpyk.agent.kernel", "sshpyk.agent.kernelspecs", "sshpyk.agent.launch"} | {
+    "sshpyk.agent.loop",
+    "sshpyk.agent.relay",
+    "sshpyk.common.peers",
+    "sshpyk.wire.frames",
+    "sshpyk.wire.mux",
+}
+
 #: What only other jobs need.
 _OTHERS = {
     "sshpyk.agent.inspect",
@@ -54,7 +63,15 @@ _OTHERS = {
     "sshpyk.agent.inspect_pythons",
     "sshpyk.agent.inspect_specs",
     "sshpyk.agent.jobs",
+    "sshpyk.agent.relay",
+    "sshpyk.wire.mux",
+    "sshpyk.agent.usage",
+    "sshpyk.wire.gpus",
+    "sshpyk.wire.procfs",
 }
+
+#: What runs in another Python than the agent's, so it is never compiled.
+_AS_SOURCE = {"sshpyk.agent.forkserver"}
 
 #: What is for the type checker alone.
 _TYPES = {"sshpyk.wire.requests"}
@@ -71,8 +88,15 @@ _FOR_PEOPLE = re.compile(
 
 @functools.cache
 def whole() -> bytes:
-    """All files, for any job but a launch."""
+    """All files, for any other job."""
     return _packed(_sources())
+
+
+@functools.cache
+def relay() -> bytes:
+    """What a relay needs: a first reply may wait for it."""
+    sources = _sources()
+    return _packed({name: sources[name] for name in _RELAY})
 
 
 @functools.cache
@@ -92,7 +116,10 @@ def rest(*, compiled: bool) -> bytes:
         return b"\n" + _packed(files)
     # What the host would make of them itself, names of files included.
     codes = Sources(files)
-    compiled_files = {name: marshal.dumps(codes.get_code(name)) for name in files}
+    compiled_files = {
+        name: text if name in _AS_SOURCE else marshal.dumps(codes.get_code(name))
+        for name, text in files.items()
+    }
     return BYTECODE.encode("ascii") + b"\n" + _packed(compiled_files)
 
 

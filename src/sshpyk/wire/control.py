@@ -7,6 +7,7 @@ Each is a line of JSON on the control stream, an object with a "type" and the fi
 
 from __future__ import annotations
 
+from .exits import CAUSE, amount
 from .frames import ProtocolError
 from .quickjson import dumps, loads
 from .shapes import fault
@@ -43,7 +44,9 @@ SHAPES: Dict[str, Dict[str, Any]] = {
         "code": _MAYBE_NUMBER,
         "signum": _MAYBE_NUMBER,
         "stderr": str,  # its last lines
-        "note": str,  # what the host knows of the reason
+        "note": str,  # what the agent knows of the reason
+        "peak?": amount,  # the most memory that its process used, in bytes
+        "cause?": CAUSE,  # what the host knows of the reason
     },
     "activity": {"busy": (bool, type(None)), "since": _SECONDS},  # since is time.time()
     "notice": {"text": str},  # for the user: the spool is full, and the like

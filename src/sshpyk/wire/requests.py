@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         login_shell: bool
         extra_arguments: List[str]
         pythonhome: Optional[str]
+        fork_server: bool
 
     class LaunchRequest(TypedDict):
         """The job "launch"."""
@@ -56,11 +57,19 @@ if TYPE_CHECKING:
 
         do: Literal["probe"]
         id: str
+        place: str  # the container in which it was, where this one has its name; empty: unknown
 
     class KernelsRequest(TypedDict):
-        """The job "kernels": all that run there."""
+        """The job "kernels": all that run there, and what they use where that is asked for."""
 
         do: Literal["kernels"]
+        use: bool
+
+    class WatchRequest(TypedDict):
+        """The job "watch": the same again and again."""
+
+        do: Literal["watch"]
+        every: float  # seconds
 
     class KernelJobRequest(TypedDict):
         """The jobs for one kernel."""
@@ -104,26 +113,39 @@ if TYPE_CHECKING:
         do: Literal["measure"]
         token: str
 
+    class RelayRequest(TypedDict):
+        """The job "relay"."""
+
+        do: Literal["relay"]
+
     Request = Union[
         LaunchRequest,
         ProbeRequest,
         KernelsRequest,
+        WatchRequest,
         KernelJobRequest,
         LogsRequest,
         InspectRequest,
         InstallRequest,
         ResolveRequest,
         MeasureRequest,
+        RelayRequest,
     ]
 
-    class Exit(TypedDict):
+    class ExitStatus(TypedDict):
         """How a kernel's process ended: `code` or `signum`, neither where nobody saw."""
 
         pid: int
         code: Optional[int]
         signum: Optional[int]
         stderr: str  # its last lines
-        note: str  # what the host knows of the reason
+        note: str  # what the agent knows of the reason
+
+    class Exit(ExitStatus, total=False):
+        """All that is known of it."""
+
+        peak: Optional[int]  # the most memory that its process used, in bytes
+        cause: Optional[Dict[str, Any]]  # what the host knows of the reason: `exits.CAUSE`
 
     class KernelFacts(TypedDict):
         """What an agent says of its kernel."""

@@ -1,0 +1,90 @@
+"""Fork servers in tests: quick to come and to go, and waited for."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sshpyk.transport import package
+from tests.lab.kernels import PATIENCE
+
+#: Where the records of fork servers are, below a home.
+FORKS = Path(".local/state/sshpyk/forkservers")
+
+#: An agent starts one at once, and one ends with the last agent. And it does not give way: on a
+#: machine that is busy with tests it would not be ready for half a minute.
+QUICK = {
+    "sshpyk.agent.forking": {"REST = 2.0": "REST = 0.05", "LINGER = 600.0": "LINGER = 0.0"},
+    "sshpyk.agent.forkserver": {"os.nice(19)": "os.nice(0)", 'write("19")': 'write("0")'},
+}
+
+
+@contextlib.contextmanager
+def quick() -> Iterator[None]:
+    """What is sent to hosts does not take its time with fork servers."""
+    sources = dict(package._sources())
+    for name, changes in QUICK.items():
+        for before, after in changes.items():
+            assert before in sources[name]
+            sources[name] = sources[name].replace(before, after)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(package, "_sources", lambda: sources)
+        try:
+            package.rest.cache_clear()
+            yield
+        finally:
+            package.rest.cache_clear()
+
+
+def fork_servers(home: Path) -> list[dict[str, Any]]:
+    """The records of those that are ready."""
+    found = []
+    for path in (home / FORKS).glob("*.json"):
+        with contextlib.suppress(OSError):
+            found.append(json.loads(path.read_text()))
+    return found
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    """Wait until something is so that nothing tells of."""
+    deadline = time.monotonic() + PATIENCE
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def fork_server(home: Path, *, other_than: int = 0) -> dict[str, Any]:
+    """The record of one that is ready, when there is one."""
+
+    def found() -> list[dict[str, Any]]:
+        return [record for record in fork_servers(home) if record["pid"] != other_than]
+
+    until(lambda: bool(found()))
+    return found()[0]
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is such a process, and it has not ended."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return False
+    return status.rpartition(b")")[2].split()[0] != b"Z"
+
+
+def was_forked(pid: int, server: int) -> bool:
+    """Whether a kernel is the fork server's: forks share the memory of what was imported."""
+    return os.path.exists(f"/proc/{pid}") and title_space(pid) == title_space(server)
+
+
+def title_space(pid: int) -> tuple[bytes, ...]:
+    """What a process shares with its forks, and with no other."""
+    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    return tuple(fields[45:49])  # where its command line and environment are: random in each

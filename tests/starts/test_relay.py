@@ -1,0 +1,87 @@
+"""Servers that forward nothing: all goes over one session."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from sshpyk import errors
+from sshpyk.transport import openssh, relay
+from tests.lab.kernels import PATIENCE, left_behind, link_of, run_code, started, write_spec
+from tests.lab.sshd import Sshd
+from tests.starts.conftest import NewServer, Server
+
+pytestmark = pytest.mark.sshd
+
+NOTHING = "DisableForwarding yes"
+
+FLOOD = """
+while True:
+    print("x" * 1_000_000)
+"""
+
+
+def sessions(server: Server) -> int:
+    """How many there are at this moment."""
+    log = server.log.read_text()
+    return log.count("Starting session") - log.count("Close session")
+
+
+def test_kernels_share_a_relay(new_server: NewServer) -> None:
+    server = new_server(options=[NOTHING])
+    write_spec("relayed", server)
+    with started("relayed") as (manager, one), started("relayed") as (other_manager, other):
+        assert run_code(one, "print(1)") + run_code(other, "print(2)") == "1\n2\n"
+        manager.restart_kernel()
+        one.wait_for_ready(timeout=PATIENCE)
+        size = 10_000_000
+        assert len(run_code(one, f"print('x' * {size})")) == size + 1
+        request = one.execute(FLOOD)
+        while one.get_iopub_msg(timeout=PATIENCE)["msg_type"] != "stream":
+            pass
+        assert run_code(other, "print('meanwhile')") == "meanwhile\n"
+        manager.interrupt_kernel()
+        while (reply := one.get_shell_msg(timeout=PATIENCE))["parent_header"]["msg_id"] != request:
+            pass
+        assert reply["content"]["ename"] == "KeyboardInterrupt"
+        transport = link_of(manager).transport
+        assert transport is link_of(other_manager).transport
+        deadline = time.monotonic() + PATIENCE
+        while sessions(server) > 1 and time.monotonic() < deadline:
+            time.sleep(0.05)  # it logs the ends of the jobs' sessions a little later
+        assert sessions(server) == 1
+
+
+def test_two_sessions_are_enough(new_server: NewServer) -> None:
+    """One for the relay, one for whatever else there is to be done."""
+    server = new_server(options=[NOTHING, "MaxSessions 2"])
+    write_spec("relayed", server)
+    with started("relayed") as (_, one), started("relayed") as (_, other):
+        assert run_code(one, "print(1)") + run_code(other, "print(2)") == "1\n2\n"
+
+
+def test_one_session_is_not(new_server: NewServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay, "BEGIN_WITHIN", 1.0)
+    server = new_server(options=[NOTHING, "MaxSessions 1"])
+    said = server.starting_fails(errors.NoForwarding)
+    assert said.startswith("The ssh server of sshd does not allow forwarding")
+    assert "MaxSessions" in said
+
+
+def test_another_process_attaches(tmp_path: Path) -> None:
+    """It finds out by itself that the agent is there and nothing is forwarded to it."""
+    with Sshd(home=tmp_path, options=[NOTHING]) as server:
+        write_spec("relayed", server, persistent=True, session="mine")
+        with started("relayed") as (manager, client):
+            run_code(client, "x = 1")
+            before = link_of(manager).transport
+        openssh.forget_all()
+        with started("relayed") as (manager, client):
+            assert run_code(client, "print(x)") == "1\n"
+            assert link_of(manager).transport is not before
+            assert link_of(manager).transport.family == "relay"
+            manager.provisioner.persistent = False  # type: ignore[union-attr]  # ours
+    # Logs of a kernel with a session are kept; what has none of these names is left of a live one.
+    assert all(name.endswith((".log", ".jsonl")) for name in left_behind(tmp_path))
