@@ -18,6 +18,7 @@ from . import errors
 
 if TYPE_CHECKING:
     from .link.address import KernelAddress
+    from .server.address import ServerKernelAddress
     from .wire.requests import Exit, KernelFacts, KernelRequest, LaunchRequest
 
 
@@ -57,6 +58,7 @@ class Status:
     exited: Exit | None = None
     busy: bool | None = None
     busy_since: float | None = None
+    gap: tuple[float, float] | None = None  # when a server may have dropped output, the last time
 
     def to_json(self) -> dict[str, Any]:
         """The status for other programs: enums by their name in lower case, `trouble` and `exited`
@@ -74,6 +76,7 @@ class Status:
             "exited_text": None if self.exited is None else errors.describe_exit(self.exited),
             "busy": self.busy,
             "busy_since": self.busy_since,
+            "gap": None if self.gap is None else list(self.gap),
         }
 
 
@@ -94,7 +97,7 @@ class RemoteKernel(ABC):
 
     @property
     @abstractmethod
-    def address(self) -> KernelAddress:
+    def address(self) -> KernelAddress | ServerKernelAddress:
         """What another process needs to attach to it."""
 
     @property

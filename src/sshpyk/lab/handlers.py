@@ -9,15 +9,25 @@ from jupyter_server.auth.decorator import authorized
 from jupyter_server.base.handlers import APIHandler
 from tornado import web
 
+from ..link.address import KernelAddress
 from ..link.thread import io_thread
 from ..transport.entrance import Entrance
 
 if TYPE_CHECKING:
+    from ..remotekernel import RemoteKernel
+    from ..ssh.command import Destination
     from .logins import Login, Logins
     from .states import States
 
 #: Where the server's settings have what handlers need.
 STATES, LOGINS = "sshpyk_states", "sshpyk_logins"
+
+
+def ssh_destination(kernel: RemoteKernel) -> Destination | None:
+    """The host that ssh logs in to for a kernel, if it does."""
+    address = kernel.address
+    found = address.destination if isinstance(address, KernelAddress) else None
+    return found.outer if isinstance(found, Entrance) else found
 
 
 class Handler(APIHandler):
@@ -98,12 +108,9 @@ class LoginsHandler(Handler):
         kernels = self.states.find(self.body(kernel=str)["kernel"])
         if not kernels:
             raise web.HTTPError(404, "there is no such remote kernel")
-        destination = kernels[-1].address.destination
-        if isinstance(destination, Entrance):
-            if destination.outer is None:
-                why = f"{destination.host} is entered by a command, which logs in by itself"
-                raise web.HTTPError(400, why)
-            destination = destination.outer
+        destination = ssh_destination(kernels[-1])
+        if destination is None:
+            raise web.HTTPError(400, "there is no ssh to log in with")
         login = self.logins.begin(destination)
         self.set_status(201)
         self.finish_json(login.to_json())
