@@ -62,6 +62,7 @@ LONGEST = (
     "faults/test_faults.py",
     "jupyter/test_upstream_client.py",
     "test_readme.py",
+    "browser/test_lab.py",
 )
 
 

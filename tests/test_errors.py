@@ -81,6 +81,7 @@ CODES = {
     "launch-timeout",
     "limited",
     "link-closed",
+    "login-not-finished",
     "login-refused",
     "needs-person",
     "no-commands",

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Generator
+from textwrap import indent
 
 import pytest
 
@@ -21,12 +22,15 @@ from tests.skips import ALLOWED
 #: So many tests of one run may need a second try.
 MOST_RETRIED = 3
 
+#: Characters of its first failure that are shown.
+KEPT = 3000
+
 
 class Trust:
     """A plugin: one for each process of a run; the one that reports does the counting."""
 
     def __init__(self) -> None:
-        self.retried: set[str] = set()
+        self.retried: dict[str, str] = {}  # why each failed the first time
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Refuse a mark without a reason."""
@@ -57,7 +61,7 @@ class Trust:
         """Count the tests that were tried again."""
         outcome: str = report.outcome
         if outcome == "rerun":  # pytest-rerunfailures' own
-            self.retried.add(report.nodeid)
+            self.retried.setdefault(report.nodeid, report.longreprtext)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Fail the run if they were too many."""
@@ -68,8 +72,8 @@ class Trust:
         """Name them."""
         if self.retried:
             terminalreporter.section("tried again")
-            for nodeid in sorted(self.retried):
-                terminalreporter.line(nodeid)
+            for nodeid, why in sorted(self.retried.items()):
+                terminalreporter.line(f"{nodeid}\n{indent(why[-KEPT:], '    ')}")
         if len(self.retried) > MOST_RETRIED:
             terminalreporter.line(
                 f"These are {len(self.retried)} tests, and {MOST_RETRIED} may be: the run fails.",

@@ -292,6 +292,11 @@ class NotLetIn(HostError):
     next_command = "sshpyk doctor {connect}"
 
 
+class LoginNotFinished(HostError):
+    sentence = "The login to {host} was not finished."
+    next_step = "Begin it again when you like."
+
+
 class ConnectionLost(HostError):
     sentence = "The connection to {host} was lost while the kernel was being started."
     next_step = "Start it again."

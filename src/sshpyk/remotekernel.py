@@ -18,6 +18,7 @@ from . import errors
 
 if TYPE_CHECKING:
     from .link.address import KernelAddress
+    from .server.address import ServerKernelAddress
     from .wire.requests import Exit, KernelFacts, KernelRequest, LaunchRequest
 
 
@@ -36,6 +37,7 @@ class Stage(enum.Enum):
     """What a start is at; the name is for programs, the value for people."""
 
     LOGIN = "logging in"
+    PERSON = "waiting for you to log in"
     LAUNCH = "starting the kernel there"
     AGENT = "connecting to its agent there"
     SOCKETS = "waiting for the kernel to open its sockets"
@@ -56,6 +58,7 @@ class Status:
     exited: Exit | None = None
     busy: bool | None = None
     busy_since: float | None = None
+    gap: tuple[float, float] | None = None  # when a server may have dropped output, the last time
 
     def to_json(self) -> dict[str, Any]:
         """The status for other programs: enums by their name in lower case, `trouble` and `exited`
@@ -73,6 +76,7 @@ class Status:
             "exited_text": None if self.exited is None else errors.describe_exit(self.exited),
             "busy": self.busy,
             "busy_since": self.busy_since,
+            "gap": None if self.gap is None else list(self.gap),
         }
 
 
@@ -86,13 +90,14 @@ class RemoteKernel(ABC):
         self.status = Status(host=host, since=time.time())
         self.facts: KernelFacts | None = None  # once it was started or attached to
         self.is_gone = False  # whether nothing is left there in which it could start again
+        self.person_timeout = 0.0  # seconds that a start waits for a person to log in
         self.ends_with_us = True  # what the end of this process means for the kernel
         self.found_keys: Mapping[str, str] | None = None  # of a session's kernel that was there
         self._callbacks: list[Callback] = []
 
     @property
     @abstractmethod
-    def address(self) -> KernelAddress:
+    def address(self) -> KernelAddress | ServerKernelAddress:
         """What another process needs to attach to it."""
 
     @property

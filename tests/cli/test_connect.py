@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,44 +13,12 @@ from sshpyk.ssh.askpass import entry_name, is_secret
 from sshpyk.transport import openssh
 from tests.cli import fake_keyring
 from tests.cli.conftest import Call, names
+from tests.lab.accounts import PasswordHost, locked_config, needs_root
 from tests.lab.kernels import PATIENCE, left_behind, run_code, started, write_spec
 from tests.lab.sshd import Sshd
 from tests.lab.terminal import Terminal
 
 SSHPYK = (sys.executable, "-m", "sshpyk.cli")
-
-
-class PasswordHost:
-    """A real sshd, and an account of it that is made for the occasion, with a password."""
-
-    def __init__(self, *options: str) -> None:
-        self.user = f"sshpyk-t{secrets.token_hex(3)}"
-        self.password = f"p '\"$({secrets.token_hex(6)})"
-        add = ["useradd", "-M", "-d", "/tmp", "-s", "/bin/sh", self.user]
-        subprocess.run(add, check=True)
-        try:
-            line = f"{self.user}:{self.password}".encode()
-            subprocess.run(["chpasswd"], input=line, check=True)
-            self.sshd = Sshd(options=options, host="login")
-        except BaseException:
-            self.close()
-            raise
-        lines = (f"User {self.user}", "PreferredAuthentications password,keyboard-interactive")
-        self.sshd.ssh_config.write_text(self.sshd.config_text("login", lines))
-        self.config = str(self.sshd.ssh_config)
-
-    def close(self) -> None:
-        """Take the account away again."""
-        if hasattr(self, "sshd"):
-            self.sshd.close()
-        subprocess.run(["userdel", self.user], check=True)
-
-
-def needs_root() -> None:
-    if os.getuid() != 0:
-        if os.environ.get("CI") == "true":
-            pytest.fail("CI must not skip tests: an account can only be made by root")
-        pytest.skip("an account can only be made by root")
 
 
 @pytest.fixture(scope="module")
@@ -198,19 +164,6 @@ def test_keyboard_interactive() -> None:
             assert terminal.end() == 0
     finally:
         host.close()
-
-
-def locked_config(sshd: Sshd, directory: Path) -> tuple[Path, Path]:
-    """A configuration of the host `locked`, and its key, which the passphrase opens."""
-    key = directory / "key"
-    key.write_bytes(sshd.identity.read_bytes())
-    key.chmod(0o600)
-    change = ["ssh-keygen", "-q", "-p", "-P", "", "-N", "open sesame", "-f", str(key)]
-    subprocess.run(change, check=True, stdout=subprocess.DEVNULL)
-    config = directory / "config"
-    config.write_text(sshd.config_text("locked", (f"IdentityFile {key}", "IdentityAgent none")))
-    config.write_text(config.read_text().replace(f'IdentityFile "{sshd.identity}"', ""))
-    return config, key
 
 
 @pytest.mark.sshd

@@ -26,17 +26,17 @@ from tests.lab.kernels import PATIENCE
 class Server:
     """A server on a free loopback port, with the environment's Jupyter directories.
 
-    `options` are for its command line. Gives `pid`, `port`, and `log`, what it says.
+    `options` are for its command line. Gives `pid`, `port`, `token`, and `log`, what it says.
     """
 
     def __init__(self, root: Path, *options: str) -> None:
         self.log = root / "server.log"
-        self._token = secrets.token_hex(16)
+        self.token = secrets.token_hex(16)
         command = [sys.executable, "-m", "jupyter_server", "--ip=127.0.0.1", "--port=0"]
         command += ["--no-browser", "--allow-root", f"--ServerApp.root_dir={root}", *options]
         self._process = subprocess.Popen(
             command,
-            env={**os.environ, "JUPYTER_TOKEN": self._token},
+            env={**os.environ, "JUPYTER_TOKEN": self.token},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -89,13 +89,19 @@ class Server:
         except ConnectionRefusedError:
             return False
 
-    def call(self, method: str, path: str, content: object = None) -> tuple[int, Any]:
+    def url(self, path: str) -> str:
+        """The address of a page, for who may see it."""
+        return f"http://127.0.0.1:{self.port}/{path}?token={self.token}"
+
+    def call(
+        self, method: str, path: str, content: object = None, *, below: str = "api"
+    ) -> tuple[int, Any]:
         """One request below /api: the status and the answer."""
         connection = HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         with contextlib.closing(connection):
-            headers = {"Authorization": f"token {self._token}"}
+            headers = {"Authorization": f"token {self.token}"}
             body = None if content is None else json.dumps(content)
-            connection.request(method, f"/api/{path}", body, headers)
+            connection.request(method, f"/{below}/{path}", body, headers)
             response = connection.getresponse()
             text = response.read()
             return response.status, json.loads(text) if text else None
@@ -121,7 +127,7 @@ class Server:
         """A notebook that is open on a kernel."""
         session = uuid.uuid4().hex
         url = f"ws://127.0.0.1:{self.port}/api/kernels/{kernel}/channels?session_id={session}"
-        header = [f"Authorization: token {self._token}"]
+        header = [f"Authorization: token {self.token}"]
         return Notebook(websocket.create_connection(url, PATIENCE, header=header), session)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import errors
 from ..jupyter import kernelspec
+from ..server.address import is_url
 from . import options
 from .candidates import Candidate, choose, logos_of, make, metadata_of, unique
 from .edit import check
@@ -29,7 +30,8 @@ Look at a host and add its kernels to Jupyter. HOST is anything that ssh accepts
 podman:NAME, k8s:NAMESPACE/POD[/CONTAINER], k8s:CONTEXT/NAMESPACE/POD/[CONTAINER]; with --via there
 is none. On a terminal you choose among what there is; elsewhere name KERNELs (a kernelspec, an
 environment, or the path of its Python) or say --all. With --remote-kernel-name and --remote-python
-it is the one that they name.
+it is the one that they name. HOST may also be the URL of a Jupyter Server, with its token in it or
+not, and KERNEL a kernelspec, a session, or the id of a kernel that runs there.
 """
 
 #: Seconds for inspecting a host, and for installing ipykernel.
@@ -76,6 +78,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """Do it."""
+    if arguments.host is not None and is_url(arguments.host):
+        from . import servers
+
+        return servers.add(arguments, terminal)
     config = options.given(arguments)
     _take_place(arguments, config)
     check(config)

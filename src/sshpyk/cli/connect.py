@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from ..server.address import is_url
 from .terminal import Terminal
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Log in to a host once, with a person at the terminal: password, one-time code, passphrase of a key,
 a host key to confirm. Kernels on it then start, and those that wait for it go on by themselves.
+HOST may be the URL of a Jupyter Server: its token or password is asked for and kept.
 """
 
 
@@ -72,6 +74,10 @@ def needs_no_login(arguments: argparse.Namespace, terminal: Terminal) -> bool:
 
 def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """Do it."""
+    if is_url(arguments.host):
+        from . import servers
+
+        return servers.connect(arguments, terminal)
     from ..ssh.connect import connect, is_connected
     from ..ssh.master import Master
     from . import wait_for

@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
+from ..errors import SettingsError
 from ..jupyter import kernelspec
 from ..transport.entrance import expand
 from .connect import add_ssh_options
@@ -57,7 +58,8 @@ def _targets(arguments: argparse.Namespace) -> list[str]:
         return [""]
     if arguments.target is not None:
         return [arguments.target]
-    return [spec.name for spec in kernelspec.all_specs().values() if spec.is_ours]
+    ours = (spec for spec in kernelspec.all_specs().values() if spec.is_ours)
+    return [spec.name for spec in ours if not spec.config.get("server_url")]
 
 
 def _walk(arguments: argparse.Namespace, target: str) -> Walk:
@@ -66,6 +68,12 @@ def _walk(arguments: argparse.Namespace, target: str) -> Walk:
     spec = kernelspec.all_specs().get(target.lower())
     if spec is not None and spec.is_ours:
         config = dict(spec.config)
+        if config.get("server_url"):
+            raise SettingsError(
+                text=f"{spec.name} is on a Jupyter Server, to which there is only one step.",
+                advice="See whether that is all right:",
+                command="sshpyk list",
+            )
     else:
         command = expand(target)
         config = {"ssh_host_alias": target} if command is None else {"via": command}

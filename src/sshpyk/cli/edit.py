@@ -91,8 +91,17 @@ def ours(name: str) -> kernelspec.LocalSpec:
 
 def check(config: dict[str, Any]) -> None:
     """Raise `SettingsError` where a kernel with these settings could never start."""
-    from ..jupyter.places import destination_of
+    from ..jupyter.places import destination_of, server_of
 
+    server = server_of(config)
+    if server is not None:
+        if config.get("ssh_host_alias") or config.get("via") or config.get("inside"):
+            raise errors.SettingsError(
+                text="`server_url` is in place of a host: it can't stand beside `ssh_host_alias`, "
+                "`via` or `inside`."
+            )
+        server.check()
+        return
     if config.get("via") and (config.get("ssh_host_alias") or config.get("inside")):
         raise errors.SettingsError(
             text="`via` is in place of a host: it can't stand beside `ssh_host_alias` or `inside`.",

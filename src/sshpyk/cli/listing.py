@@ -29,6 +29,7 @@ SHOWN: tuple[str, ...] = (
     "remote_python",
     "remote_kernel_name",
 )
+SHOWN += ("server_url", "server_kernel_id")
 SHOWN += ("via", "inside")
 
 LEGEND = "(v) right  (x) wrong  (!) look at it  (i) for information  (?) not checked"
@@ -78,15 +79,27 @@ def _check(
 ) -> dict[str, list[Check]]:
     if not specs:
         return {}
-    from . import wait_for
+    from . import servers, wait_for
 
+    contact = not arguments.no_check
+    on_servers = [spec for spec in specs if spec.config.get("server_url")]
+    specs = [spec for spec in specs if spec not in on_servers]
+    found: dict[str, list[Check]] = {}
+    if on_servers:
+        with terminal.busy("Checking servers …"):
+            checking = servers.check_all(on_servers, contact=contact, limit=arguments.timeout)
+            found = wait_for(checking)
+        for spec in on_servers:
+            found[spec.name] += _settings(spec)
+    if not specs:
+        return found
     hosts = {_target_of(spec)[0].host for spec in specs}
     count = f"{len(hosts)} host{'s' if len(hosts) > 1 else ''}"
     with terminal.busy(f"Checking {count} …") as update:
         result: dict[str, list[Check]] = wait_for(
-            check_all(specs, contact=not arguments.no_check, limit=arguments.timeout, say=update)
+            check_all(specs, contact=contact, limit=arguments.timeout, say=update)
         )
-    return result
+    return {**found, **result}
 
 
 async def check_all(

@@ -15,7 +15,8 @@ from ..jupyter.settings import Settings
 from ..transport.entrance import expand
 
 #: Settings that are paths on this machine: written absolute, because Jupyter may run anywhere.
-LOCAL_PATHS = ("ssh_config", "persistent_file")
+LOCAL_PATHS: tuple[str, ...] = ("ssh_config", "persistent_file")
+LOCAL_PATHS += ("ca", "client_cert", "client_key")
 
 #: Settings that are commands which lead to a place: some have a short form.
 COMMANDS = ("via", "inside")

@@ -20,6 +20,7 @@ from jupyter_core.paths import jupyter_runtime_dir, secure_write
 
 from .. import errors
 from ..link.address import AgentAddress
+from ..server.address import ServerAddress, ServerKernelAddress
 from ..ssh.command import Destination
 from ..transport import answers
 from ..transport.entrance import Entrance
@@ -68,6 +69,26 @@ class Persistence:
             json.dump(content, file, indent=1)
 
 
+@dataclass
+class ServerPersistence:
+    """A kernel of a Jupyter Server; it has no keys, for those of its clients are always new."""
+
+    address: ServerKernelAddress
+    kernel_id: str
+
+    def write(self, path: str) -> None:
+        """Write the file, readable by its owner only; it has no secret in it."""
+        content = {
+            "version": VERSION,
+            "kernel_id": self.kernel_id,
+            "transport": "server",
+            "server": asdict(self.address.server),
+            "id": self.address.id,
+        }
+        with secure_write(path) as file:
+            json.dump(content, file, indent=1)
+
+
 def _here(there: Destination, ssh: str | None, ssh_config: str | None) -> Destination:
     if shutil.which(there.program) is None:
         there = replace(there, ssh=ssh)
@@ -108,6 +129,22 @@ def find(name: str) -> str:
 def read(path: str) -> Persistence:
     """What `Persistence.write` wrote.
 
+    Raises `SettingsError` where the file is none of ours, or of a kernel on a Jupyter Server.
+    """
+    saved = load(path)
+    if isinstance(saved, ServerPersistence):
+        raise errors.SettingsError(
+            text=f"{path} is of a kernel on the Jupyter Server {saved.address.server.host}, with "
+            "which this command can do nothing.",
+            advice="Come back to it:",
+            command=f"sshpyk-kernel --persistent --existing {shlex.quote(path)}",
+        )
+    return saved
+
+
+def load(path: str) -> Persistence | ServerPersistence:
+    """What was written of a kernel, wherever it is.
+
     Raises `SettingsError` where the file is none of ours.
     """
     try:
@@ -120,6 +157,8 @@ def read(path: str) -> Persistence:
         content: Any = json.loads(text)
         if content["version"] != VERSION:
             raise ValueError(f"version {content['version']!r:.20}")
+        if content.get("transport") == "server":
+            return _of_server(content)
         persistence = Persistence(
             destination=_destination(content.get("transport", "ssh"), content["host"]),
             agent=AgentAddress(**content["agent"]),
@@ -135,6 +174,18 @@ def read(path: str) -> Persistence:
             f"{error}. Files of sshpyk 1.25 name kernels that only it can attach to."
         ) from None
     return persistence
+
+
+def _of_server(content: dict[str, Any]) -> ServerPersistence:
+    """Raises as `_check`."""
+    server = ServerAddress(**content["server"])
+    for text in (*asdict(server).values(), content["id"], content["kernel_id"]):
+        if not isinstance(text, str) or not text.isprintable():
+            raise ValueError(f"{text!r:.40} where a text should be")
+    server.check()
+    if not re.fullmatch(r"[\w-]{1,100}", content["id"]):
+        raise ValueError(f"the id {content['id']!r:.80}")
+    return ServerPersistence(ServerKernelAddress(server, content["id"]), content["kernel_id"])
 
 
 def _destination(transport: str, host: dict[str, Any]) -> Destination | Entrance:

@@ -13,6 +13,7 @@ from traitlets import Bool, Enum, HasTraits, Unicode, default, validate
 from .traits import from_environment, plain_text
 
 if TYPE_CHECKING:
+    from ..server.address import ServerAddress
     from ..ssh.command import Destination
     from ..transport.base import Transport
     from ..transport.entrance import Entrance
@@ -118,3 +119,57 @@ def destination_of(settings: Mapping[str, Any]) -> Destination | Entrance:
         return Entrance(via)
     there = Destination(host or "", ssh, ssh_config)
     return there if inside is None else Entrance(inside, there)
+
+
+class ServerPlace(HasTraits):
+    """A Jupyter Server, in place of a host."""
+
+    server_url = Unicode(
+        help="In place of a host: the URL of a Jupyter Server, of a user's on a JupyterHub, or of "
+        "a gateway. Tokens and passwords are kept elsewhere: `sshpyk connect URL`."
+    ).tag(config=True, metavar="URL")
+    server_kernel_id = Unicode(
+        help="The id of a kernel that runs on the server: a start attaches to it."
+    ).tag(config=True, metavar="ID", option="--kernel-id")
+    token_env = Unicode(
+        help="The local environment variable that has the token for the server."
+    ).tag(config=True, metavar="NAME")
+    token_command = Unicode(help="The local command that prints the token for the server.").tag(
+        config=True, metavar="COMMAND"
+    )
+    ca = Unicode(
+        help="The certificates (PEM) of the authorities that may vouch for the server (default: "
+        "the system's)."
+    ).tag(config=True, metavar="FILE")
+    client_cert = Unicode(help="The certificate (PEM) to show to the server.").tag(
+        config=True, metavar="FILE"
+    )
+    client_key = Unicode(help="Its private key (PEM), if that is in a file of its own.").tag(
+        config=True, metavar="FILE"
+    )
+
+    @property
+    def server(self) -> ServerAddress | None:
+        """The server, if this is the place."""
+        return server_of({name: getattr(self, name) for name in SERVER_NAMES})
+
+    @validate("server_url", "server_kernel_id", "token_env", "token_command")
+    def _check_server_text(self, proposal: dict[str, Any]) -> str | None:
+        return plain_text(proposal)
+
+    @validate("ca", "client_cert", "client_key")
+    def _check_file(self, proposal: dict[str, Any]) -> str | None:
+        return plain_text(proposal)
+
+
+#: The settings that tell where a server is, and how one gets in.
+SERVER_NAMES = ("server_url", "ca", "client_cert", "client_key", "token_env", "token_command")
+
+
+def server_of(settings: Mapping[str, Any]) -> ServerAddress | None:
+    """The server that the settings of a kernel.json mean; None where they mean a host."""
+    from ..server.address import ServerAddress
+
+    given = (settings.get(name) for name in SERVER_NAMES)
+    url, *others = (value if isinstance(value, str) else "" for value in given)
+    return ServerAddress(url, *others) if url else None

@@ -32,9 +32,10 @@ from ..link.link import Link
 from ..link.log import KernelLog
 from ..link.thread import io_thread
 from ..remotekernel import RemoteKernel
+from ..server.address import ServerAddress, ServerKernelAddress
 from ..transport import command
 from ..wire.channels import CHANNELS
-from . import persistence
+from . import persistence, running
 from .kernelspec import LocalSpec
 from .local import LocalSockets
 from .settings import Settings, check_names
@@ -48,6 +49,10 @@ GIVEN = frozenset({"kernel_id", "kernel_spec", "parent", "config", "log"})
 
 #: What a kernel gets of the variables that Jupyter hands to a start; the rest is this machine's.
 PASSED_ENV = ("JPY_SESSION_NAME", "KERNEL_*")
+
+
+#: What a persistence file says.
+Saved = persistence.Persistence | persistence.ServerPersistence
 
 
 class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[metaclass]  # it is a subclass
@@ -71,12 +76,14 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         self._died = False
         self.persistence_path = ""
         self._launches = 0
-        self._log = KernelLog(self.log, str(self.kernel_id), self.destination.host)
+        self._log = KernelLog(self.log, str(self.kernel_id), self.host_name)
 
     @property
     def host_name(self) -> str:
         """The host, as the user calls it."""
-        return self.kernel.status.host if self.kernel is not None else self.destination.host
+        if self.kernel is not None:
+            return self.kernel.status.host
+        return self.server.host if self.server is not None else self.destination.host
 
     # -- jupyter_client's questions --------------------------------------------------------------
 
@@ -146,7 +153,9 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         kwargs = await super().pre_launch(**kwargs)
         kwargs["env"] = self._passed_env(kwargs["env"], is_given=given is not None)
         shown = self.remote_kernel_name or "(local command)"
-        kwargs["cmd"] = [*shlex.split(self.destination.for_people()), shown]
+        server = self.server
+        way = [server.url] if server else shlex.split(self.destination.for_people())
+        kwargs["cmd"] = [*way, shown]
         if self.kernel_spec is not None:
             # An interrupt comes to `send_signal` then, and the host's own kernelspec decides how
             # it is done: a kernel that knows only signals would never see a message.
@@ -222,10 +231,11 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         if self.existing:
             # Not on the I/O thread: the file may be on a disk that hangs, and all kernels share it.
             self.persistence_path, saved = await asyncio.to_thread(_read_saved, self.existing)
-            self._use_keys(saved.keys)
-        made: list[Link] = []
+            if isinstance(saved, persistence.Persistence):
+                self._use_keys(saved.keys)
+        made: list[RemoteKernel] = []
         try:
-            kernel = await io_thread().run(self._make_link(kwargs, saved, made))
+            kernel = await io_thread().run(self._make_kernel(kwargs, saved, made))
             self._take_curve(kernel)
         except BaseException:
             # It may have succeeded in the very moment in which it was cancelled.
@@ -235,23 +245,30 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         self.kernel = kernel
         weakref.finalize(self, _abandon, kernel, os.getpid()).atexit = False
 
-    async def _make_link(
-        self, kwargs: dict[str, Any], saved: persistence.Persistence | None, made: list[Link]
-    ) -> Link:
-        """On the I/O thread: launch, or attach to what was `saved`; the link, also in `made` when
+    async def _make_kernel(
+        self, kwargs: dict[str, Any], saved: Saved | None, made: list[RemoteKernel]
+    ) -> RemoteKernel:
+        """On the I/O thread: launch, or attach to what was `saved`; the kernel, also in `made` when
         it is connected."""
         assert self._local is not None
-        if saved is not None:
+        link: RemoteKernel
+        agent = AgentAddress(self._new_id(), secrets.token_hex(32), self._python)
+        if isinstance(saved, persistence.Persistence):
             destination = saved.destination_here(self.ssh, self.ssh_config)
             link = self._make(command.transport(destination), saved.agent)
-            sockets = self._local.duplicates()
+        elif saved is not None:
+            link = self._make_of_server(saved.address.server, saved.address.id)
+        elif self.server is not None:
+            link = self._make_of_server(self.server, self.server_kernel_id)
+        else:
+            link = self._make(self.transport(), agent)
+        sockets = self._local.duplicates()
+        if saved is not None:
             connecting = link.attach(sockets, timeout=self.launch_timeout)
         else:
-            agent = AgentAddress(self._new_id(), secrets.token_hex(32), self._python)
-            link = self._make(self.transport(), agent)
-            sockets = self._local.duplicates()
             request = self._launch_request(agent, kwargs)
             connecting = link.start(request, sockets, timeout=self.launch_timeout)
+        running.add(str(self.kernel_id), link, kwargs["env"].get("JPY_SESSION_NAME", ""))
         try:
             await connecting
         except BaseException:
@@ -277,6 +294,13 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
             pythonhome=self.remote_pythonhome or None,
             limits=pacing.of_server(self.parent),
         )
+
+    def _make_of_server(self, address: ServerAddress, id: str) -> RemoteKernel:
+        """On the I/O thread: a kernel of a Jupyter Server, with this kernel's settings."""
+        from ..server.kernel import ServerKernel  # with tornado's clients, which most do without
+        from ..server.rest import Server
+
+        return ServerKernel(Server(address), self._log, self._keys(), kernel_id=id)
 
     async def _restart(self, kernel: RemoteKernel, kwargs: dict[str, Any]) -> None:
         assert self._local is not None
@@ -510,15 +534,20 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
             if name in ("key", "signature_scheme", "curve_publickey", "curve_secretkey")
         }
         where = kernel.address
-        saved = persistence.Persistence(where.destination, where.agent, keys, str(self.kernel_id))
+        saved: Saved
+        if isinstance(where, ServerKernelAddress):
+            saved = persistence.ServerPersistence(where, str(self.kernel_id))
+        else:
+            agent = where.agent
+            saved = persistence.Persistence(where.destination, agent, keys, str(self.kernel_id))
         await asyncio.to_thread(saved.write, self.persistence_path)
         return self.persistence_path
 
 
-def _read_saved(name: str) -> tuple[str, persistence.Persistence]:
+def _read_saved(name: str) -> tuple[str, Saved]:
     """The path and the content of the persistence file called `name`. Raises `SettingsError`."""
     path = persistence.find(name)
-    return path, persistence.read(path)
+    return path, persistence.load(path)
 
 
 def _abandon(kernel: RemoteKernel, process: int) -> None:

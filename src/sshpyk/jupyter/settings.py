@@ -27,7 +27,7 @@ from traitlets import (
 )
 
 from .. import errors
-from .places import AnyPlace
+from .places import AnyPlace, ServerPlace
 from .traits import from_environment, plain_text
 
 #: Seconds; ten years. More is a mistake, and "for ever" is what `persistent` is for.
@@ -166,7 +166,7 @@ class KernelSettings(HasTraits):
         return self.setup.splitlines() if isinstance(self.setup, str) else list(self.setup)
 
 
-class Settings(AnyPlace, KernelSettings):
+class Settings(AnyPlace, ServerPlace, KernelSettings):
     """All that a kernel.json may say."""
 
 

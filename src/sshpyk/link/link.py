@@ -178,7 +178,21 @@ class Link(RemoteKernel):
 
     async def _log_in(self, timeout: float) -> None:
         self._stages.at(Stage.LOGIN)
-        self._connection = await self.transport.ensure(timeout=LOGIN_SHARE * timeout)
+        try:
+            self._connection = await self.transport.ensure(timeout=LOGIN_SHARE * timeout)
+        except errors.NeedsPerson as error:
+            if not self.person_timeout or isinstance(error, errors.HostKeyChanged):
+                raise
+            self._tell_trouble(error)
+            with self._stages.stage(Stage.PERSON, self.person_timeout):
+                self._connection = await self._person_logged_in()
+            self._update(trouble=None)
+
+    async def _person_logged_in(self) -> Identity:
+        """The connection that a person has made, somewhere."""
+        while True:
+            with contextlib.suppress(errors.NeedsPerson):  # our own attempt, once in minutes
+                return await asyncio.shield(self.transport.reconnect(None))
 
     async def _launch(self, request: LaunchRequest, timeout: float) -> None:
         agent, transport = self.agent, self.transport

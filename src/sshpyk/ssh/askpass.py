@@ -1,7 +1,8 @@
 """Answers ssh's questions out of the system's keyring: the program that SSH_ASKPASS names.
 
 ssh runs it with its question as the only argument, and reads the answer from its stdout. A secret
-goes from the keyring, or from the terminal, to ssh, and to nothing else. Only passwords and
+goes from the keyring, or from a person at the terminal or behind a private socket, to ssh, and to
+nothing else. Only passwords and
 passphrases are kept; one-time codes and whether to trust a host key are for a person to say, and
 where there is none, nobody does.
 """
@@ -11,9 +12,11 @@ from __future__ import annotations
 import contextlib
 import getpass
 import importlib.util
+import json
 import os
 import re
 import shlex
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -23,8 +26,13 @@ from ..private import runtime_directory
 #: What our entries are filed under.
 SERVICE = "sshpyk"
 
-#: Who answers: only the keyring, or also a person, whose answers the keyring then keeps.
-KEYRING, PERSON = "keyring", "person"
+#: Who answers: only the keyring, or also a person at the terminal, whose answers the keyring then
+#: keeps, or one behind the socket `SOCKET`, who says whether it should.
+KEYRING, PERSON, BEHIND_SOCKET = "keyring", "person", "socket"
+
+#: The variable with the path of that socket. A question comes in as a line of JSON; the answer goes
+#: out as an object with `answer` and `keep`, or nothing where there is none.
+SOCKET = "SSHPYK_ASKPASS_SOCKET"
 
 #: Options with which ssh asks at all, and each question once.
 OPTIONS = ("-o", "BatchMode=no", "-o", "NumberOfPasswordPrompts=1")
@@ -58,6 +66,7 @@ def environment(host: str, mode: str) -> Iterator[dict[str, str]]:
             _HOST: host,
             _MODE: mode,
             _ASKED: os.path.join(directory, "asked"),
+            SOCKET: os.path.join(directory, "socket"),
         }
 
 
@@ -66,11 +75,11 @@ def main() -> int:
     question = sys.argv[1] if len(sys.argv) > 1 else ""
     if os.environ.get("SSH_ASKPASS_PROMPT") == "none":
         return 0  # a message, such as to touch a security key
-    person = os.environ.get(_MODE) == PERSON
+    person = os.environ.get(_MODE) != KEYRING
     if is_secret(question):
         reply = _secret(question, person)
     else:
-        reply = _from_person(question) if person else None
+        reply = _from_person(question)[0] if person else None
     if reply is None:
         return 1
     sys.stdout.write(reply + "\n")
@@ -114,38 +123,60 @@ def kept(environment: dict[str, str]) -> list[str]:
 
 
 def _secret(question: str, person: bool) -> str | None:
+    name = entry_name(question, os.environ.get(_HOST, ""))
+    asked = _asked(os.environ.get(_ASKED, ""))
+    if f"old {name}" not in asked and f"new {name}" not in asked:
+        found = _in_keyring("get_password", name)
+        if found is not None:
+            _remember(f"old {name}")
+            return str(found)
+    if not person:
+        return None
+    reply, keep = _from_person(question)
+    if reply and keep:
+        _remember(f"new {name}")
+        _in_keyring("set_password", name, reply)
+    return reply
+
+
+def _in_keyring(method: str, *arguments: str) -> object:
+    """What the keyring answers; None where it can't: there is none, it is locked, no D-Bus."""
+    if not has_keyring():
+        return None
     try:
         import keyring
 
-        name = entry_name(question, os.environ.get(_HOST, ""))
-        asked = _asked(os.environ.get(_ASKED, ""))
-        found: str | None = None
-        if f"old {name}" not in asked and f"new {name}" not in asked:
-            found = keyring.get_password(SERVICE, name)
-            if found is not None:
-                _remember(f"old {name}")
-        if found is not None or not person:
-            return found
-        reply = _from_person(question)
-        if reply:
-            keyring.set_password(SERVICE, name, reply)
-            _remember(f"new {name}")
-        return reply
-    except Exception as error:  # a backend may raise anything: locked, missing, no D-Bus
+        return getattr(keyring, method)(SERVICE, *arguments)
+    except Exception as error:  # a backend may raise anything
         print(f"sshpyk: the keyring can't be used: {type(error).__name__}", file=sys.stderr)
-        return _from_person(question) if person else None
+        return None
 
 
-def _from_person(question: str) -> str | None:
+def _from_person(question: str) -> tuple[str | None, bool]:
+    """What a person answers, None where nobody does; whether the keyring should keep it."""
     try:
+        if os.environ.get(_MODE) == BEHIND_SOCKET:
+            return _behind_socket(question)
         if "yes/no" not in question:
-            return getpass.getpass(question)
+            return getpass.getpass(question), True
         with open("/dev/tty", "r+") as terminal:
             terminal.write(question)
             terminal.flush()
-            return terminal.readline().rstrip("\n")
+            return terminal.readline().rstrip("\n"), False
     except (OSError, EOFError, KeyboardInterrupt):
-        return None
+        return None, False
+
+
+def _behind_socket(question: str) -> tuple[str | None, bool]:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(os.environ[SOCKET])
+        connection.sendall(json.dumps(question).encode() + b"\n")
+        with connection.makefile("r", encoding="utf-8") as answers:
+            text = answers.read()
+    if not text:
+        return None, False
+    answer = json.loads(text)
+    return answer["answer"], answer["keep"]
 
 
 def _asked(path: str) -> list[str]:

@@ -62,18 +62,38 @@ async def connect(master: Master, *, keep: bool = False) -> list[str]:
         return askpass.kept(environment)
 
 
-async def _run(master: Master, environment: dict[str, str], options: tuple[str, ...]) -> None:
-    """Run ssh on this terminal until it has gone into the background."""
+async def connect_by(master: Master, environment: dict[str, str]) -> None:
+    """Make the master, without a terminal; ssh asks the program that `environment` names.
+
+    Raises `HostError`, or `SettingsError`.
+    """
+    await master.prepare()
+    try:
+        await _run(master, environment, ASK, on_terminal=False)
+    except BaseException:
+        askpass.forget(environment)
+        raise
+
+
+async def _run(
+    master: Master,
+    environment: dict[str, str],
+    options: tuple[str, ...],
+    *,
+    on_terminal: bool = True,
+) -> None:
+    """Run ssh, on this terminal if so, until it has gone into the background."""
     # It goes there by itself, as ControlPersist says. Not with -f: then it would do so even where
     # another process has made the master meanwhile, and stay for good with nothing to do.
     argv = master.start_argv(*options, persist=PERSIST)
     with tempfile.TemporaryFile() as file:
-        stderr = None if sys.stderr.isatty() else file
+        stderr = None if on_terminal and sys.stderr.isatty() else file
         process = await asyncio.create_subprocess_exec(
             *argv,
             stdin=asyncio.subprocess.DEVNULL,  # ssh asks on /dev/tty
             stdout=asyncio.subprocess.DEVNULL,
             stderr=stderr,
+            start_new_session=not on_terminal,
             env={**os.environ, **environment},
         )
         try:

@@ -73,7 +73,11 @@ class OpenSSH(Transport):
         return self.master.identity()
 
     async def ensure(self, *, timeout: float) -> Identity:
-        return await self.master.ensure(timeout=timeout)
+        try:
+            return await self.master.ensure(timeout=timeout)
+        except errors.NeedsPerson:
+            self._not_before = asyncio.get_running_loop().time() + PERSON
+            raise
 
     def reconnect(self, dead: Identity | None) -> asyncio.Task[Identity]:
         if self._attempt is None or self._attempt.done():

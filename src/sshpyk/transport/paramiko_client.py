@@ -117,7 +117,11 @@ class Paramiko(Transport):
         return connection.identity if connection is not None and connection.is_alive else None
 
     async def ensure(self, *, timeout: float) -> Identity:
-        return await self._logged_in(None, timeout)
+        try:
+            return await self._logged_in(None, timeout)
+        except errors.NeedsPerson:
+            self._not_before = asyncio.get_running_loop().time() + PERSON
+            raise
 
     async def _logged_in(self, dead: Identity | None, timeout: float) -> Identity:
         found = self.identity()

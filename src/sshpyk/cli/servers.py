@@ -1,0 +1,409 @@
+"""What commands do with Jupyter Servers: add their kernels, log in, check them for `list`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import getpass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from .. import errors
+from ..aio import within
+from ..jupyter import kernelspec
+from ..jupyter.kernelspec import LocalSpec
+from ..jupyter.places import server_of
+from ..server.address import ServerAddress, split
+from . import options
+from .candidates import choose, unique
+from .terminal import BAD, GOOD, INFO, UNKNOWN, WARNING, Terminal, clean
+
+if TYPE_CHECKING:
+    from ..server.credentials import Secret
+    from ..server.rest import Server
+    from .checks import Check
+
+#: Settings that are about hosts, and of no use with a server.
+OF_HOSTS: tuple[str, ...] = ("ssh_host_alias", "ssh", "ssh_config", "ssh_verbose", "via", "inside")
+OF_HOSTS += ("remote_python", "setup")
+
+#: What a server's kernelspec may have as its picture, and bytes of one.
+LOGOS = ("logo-32x32.png", "logo-64x64.png", "logo-svg.svg")
+LARGEST_LOGO = 256 * 1024
+
+#: Characters of names that are made of what a server says.
+LONGEST = 100
+
+
+@dataclass(frozen=True)
+class Offer:
+    """Something to add: a kernelspec of the server's, or a kernel that runs there."""
+
+    spec_name: str
+    display_name: str
+    language: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    running: str = ""  # how it is, where it runs already
+    called: str = ""  # its session
+    metadata: dict[str, Any] = field(default_factory=dict)
+    logos: tuple[str, ...] = ()
+
+    def is_called(self, name: str) -> bool:
+        """Whether a person means it by `name`."""
+        id = self.settings.get("server_kernel_id")
+        names = (id, self.called) if id else (self.spec_name, self.display_name)
+        return bool(name) and name in names
+
+
+def add(arguments: argparse.Namespace, terminal: Terminal) -> int:
+    """`sshpyk add URL`."""
+    from . import wait_for
+
+    config = options.given(arguments)
+    url, token = split(arguments.host)
+    if wrong := [name for name in OF_HOSTS if name in config]:
+        flag = wrong[0].replace("_", "-")
+        raise errors.SettingsError(text=f"--{flag} is about hosts, and {url} is a Jupyter Server.")
+    config["server_url"] = url
+    address = server_of(config)
+    assert address is not None
+    address.check()
+    if url.startswith("http:") and not re.match(r"http://(localhost|127\.|\[::1\])", url):
+        terminal.note(
+            "Without https:// others on the way can read the token and all else.", "yellow"
+        )
+    if arguments.no_check:
+        name = config.get("remote_kernel_name")
+        if name is None:
+            raise errors.SettingsError(
+                text="With --no-check the server is not asked what it has: give "
+                "--remote-kernel-name."
+            )
+        if token:
+            _keep(terminal, url, token)
+        chosen = [Offer(name, name, "")]
+        return _write(arguments, terminal, address, config, chosen, {})
+    server, offers = _look(terminal, address, token, keep=not arguments.dry_run)
+    wanted = list(arguments.kernels)
+    for setting in ("server_kernel_id", "session", "remote_kernel_name"):
+        wanted += [config[setting]] if setting in config and not wanted else []
+    chosen = _chosen(arguments, terminal, address.host, offers, wanted)
+    if len(chosen) > 1 and (arguments.kernel_name or arguments.display_name):
+        raise errors.SettingsError(
+            text=f"{len(chosen)} kernels can't share one --kernel-name or --display-name."
+        )
+    logos = {} if arguments.dry_run else wait_for(_logos(server, chosen))
+    return _write(arguments, terminal, address, config, chosen, logos)
+
+
+def connect(arguments: argparse.Namespace, terminal: Terminal) -> int:
+    """`sshpyk connect URL`: have a token or a password kept, once the server takes it."""
+    url, token = split(arguments.host)
+    address = _known(url) or ServerAddress(url)
+    if address.token_env or address.token_command:
+        where = address.token_env or f"`{address.token_command}`"
+        raise errors.SettingsError(
+            text=f"The token of {address.host} comes from {where}, so none is kept.",
+            advice="Have that give a right one, or remove the setting:",
+            command="sshpyk edit NAME --unset "
+            + ("token-env" if address.token_env else "token-command"),
+        )
+    if not token:
+        token = _ask(address.host)
+    _look(terminal, address, token, keep=True)
+    terminal.say(f"{address.host}: logged in")
+    terminal.note("Kernels that wait for it go on by themselves.")
+    return 0
+
+
+def _known(url: str) -> ServerAddress | None:
+    """The server as a kernelspec here has it, with what makes TLS work."""
+    for spec in kernelspec.all_specs().values():
+        address = server_of(spec.config) if spec.is_ours else None
+        if address is not None and address.url == url:
+            return address
+    return None
+
+
+# -- looking at the server -------------------------------------------------------------------------
+
+
+def _look(
+    terminal: Terminal, address: ServerAddress, given: str, *, keep: bool
+) -> tuple[Server, list[Offer]]:
+    """Ask the server what it has, with a secret that was `given`, or is kept, or a person types.
+
+    Keeps the one that was right. Raises one of `trouble`.
+    """
+    from ..server.trouble import LoginMissing, LoginPage
+    from . import wait_for
+
+    text = given
+    try:
+        if not text:
+            with terminal.busy(f"Looking at {address.host} …"):
+                found: tuple[Server, list[Offer]] = wait_for(_offers(address, None))
+                return found
+    except (LoginMissing, LoginPage):
+        if not terminal.is_interactive:
+            raise
+        text = _ask(address.host)
+    with terminal.busy(f"Looking at {address.host} …"):
+        server, offers, secret = wait_for(_try(address, text))
+    if keep:
+        _keep(terminal, address.url, secret.value, secret.kind)
+    return server, offers
+
+
+def _ask(host: str) -> str:
+    try:
+        return getpass.getpass(f"Token or password of {host}: ").strip()
+    except (EOFError, OSError):
+        return ""
+
+
+def _keep(terminal: Terminal, url: str, value: str, kind: str = "token") -> None:
+    from ..server import credentials
+
+    where = credentials.keep(url, credentials.Secret(kind, value))
+    terminal.note(f"The {kind} is kept in {where}.", "dim")
+
+
+async def _try(address: ServerAddress, text: str) -> tuple[Server, list[Offer], Secret]:
+    """A person need not know whether it is a token or a password."""
+    from ..server import credentials
+    from ..server.trouble import LoginMissing, LoginPage, LoginRefused, NotJupyter, ServerFailed
+
+    if not text:
+        raise LoginMissing(host=address.host, connect=address.login)
+    secret = credentials.Secret(credentials.TOKEN, text)
+    try:
+        return *await _offers(address, secret), secret
+    except (LoginRefused, LoginPage) as error:
+        refused = error
+    secret = credentials.Secret(credentials.PASSWORD, text)
+    try:
+        return *await _offers(address, secret), secret
+    except (LoginRefused, LoginPage, NotJupyter, ServerFailed, LookupError):
+        raise refused from None
+
+
+async def _offers(address: ServerAddress, secret: Secret | None) -> tuple[Server, list[Offer]]:
+    from ..server.rest import Server
+
+    server = Server(address, secret)
+    specs, kernels, sessions = await asyncio.gather(
+        server.kernelspecs(), server.kernels(), server.sessions()
+    )
+    offers = [_of_spec(name, entry) for name, entry in sorted(specs.items())]
+    by_name = {offer.spec_name: offer for offer in offers}
+    names = {s["kernel"].get("id"): str(s.get("name") or s.get("path") or "") for s in sessions}
+    for kernel in kernels:
+        spec = by_name.get(str(kernel.get("name")))
+        offers.append(
+            Offer(
+                str(kernel.get("name")),
+                spec.display_name if spec is not None else str(kernel.get("name")),
+                spec.language if spec is not None else "",
+                # It is somebody's work: shutting down here must not end it there.
+                {"server_kernel_id": kernel["id"], "persistent": True},
+                clean(str(kernel.get("execution_state") or "runs"))[:LONGEST],
+                clean(names.get(kernel["id"], ""))[:LONGEST],
+                spec.metadata if spec is not None else {},
+                spec.logos if spec is not None else (),
+            )
+        )
+    return server, offers
+
+
+def _of_spec(name: str, entry: Mapping[str, Any]) -> Offer:
+    spec, resources = entry["spec"], entry.get("resources")
+    metadata = spec.get("metadata")
+    debugger = isinstance(metadata, dict) and metadata.get("debugger") is True
+    files = [str(path).rpartition("/")[2] for path in (resources or {}).values()]
+    return Offer(
+        name,
+        clean(str(spec.get("display_name") or name))[:LONGEST],
+        clean(str(spec.get("language") or ""))[:LONGEST],
+        metadata={"debugger": True} if debugger else {},
+        logos=tuple(file for file in files if file in LOGOS),
+    )
+
+
+async def _logos(server: Server, chosen: Sequence[Offer]) -> dict[str, dict[str, bytes]]:
+    """The pictures of the kernelspecs, by their name; one that does not come is left out."""
+
+    async def one(name: str, file: str) -> bytes | None:
+        url = server.address.endpoint("kernelspecs", name, file)
+        try:
+            response = await server.fetch("GET", url, None, {}, 10.0)
+        except (errors.SshpykError, LookupError):
+            return None
+        return response.body if 0 < len(response.body) <= LARGEST_LOGO else None
+
+    found: dict[str, dict[str, bytes]] = {}
+    for name, files in {offer.spec_name: offer.logos for offer in chosen}.items():
+        for file in files:
+            if (data := await one(name, file)) is not None:
+                found.setdefault(name, {})[file] = data
+    return found
+
+
+# -- choosing and writing --------------------------------------------------------------------------
+
+
+def _chosen(
+    arguments: argparse.Namespace,
+    terminal: Terminal,
+    host: str,
+    offers: list[Offer],
+    wanted: Sequence[str],
+) -> list[Offer]:
+    """What the command line or a person wants of it. Raises `SettingsError`."""
+    specs = [offer for offer in offers if not offer.running]
+    if wanted:
+        chosen = []
+        for name in wanted:
+            matches = [offer for offer in offers if offer.is_called(name)]
+            if not matches and name == getattr(arguments, "session", None):
+                # A session that is not there is begun by the first start.
+                matches = specs if len(specs) == 1 else []
+            if len(matches) != 1:
+                _show(terminal, host, matches or offers)
+                raise errors.SettingsError(
+                    text=f"{name!r} names {len(matches)} of the kernels on {host}, and should "
+                    "name one.",
+                    advice="Name a kernelspec, a session, or the id of a kernel.",
+                )
+            chosen += matches
+        return chosen
+    if arguments.all:
+        return specs
+    if terminal.is_interactive and offers:
+        _show(terminal, host, offers)
+        answer = terminal.ask("Which to add (numbers, or all; Enter for none)?")
+        if answer.lower() == "all":
+            return specs
+        return [offers[index] for index in choose(answer, len(offers))] if answer else []
+    if len(specs) != 1:
+        _show(terminal, host, offers)
+        raise errors.SettingsError(
+            text=f"{host} offers {len(specs)} kernels: name what to add, or say --all."
+        )
+    return specs
+
+
+def _show(terminal: Terminal, host: str, offers: Sequence[Offer]) -> None:
+    terminal.note(f"On {host}:")
+    heads = ("", "kernel", "name", "language", "runs", "session", "id")
+    rows = [
+        (
+            str(number),
+            offer.display_name,
+            offer.spec_name,
+            offer.language,
+            offer.running,
+            offer.called,
+            str(offer.settings.get("server_kernel_id", "")),
+        )
+        for number, offer in enumerate(offers, 1)
+    ]
+    terminal.table(heads, rows, beside=True)
+
+
+def _write(
+    arguments: argparse.Namespace,
+    terminal: Terminal,
+    address: ServerAddress,
+    config: Mapping[str, Any],
+    chosen: Sequence[Offer],
+    logos: Mapping[str, dict[str, bytes]],
+) -> int:
+    written: list[str] = []
+    for offer in chosen:
+        of_session = offer.called if offer.running else config.get("session", "")
+        display = f"{offer.display_name.replace(' (ipykernel)', '')}"
+        if of_session:
+            display += f" ({of_session})"
+        parts = ("server", address.host, offer.spec_name, of_session)
+        made = re.sub(r"[^a-z0-9._-]+", "_", "_".join(filter(None, parts)).lower())[:LONGEST]
+        name = kernelspec.check_name(arguments.kernel_name or unique(made, written))
+        existing = kernelspec.all_specs().get(name)
+        if existing is not None and not (arguments.replace or arguments.dry_run):
+            if arguments.all:
+                terminal.note(f"{name}: is there already (--replace makes it anew)")
+                continue
+            raise errors.KernelExists(name=name, path=existing.directory)
+        settings = {**offer.settings, **config, "remote_kernel_name": offer.spec_name}
+        content = kernelspec.make_content(
+            name,
+            arguments.display_name or clean(f"{display} @ {address.host}"),
+            arguments.language or offer.language,
+            settings,
+            offer.metadata,
+        )
+        written.append(name)
+        if arguments.dry_run:
+            terminal.raw(kernelspec.to_text(content))
+            continue
+        spec = kernelspec.write(name, content, logos.get(offer.spec_name))
+        terminal.say(f"{name}: added {content['display_name']!r} in {spec.directory}")
+    if written and not arguments.dry_run:
+        terminal.note(f"Choose it in Jupyter, or try it: jupyter console --kernel {written[0]}")
+    return 0
+
+
+# -- for `list` ------------------------------------------------------------------------------------
+
+
+async def check_all(
+    specs: Sequence[LocalSpec], *, contact: bool, limit: float
+) -> dict[str, list[Check]]:
+    """What there is to say of kernelspecs on servers; each server is asked once.
+
+    `limit` in seconds is what one of them may take.
+    """
+    from .checks import Check
+
+    addresses = {spec.name: server_of(spec.config) for spec in specs}
+
+    async def ask(address: ServerAddress) -> list[Offer] | errors.SshpykError:
+        from ..server.trouble import ServerSilent
+
+        try:
+            return (await within(limit, _offers(address, None)))[1]
+        except errors.SshpykError as error:
+            return error
+        except TimeoutError:
+            return ServerSilent(host=address.host)
+
+    asked = list({address for address in addresses.values() if address} if contact else ())
+    answers = dict(zip(asked, await asyncio.gather(*map(ask, asked)), strict=True))
+    found = {}
+    for spec in specs:
+        address = addresses[spec.name]
+        answer = None if address is None else answers.get(address)
+        url = str(spec.config.get("server_url"))
+        name = str(spec.config.get("remote_kernel_name") or "")
+        id = str(spec.config.get("server_kernel_id") or "")
+        checks = [Check(INFO, "Jupyter Server", clean(url))]
+        if answer is None:
+            checks.append(Check(UNKNOWN, "Server Connection", "not checked"))
+        elif isinstance(answer, errors.SshpykError):
+            checks.append(Check(BAD, "Server Connection", answer.line))
+        else:
+            checks.append(Check(GOOD, "Server Connection", "ok"))
+            has = any(not offer.running and offer.spec_name == name for offer in answer)
+            if id:
+                runs = [o for o in answer if o.settings.get("server_kernel_id") == id]
+                text = f"{id} ({runs[0].running})" if runs else f"{id} is not listed there"
+                checks.append(Check(GOOD if runs else WARNING, "Kernel", text))
+            elif not name or not has:
+                text = f"{name} is not there" if name else "not set: --remote-kernel-name"
+                checks.append(Check(BAD, "Remote Kernel Name", text))
+            else:
+                checks.append(Check(GOOD, "Remote Kernel Name", name))
+        found[spec.name] = checks
+    return found

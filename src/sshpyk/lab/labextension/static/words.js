@@ -1,0 +1,111 @@
+// @ts-check
+/** What is said of a state, in the user's language. */
+
+/** @typedef {import('./kernels.js').State} State */
+
+/** Whether a kernel ended otherwise than by its own wish. @param {State} state */
+export function hasDied(state) {
+  const exited = state.exited;
+  return exited !== null && (exited.code !== 0 || exited.note !== '');
+}
+
+/** Whether logging in would help. @param {State} state */
+export function wantsLogin(state) {
+  const waits = state.state === 'starting' || state.state === 'away';
+  return waits && state.needs_person && state.trouble?.code !== 'host-key-changed';
+}
+
+/** Whether it can't be reached, and a login is not what it takes. @param {State} state */
+export function isAway(state) {
+  return state.state === 'away' && !wantsLogin(state);
+}
+
+export class Words {
+  /** @param {any} translations Lab's for us */
+  constructor(translations) {
+    this.say = translations.__.bind(translations);
+  }
+
+  /** @param {State} state @returns {string} how it is, in a few words */
+  short(state) {
+    if (wantsLogin(state)) {
+      return this.say('needs you to log in');
+    }
+    switch (state.state) {
+      case 'new':
+      case 'starting':
+        return state.stage_text === null
+          ? this.say('starting')
+          : this.say('starting: %1', state.stage_text);
+      case 'connected':
+        return state.stage_text ?? this.say('connected');
+      case 'away':
+        return state.trouble?.code === 'host-key-changed'
+          ? this.say('away: its key has changed')
+          : this.say('away since %1', this.time(state.since));
+      case 'exited':
+        if (state.stage_text !== null) {
+          return state.stage_text;
+        }
+        return hasDied(state) ? this.say('died: %1', state.exited_text) : this.say('ended');
+      default:
+        return '';
+    }
+  }
+
+  /** @param {State} state @param {number} seconds @returns {string} when it is tried again */
+  nextTry(state, seconds) {
+    return state.state === 'away' && seconds > 0 ? this.say('next try in %1 s', seconds) : '';
+  }
+
+  /** @param {State} state @returns {string} all that is known, in lines */
+  long(state) {
+    const about = state.about;
+    const lines = [`${state.host}: ${this.short(state)}`];
+    if (about.kernel) {
+      lines.push(this.say('Kernel: %1', about.kernel), this.say('Directory: %1', about.directory));
+      lines.push(this.say('Process: %1', about.process));
+    }
+    lines.push(this.say('So since %1', this.time(state.since)));
+    if (state.state === 'away') {
+      lines.push(this.say('The kernel goes on; nothing that it says is lost.'));
+    }
+    const trouble = state.trouble;
+    if (trouble !== null && state.state !== 'connected') {
+      lines.push('', trouble.what);
+    }
+    return lines.join('\n');
+  }
+
+  /** @param {State} state @returns {string} why it died, and what it said last */
+  death(state) {
+    const said = state.exited?.stderr.trim();
+    const lines = [state.exited_text ?? ''];
+    if (said) {
+      lines.push('', this.say('It said last:'), said);
+    }
+    return lines.join('\n');
+  }
+
+  /** @param {number} seconds since 1970 @returns {string} the time of day, with the date if need be */
+  time(seconds) {
+    const then = new Date(seconds * 1000);
+    const isToday = then.toDateString() === new Date().toDateString();
+    /** @type {Intl.DateTimeFormatOptions} */
+    const minutes = { hour: '2-digit', minute: '2-digit' };
+    return isToday
+      ? then.toLocaleTimeString(undefined, minutes)
+      : then.toLocaleString(undefined, { ...minutes, month: 'short', day: 'numeric' });
+  }
+
+  /** @param {number} seconds @returns {string} how long that is */
+  duration(seconds) {
+    if (seconds < 90) {
+      return this.say('%1 s', Math.round(seconds));
+    }
+    const minutes = Math.round(seconds / 60);
+    return minutes < 90
+      ? this.say('%1 min', minutes)
+      : this.say('%1 h', (seconds / 3600).toFixed(1));
+  }
+}

@@ -1,0 +1,109 @@
+"""The states of the remote kernels of a Jupyter Server, as browsers hear of them."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import secrets
+import time
+from typing import TYPE_CHECKING, Any
+
+from ..jupyter import running
+from ..layout import printable
+from ..link.thread import io_thread
+from ..remotekernel import State, Status
+from .events import Events, call_there
+
+if TYPE_CHECKING:
+    from ..remotekernel import RemoteKernel
+
+
+#: Seconds that a start waits for a person to log in.
+PERSON = 300.0
+
+
+class States:
+    """Keeps the latest state of each kernel, and tells of each change.
+
+    All methods belong to the server's loop; what comes from the I/O thread crosses over in order.
+    `root` is the directory that the browser sees as the top.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, events: Events, root: str) -> None:
+        self._events = events
+        self._root = root
+        self._loop = loop
+        self._kernels: dict[RemoteKernel, dict[str, Any]] = {}
+        self.is_watched = (
+            False  # whether a page of ours has asked: then starts may wait for a person
+        )
+        self._number = 0  # of the latest change
+        self._keys = itertools.count(1)  # one a kernel: a later kernel has a greater
+        self._server = secrets.token_hex(4)  # numbers of another life of the server don't compare
+
+    def begin(self) -> None:
+        """Hear of kernels from now on, and of those that there are."""
+        io_thread().loop.call_soon_threadsafe(running.watch, self._added)
+
+    def _added(self, added: running.Running) -> None:
+        """On the I/O thread."""
+
+        key = next(self._keys)
+        if self.is_watched:
+            added.kernel.person_timeout = PERSON
+
+        def changed(status: Status) -> None:
+            call_there(self._loop, self._changed, key, added, status)
+
+        added.kernel.subscribe(changed)
+        changed(added.kernel.status)
+
+    def _changed(self, key: int, changed: running.Running, status: Status) -> None:
+        self._number += 1
+        state = {
+            **_printable(status.to_json()),
+            "key": key,
+            "kernel_id": changed.kernel_id,
+            "file": self._seen_from_root(changed.file),
+            "about": _printable(_about(changed.kernel)),
+            "number": self._number,
+            "server": self._server,
+        }
+        if status.state is State.CLOSED:
+            self._kernels.pop(changed.kernel, None)
+        else:
+            self._kernels[changed.kernel] = state
+        self._events.tell("kernel", kernel=state, now=time.time())
+
+    def now(self) -> dict[str, Any]:
+        """What there is now."""
+        return {
+            "kernels": list(self._kernels.values()),
+            "number": self._number,
+            "server": self._server,
+            "now": time.time(),
+        }
+
+    def find(self, kernel_id: str) -> list[RemoteKernel]:
+        """The kernels with this id: seldom more than one, while one replaces another."""
+        return [kernel for kernel, s in self._kernels.items() if s["kernel_id"] == kernel_id]
+
+    def _seen_from_root(self, file: str) -> str:
+        path = os.path.relpath(file, self._root) if file else ""
+        return "" if path.startswith("..") else path
+
+
+def _printable(told: Any) -> Any:
+    """What a host has told, without what a terminal would obey and what turns text around."""
+    if isinstance(told, dict):
+        return {name: _printable(value) for name, value in told.items()}
+    return printable(told) if isinstance(told, str) else told
+
+
+def _about(kernel: RemoteKernel) -> dict[str, Any]:
+    """What is told of a kernel beside its state, for who looks closer."""
+    facts = kernel.facts
+    if facts is None:
+        return {}
+    return {"kernel": facts["display_name"], "directory": facts["cwd"], "process": facts["pid"]}

@@ -1,0 +1,100 @@
+"""Where a Jupyter Server is, and what of a pasted URL says so. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
+
+from ..errors import SettingsError
+
+#: Pages of a server: what stands before them is where the server is.
+PAGES = "lab|tree|doc|notebooks|edit|consoles|terminals|login|api|files|view|nbclassic|voila|retro"
+
+
+@dataclass(frozen=True)
+class ServerAddress:
+    """What another process needs to reach a server: no secrets, but where they are found.
+
+    `url` ends with a slash; `ca`, `client_cert` and `client_key` are paths of PEM files,
+    `token_env` names an environment variable, `token_command` is a command that prints a token.
+    """
+
+    url: str
+    ca: str = ""
+    client_cert: str = ""
+    client_key: str = ""
+    token_env: str = ""
+    token_command: str = ""
+
+    @property
+    def host(self) -> str:
+        """As people call it: without scheme, and without the slash at the end."""
+        parts = urlsplit(self.url)
+        return (parts.netloc + parts.path).rstrip("/")
+
+    @property
+    def login(self) -> str:
+        """The command by which a person gives what the server asks for."""
+        return f"sshpyk connect {self.url}"
+
+    def endpoint(self, *path: str, query: str = "", is_websocket: bool = False) -> str:
+        """The URL of something below the server's; each piece of the path is quoted."""
+        scheme, netloc, base, _, _ = urlsplit(self.url)
+        if is_websocket:
+            scheme = {"http": "ws", "https": "wss"}[scheme]
+        joined = base + "/".join(quote(piece, safe="") for piece in path)
+        return urlunsplit((scheme, netloc, joined, query, ""))
+
+    def check(self) -> None:
+        """Raise `SettingsError` where this can't be a server's address."""
+        if split(self.url) != (self.url, ""):
+            raise SettingsError(
+                text=f"{shown(self.url)!r:.200} is not the URL of a Jupyter Server.",
+                advice="It begins with http:// or https://, ends with /, and has no token in it.",
+            )
+        if self.client_key and not self.client_cert:
+            raise SettingsError(text="`client_key` is of no use without `client_cert`.")
+
+
+@dataclass(frozen=True)
+class ServerKernelAddress:
+    """Where a kernel is, on which server."""
+
+    server: ServerAddress
+    id: str
+
+
+def is_url(text: str) -> bool:
+    """Whether a person means a server by it, and not a host."""
+    return re.match(r"https?://", text, re.IGNORECASE) is not None
+
+
+def split(text: str) -> tuple[str, str]:
+    """The server's URL and the token in what a person has pasted. Raises `SettingsError`."""
+    try:
+        parts = urlsplit(text.strip())
+        scheme, host, port = parts.scheme.lower(), parts.hostname, parts.port
+    except ValueError:
+        scheme, host, port = "", None, None
+    if scheme not in ("http", "https") or not host or re.search(r"[\s\x00-\x1f\x7f]", text.strip()):
+        raise SettingsError(
+            text=f"{shown(text)!r:.200} is not the URL of a Jupyter Server.",
+            advice="It looks like https://HOST/ or https://HOST/user/NAME/.",
+        )
+    if parts.username is not None or parts.password is not None:
+        raise SettingsError(
+            text=f"The URL of {host} has a user or a password in it.",
+            advice="Leave it out; `sshpyk connect URL` asks for what the server wants.",
+        )
+    path = re.sub(rf"/({PAGES})(/.*)?$", "/", parts.path)
+    path = "/" + path.strip("/") + "/" if path.strip("/") else "/"
+    name = f"[{host}]" if ":" in host else host
+    netloc = name if port is None else f"{name}:{port}"
+    token = dict(parse_qsl(parts.query)).get("token", "")
+    return urlunsplit((scheme, netloc, path, "", "")), token
+
+
+def shown(url: str) -> str:
+    """`url` without what may be a secret in it."""
+    return re.sub(r"//[^/@]*@", "//", re.split(r"[?#]", url, maxsplit=1)[0])

@@ -1,0 +1,292 @@
+"""One Jupyter Server's REST interface, and the login that goes with it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import secrets
+import socket
+import ssl
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from tornado.httpclient import HTTPClientError, HTTPRequest, HTTPResponse
+from tornado.httputil import HTTPHeaders
+from tornado.iostream import StreamClosedError
+from tornado.simple_httpclient import (
+    HTTPStreamClosedError,
+    HTTPTimeoutError,
+    SimpleAsyncHTTPClient,
+)
+
+from .. import errors
+from . import credentials, trouble
+from .address import ServerAddress
+from .credentials import NOTHING, PASSWORD, TOKEN
+
+#: Bytes of an answer: a list of kernelspecs has a few thousand.
+LARGEST = 16 * 1024 * 1024
+
+#: Seconds for one request that the server only has to look something up for.
+USUAL = 20.0
+
+#: Characters of a server's own text that a person reads.
+MOST_TEXT = 2000
+
+#: What proxies say where the server behind them does not run. JupyterHub: 424, before its
+#: version 2 503.
+AWAY = (424, 502, 503, 504)
+
+
+class Server:
+    """A server, as one process speaks to it; belongs to the I/O thread.
+
+    Nothing is followed to another place: a redirect could take the token along.
+    """
+
+    def __init__(self, address: ServerAddress, secret: credentials.Secret | None = None) -> None:
+        address.check()
+        self.address = address
+        self.host = address.host
+        self._given = secret  # in place of the one that is kept
+        self._secret: credentials.Secret | None = None
+        self._cookies: dict[str, str] = {}
+        self._tls = _tls_context(address)
+        self._login = asyncio.Lock()
+
+    def __repr__(self) -> str:
+        return f"<Server {self.host}>"
+
+    # -- requests --------------------------------------------------------------------------------
+
+    async def ask(
+        self,
+        method: str,
+        *path: str,
+        body: Mapping[str, Any] | None = None,
+        query: str = "",
+        timeout: float = USUAL,
+    ) -> Any:
+        """What the server answers to a request below /api: JSON, or None where it says nothing.
+
+        `timeout` is in seconds. Raises one of `trouble`; for 404 `LookupError`, because only the
+        caller knows what is missing.
+        """
+        sent = None if body is None and method != "POST" else json.dumps(body or {})
+        headers = {"Content-Type": "application/json"} if sent is not None else {}
+        response = await self.fetch(
+            method, self.address.endpoint("api", *path, query=query), sent, headers, timeout
+        )
+        if not response.body:
+            return None
+        try:
+            return json.loads(response.body)
+        except (ValueError, RecursionError):
+            kind = response.headers.get("Content-Type", "no type")
+            raise trouble.NotJupyter(
+                host=self.host, url=self.address.url, what=f"it answers in {kind:.60}, not in JSON"
+            ) from None
+
+    async def fetch(
+        self, method: str, url: str, body: str | None, headers: Mapping[str, str], timeout: float
+    ) -> HTTPResponse:
+        """Send a request, logged in; once more where a login has expired. Raises as `ask`."""
+        for is_last in (False, True):
+            request = await self.prepare(url, method=method, body=body, timeout=timeout)
+            request.headers.update(headers)
+            try:
+                return await self._send(request)
+            except HTTPClientError as error:
+                if error.code not in (401, 403) or is_last or not await self.log_in_again():
+                    raise self.trouble_of(error) from None
+            except (OSError, StreamClosedError) as error:
+                raise self.trouble_of(error) from None
+        raise AssertionError("unreachable")
+
+    async def prepare(
+        self, url: str, *, method: str = "GET", body: str | None = None, timeout: float
+    ) -> HTTPRequest:
+        """A request with all that shows who we are."""
+        if self._secret is None:
+            async with self._login:
+                await self._log_in()
+        return self._request(url, method, body, timeout)
+
+    def _request(self, url: str, method: str, body: str | None, timeout: float) -> HTTPRequest:
+        headers = HTTPHeaders()
+        if self._secret is not None and self._secret.kind == TOKEN:
+            headers["Authorization"] = f"token {self._secret.value}"
+        else:
+            # A token spares this; without one a value of ours in both places is asked for.
+            self._cookies.setdefault("_xsrf", secrets.token_hex(16))
+            headers["X-XSRFToken"] = self._cookies["_xsrf"]
+            headers["Cookie"] = "; ".join(f"{k}={v}" for k, v in self._cookies.items())
+        return HTTPRequest(
+            url,
+            method,
+            headers,
+            body,
+            connect_timeout=timeout,
+            request_timeout=timeout,
+            follow_redirects=False,
+            ssl_options=self._tls,
+            allow_nonstandard_methods=True,
+        )
+
+    async def _send(self, request: HTTPRequest) -> HTTPResponse:
+        client = SimpleAsyncHTTPClient(force_instance=True, max_body_size=LARGEST)
+        try:
+            return await client.fetch(request)
+        finally:
+            client.close()
+
+    # -- the login -------------------------------------------------------------------------------
+
+    async def _log_in(self) -> None:
+        """Get the secret, and with a password the cookie that it buys."""
+        secret = self._given or await credentials.get(self.address)
+        if secret.kind == PASSWORD:
+            self._cookies = {}
+            url = self.address.endpoint("login")
+            xsrf = self._cookies["_xsrf"] = secrets.token_hex(16)
+            body = urlencode({"password": secret.value, "_xsrf": xsrf})
+            try:
+                response = await self._send(self._request(url, "POST", body, USUAL))
+            except HTTPClientError as error:
+                if error.response is None or error.code not in (301, 302, 303):
+                    raise self.trouble_of(error) from None
+                response = error.response
+            except (OSError, StreamClosedError) as error:
+                raise self.trouble_of(error) from None
+            for cookie in response.headers.get_list("Set-Cookie"):
+                if found := re.match(r"([!-:<>-~]+)=([!-:<-~]*)", cookie):
+                    self._cookies[found[1]] = found[2]
+            if len(self._cookies) < 2:
+                raise trouble.LoginRefused(
+                    host=self.host, status=response.code, connect=self.address.login
+                )
+        self._secret = secret
+
+    async def log_in_again(self) -> bool:
+        """The server has turned us away: whether there is another secret, or a new cookie."""
+        async with self._login:
+            before = self._secret
+            await self._log_in()
+            assert self._secret is not None
+            return self._secret.kind == PASSWORD or self._secret != before
+
+    # -- what went wrong -------------------------------------------------------------------------
+
+    def trouble_of(self, error: BaseException) -> errors.SshpykError | LookupError:
+        """What an exception of a request means to a person."""
+        address = {"host": self.host, "url": self.address.url, "connect": self.address.login}
+        if isinstance(error, HTTPTimeoutError):
+            return trouble.ServerSilent(**address)
+        if isinstance(error, HTTPStreamClosedError):
+            return trouble.ServerSilent(**address, details="It closed the connection.")
+        if isinstance(error, HTTPClientError):
+            return self._refusal(error, address)
+        if isinstance(error, StreamClosedError) and error.real_error is not None:
+            error = error.real_error
+        if isinstance(error, socket.gaierror):
+            return trouble.ServerUnknown(**address)
+        if isinstance(error, ConnectionRefusedError):
+            return trouble.ServerRefused(**address)
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return trouble.ServerNotTrusted(**address, reason=error.verify_message)
+        if isinstance(error, ssl.SSLError):
+            return trouble.TlsFailed(**address, reason=getattr(error, "reason", "") or str(error))
+        return trouble.ServerSilent(**address, details=str(error))
+
+    def _refusal(
+        self, error: HTTPClientError, address: dict[str, str]
+    ) -> errors.SshpykError | LookupError:
+        status, response = error.code, error.response
+        if status in (301, 302, 303, 307, 308):
+            location = response.headers.get("Location", "") if response is not None else ""
+            return trouble.LoginPage(**address, location=re.split(r"[?#]", location)[0][:200])
+        details = _said(response)
+        if status in (401, 403):
+            kind = trouble.LoginRefused
+            if self._secret is not None and self._secret.kind == NOTHING:
+                return trouble.LoginMissing(**address)
+            return kind(**address, status=status, details=details)
+        if status == 404:
+            return LookupError(details)
+        if status in AWAY:
+            return trouble.ServerAway(**address, status=status)
+        reason = re.sub(r"[^\x20-\x7e]", "", error.message or "")[:80] or "no reason given"
+        return trouble.ServerFailed(**address, status=status, what=reason, details=details)
+
+    # -- what there is ---------------------------------------------------------------------------
+
+    async def kernelspecs(self) -> dict[str, Any]:
+        """What kernels the server can start: its own answer, checked as far as it is used."""
+        try:
+            answer = await self.ask("GET", "kernelspecs")
+        except LookupError:
+            raise self.not_jupyter("there is no /api/kernelspecs") from None
+        specs = answer.get("kernelspecs") if isinstance(answer, dict) else None
+        if not isinstance(specs, dict):
+            raise self.not_jupyter("its /api/kernelspecs has no kernelspecs")
+        return {
+            name: entry
+            for name, entry in specs.items()
+            if isinstance(entry, dict) and isinstance(entry.get("spec"), dict)
+        }
+
+    async def kernels(self) -> list[dict[str, Any]]:
+        """The kernels that run there; empty where the server does not tell, as gateways."""
+        return await self._list("kernels")
+
+    async def sessions(self) -> list[dict[str, Any]]:
+        """The sessions there, each with its kernel; empty where the server does not tell."""
+        found = await self._list("sessions")
+        return [entry for entry in found if isinstance(entry.get("kernel"), dict)]
+
+    async def _list(self, what: str) -> list[dict[str, Any]]:
+        try:
+            answer = await self.ask("GET", what)
+        except (LookupError, errors.NeedsPerson, trouble.ServerFailed):
+            return []
+        if not isinstance(answer, list):
+            raise self.not_jupyter(f"its /api/{what} is no list")
+        return [e for e in answer if isinstance(e, dict) and isinstance(e.get("id"), str)]
+
+    def not_jupyter(self, what: str) -> trouble.NotJupyter:
+        """The error for an answer that no Jupyter Server gives."""
+        return trouble.NotJupyter(host=self.host, url=self.address.url, what=what)
+
+
+def _said(response: HTTPResponse | None) -> str:
+    """The server's own words in an answer that is an error."""
+    if response is None or not response.body:
+        return ""
+    text = response.body[: 4 * MOST_TEXT].decode("utf-8", "replace")
+    try:
+        answer = json.loads(response.body)
+    except (ValueError, RecursionError):
+        return "" if text.lstrip().startswith("<") else text[:MOST_TEXT]
+    if isinstance(answer, dict):
+        said = answer.get("message") or answer.get("reason")
+        return str(said)[:MOST_TEXT] if said else ""
+    return ""
+
+
+def _tls_context(address: ServerAddress) -> ssl.SSLContext | None:
+    """What verifies the server, and shows our certificate. Raises `SettingsError`."""
+    if not address.url.startswith("https:"):
+        return None
+    path = address.ca
+    try:
+        context = ssl.create_default_context(cafile=path or None)
+        if address.client_cert:
+            path = address.client_cert
+            # A passphrase would be asked for on the terminal, where nobody may be.
+            context.load_cert_chain(path, address.client_key or None, password=lambda: b"")
+    except (OSError, ssl.SSLError) as error:
+        reason = error.strerror or str(error)
+        raise errors.Unreadable(path=path, reason=reason) from None
+    return context

@@ -1,0 +1,125 @@
+"""What can go wrong with a Jupyter Server; `sshpyk.errors` has what all of it has in common.
+
+`host` is the server as people call it, `url` its address, `connect` the command that logs in,
+`details` what the server itself said.
+"""
+
+from __future__ import annotations
+
+from ..errors import (
+    ConnectionRefused,
+    HostError,
+    KernelGone,
+    LaunchTimeout,
+    NeedsPerson,
+    NoKernelspec,
+    NotLetIn,
+    RemoteError,
+    SettingsError,
+    StrangeAnswer,
+    UnknownHost,
+    Unreachable,
+)
+
+
+class ServerUnknown(UnknownHost):
+    next_step = "Check the name in its URL, the network, or a VPN."
+    next_command = ""
+
+
+class ServerRefused(ConnectionRefused):
+    next_step = "Nothing listens there: check the port, and that the server runs."
+    next_command = ""
+
+
+class ServerSilent(Unreachable):
+    next_step = "Check the network, a VPN, or the server itself. sshpyk goes on trying."
+    next_command = ""
+
+
+class ServerAway(HostError):
+    """A proxy answers, and says that the server behind it does not, or does not run."""
+
+    sentence = "The server {host} does not run, or does not answer its proxy (HTTP {status})."
+    next_step = "Start it, as on its JupyterHub's page; sshpyk goes on trying:"
+    next_command = "{url}"
+
+
+class ServerNotTrusted(HostError):
+    """`reason` is what TLS found wrong."""
+
+    sentence = "The certificate of {host} can't be verified: {reason}."
+    next_step = (
+        "If the server has a certificate authority of its own, get its certificate from who runs "
+        "it, and name it:"
+    )
+    next_command = "sshpyk edit {card} --ca FILE"
+
+
+class TlsFailed(HostError):
+    sentence = "No TLS with {host} came about: {reason}."
+    next_step = "Check whether its URL begins with http:// or https://, and --client-cert."
+    next_command = ""
+
+
+class LoginRefused(NeedsPerson):
+    sentence = "{host} does not accept the token or password that is kept for it (HTTP {status})."
+    next_step = "It may have expired. Give another, then what waits goes on by itself:"
+    next_command = "{connect}"
+
+
+class LoginMissing(NeedsPerson):
+    sentence = "{host} wants a token or a password, and none is kept for it."
+    next_step = "Give it once:"
+    next_command = "{connect}"
+
+
+class LoginPage(NotLetIn):
+    """`location` is where the server sends those whom it does not know."""
+
+    sentence = "{host} sends us on to {location}, as it does with whom it does not know."
+    next_step = (
+        "If that is a login page, make a token there (on a JupyterHub under File > Hub Control "
+        "Panel > Token), and give it once:"
+    )
+    next_command = "{connect}"
+
+
+class NotJupyter(StrangeAnswer):
+    sentence = "What answers at {url} is no Jupyter Server: {what}."
+    next_step = "Give the URL that a browser shows, up to what stands before /lab or /tree."
+    next_command = ""
+    remote_command = ""
+
+
+class ServerFailed(RemoteError):
+    sentence = "{host} could not do it (HTTP {status}, {what})."
+    next_step = "The server said why:"
+
+
+class NoServerKernelspec(NoKernelspec):
+    next_step = "Choose one of them, or add the kernels anew:"
+    next_command = "sshpyk add {url}"
+
+
+class ServerKernelGone(KernelGone):
+    """The server knows it no more."""
+
+
+class NoServerKernel(RemoteError):
+    sentence = "There is no kernel {id} on {host}."
+    next_step = "See what runs there:"
+    next_command = "sshpyk add {url}"
+
+
+class ServerTimeout(LaunchTimeout):
+    next_step = "The server may be busy. Give it more time:"
+    next_command = "sshpyk edit {card} --launch-timeout SECONDS"
+
+
+class NoToken(SettingsError):
+    """`what` gave none, because of `why`."""
+
+    sentence = "{what} gives no token: {why}."
+    next_step = "Mend it, or give a token once:"
+    next_command = "{connect}"

@@ -1,0 +1,147 @@
+"""What a user of JupyterLab sees of a remote kernel, in a real browser."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.browser.lab import Notebook, words
+from tests.jupyter.server import Server
+from tests.lab.accounts import locked_config
+from tests.lab.kernels import write_spec
+from tests.lab.sshd import Sshd
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Route
+
+pytestmark = pytest.mark.sshd
+
+#: Prints before, in and after an outage, as the files say when.
+LINES = """
+import time
+for number in range(120):
+    print(f"line {number}", flush=True)
+    time.sleep(0.05)
+"""
+
+#: Dies with last words that a page must not obey.
+DIE = """
+import os, sys
+last = b"<img src=x onerror='window.obeyed = 1'>\\x1b[31m **bold**\\n"
+os.write(sys.stderr._original_stdstream_copy, last)
+os._exit(3)
+"""
+
+
+def test_an_outage_and_the_return(browser: Browser, server: Server, sshd: Sshd) -> None:
+    assert sshd.link is not None
+    with Notebook(browser, server, "outage.ipynb", "remote", LINES) as notebook:
+        chip = notebook.wait_for("starting")
+        assert re.match(
+            r"sshd starting: (logging in|starting the kernel there|conn|wait)", words(chip)
+        )
+        notebook.wait_for("connected")
+        status = chip.get_by_role("status")
+        assert status.get_attribute("aria-label") == "Kernel on sshd: connected"
+        assert "Kernel: Python 3" in (chip.get_attribute("title") or "")
+
+        notebook.run()
+        notebook.output("line 3\n")
+        sshd.link.refuse()
+        assert sshd.link.cut() > 0
+        notebook.wait_for("away")
+        assert re.match(r"sshd away since \d+:\d\d", words(chip))
+        notice = notebook.notice("sshd is out of reach since")  # once it has lasted
+        notebook.picture("away")
+        notice.get_by_role("button", name="Why").click()
+        assert "ssh could not connect to sshd" in words(notebook.dialog())
+        notebook.page.keyboard.press("Escape")
+
+        sshd.link.accept()
+        chip.get_by_role("button", name="Retry now").click()
+        notebook.wait_for("connected")
+        notebook.notice("sshd is back after")
+        notebook.no_notice("out of reach")
+        notebook.output("line 119\n")
+        (text,) = notebook.page.locator(".jp-OutputArea-output").all_inner_texts()
+        assert text.split() == " ".join(f"line {number}" for number in range(120)).split()
+        assert notebook.errors == []
+
+
+def test_a_kernel_that_dies(browser: Browser, server: Server) -> None:
+    with Notebook(browser, server, "dies.ipynb", "remote", DIE) as notebook:
+        notebook.wait_for("connected")
+        notebook.run()
+        notice = notebook.notice("The kernel on sshd died: ")
+        # Jupyter starts it again, and asks nobody; why it died can still be read.
+        notebook.page.locator(".jp-Dialog-button:visible").first.click()
+        notebook.wait_for("connected")
+        notice.get_by_role("button", name="Why").click()
+        said = notebook.dialog().locator("pre").inner_text()
+        assert "<img src=x onerror='window.obeyed = 1'>" in said
+        assert "**bold**" in said
+        assert "\x1b" not in said
+        notebook.page.keyboard.press("Escape")
+        notebook.type("print('works', 6 * 7)")
+        notebook.output("works 42\n")
+        assert notebook.page.evaluate("window.obeyed") is None
+        assert notebook.errors == []
+
+
+def test_lab_starts_without_us(browser: Browser, server: Server) -> None:
+    def refuse(route: Route) -> None:
+        route.fulfill(body="throw new Error('broken')", content_type="text/javascript")
+
+    page = browser.new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.route("**/sshpyk/static/plugin.js*", refuse)
+    page.goto(server.url("lab/workspaces/without/tree/server.log"))
+    page.get_by_role("tab", name="server.log").wait_for()
+    assert [url for url in asked if url.endswith("sshpyk/static/plugin.js")]
+    assert page.locator(".sshpyk-chip").count() == 0
+    page.close()
+
+
+def test_a_start_that_waits_for_a_login(
+    browser: Browser, server: Server, sshd: Sshd, tmp_path: Path
+) -> None:
+    known = tmp_path / "known_hosts"
+    lines = (f'UserKnownHostsFile "{known}"', "StrictHostKeyChecking ask")
+    config, _ = locked_config(sshd, tmp_path, *lines)
+    write_spec("locked", sshd, ssh_host_alias="locked", ssh_config=str(config))
+    with Notebook(browser, server, "login.ipynb", "locked", "print(6 * 7)") as notebook:
+        chip = notebook.wait_for("login")
+        assert words(chip) == "locked needs you to log in Log in"
+        notice = notebook.notice("locked needs you to log in.")
+        notice.get_by_role("button", name="Log in").click()
+
+        dialog = notebook.dialog()
+        assert "ED25519 key fingerprint is SHA256:" in words(dialog)
+        notebook.page.keyboard.press("Enter")  # not by that: it is the button "Cancel"
+        dialog.wait_for(state="detached")
+        assert not known.exists()
+
+        chip.get_by_role("button", name="Log in").click()
+        notebook.dialog().get_by_role("button", name="Yes, I trust it").click()
+        dialog = notebook.dialog().filter(has_text="Enter passphrase for key")
+        dialog.wait_for()
+        assert known.exists()
+        assert dialog.locator("input").first.get_attribute("type") == "password"
+        notebook.page.keyboard.type("wrong")
+        notebook.page.keyboard.press("Enter")
+        notebook.dialog().filter(has_text="That was not accepted.").wait_for()
+        notebook.picture("login")
+        notebook.page.keyboard.type("open sesame")
+        notebook.page.keyboard.press("Enter")
+
+        notebook.wait_for("connected")
+        notebook.notice("You are logged in to locked.")
+        notebook.no_notice("needs you to log in")
+        notebook.run()
+        notebook.output("42\n")
+        assert notebook.errors == []
+    assert "open sesame" not in server.log.read_text()

@@ -1,0 +1,211 @@
+"""`sshpyk add URL`, `list` and `connect`: cards of a real server, and secrets that stay ones."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import ClassVar
+
+import pytest
+
+from sshpyk.server import credentials
+from tests.cli.conftest import Call, config_of, names, sshpyk, written
+from tests.jupyter.server import Server
+from tests.lab.kernels import run_code, started
+from tests.server.servers import running
+
+__all__ = ["sshpyk"]
+
+
+@pytest.fixture
+def no_keyring(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
+
+
+@pytest.mark.usefixtures("no_keyring")
+def test_a_pasted_url(
+    far: Server, url: str, sshpyk: Call, own_jupyter: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    token = far.token
+    refused = sshpyk("add", url, "python3")
+    assert refused.status == 1
+    assert "wants a token or a password" in refused.err
+    assert f"sshpyk connect {url}" in refused.err
+    wrong = sshpyk("add", f"{url}lab?token=wrong", "python3")
+    assert wrong.status == 1
+    assert "does not accept the token" in wrong.err
+    assert names() == []
+    assert not os.path.exists(credentials.path()), "a wrong one is not kept"
+    there = far.start_kernel("python3")
+    done = sshpyk("add", f"{url}lab?token={token}", "python3", "--kernel-name", "far")
+    assert done.status == 0, done.err
+    assert config_of("far") == {"server_url": url, "remote_kernel_name": "python3"}
+    assert written("far")["display_name"].endswith(f"@ {url[7:-1]}")
+    assert "logo-64x64.png" in os.listdir(own_jupyter / "data/kernels/far")
+    # It needs no token any more, and a kernel that runs there is a card too.
+    done = sshpyk("add", url, "--kernel-id", there, "--kernel-name", "running")
+    assert done.status == 0, done.err
+    assert config_of("running")["persistent"] is True
+    with started("running") as (_, client):
+        assert run_code(client, "print(6 * 7)") == "42\n"
+    assert running(far) == [there]
+    far.shut_down(there)
+    listed = sshpyk("list", "--remote", "--json")
+    marks = {
+        (spec["name"], check["what"]): check["mark"]
+        for spec in listed.json
+        for check in spec["checks"]
+    }
+    assert marks["far", "Server Connection"] == "v"
+    assert marks["far", "Remote Kernel Name"] == "v"
+    assert marks["running", "Kernel"] == "!"
+    unknown = sshpyk("add", url, "no-such-kernel")
+    assert unknown.status == 2
+    assert "names 0 of the kernels" in unknown.err
+    for path in own_jupyter.rglob("*"):
+        if path.is_file() and str(path) != credentials.path():
+            assert token.encode() not in path.read_bytes(), path
+    assert os.stat(credentials.path()).st_mode & 0o077 == 0
+    assert token not in caplog.text + "".join(
+        part for r in (refused, wrong, done, listed) for part in r[1:]
+    )
+    assert token not in repr(credentials.Secret(credentials.TOKEN, token))
+
+
+def test_the_keyring(
+    far: Server, url: str, sshpyk: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import keyring
+
+    from tests.cli.fake_keyring import Fake
+
+    monkeypatch.setenv("FAKE_KEYRING", str(tmp_path / "keyring"))
+    before = keyring.get_keyring()
+    keyring.set_keyring(Fake())  # type: ignore[no-untyped-call]  # keyring has no types
+    try:
+        monkeypatch.setattr("sshpyk.cli.servers._ask", lambda host: far.token)
+        done = sshpyk("connect", url)
+        assert done.status == 0, done.err
+        assert "the system's keyring" in done.err
+        assert far.token in (tmp_path / "keyring").read_text()
+        assert not os.path.exists(credentials.path())
+        assert sshpyk("add", url, "python3", "--dry-run").status == 0
+    finally:
+        keyring.set_keyring(before)
+
+
+@pytest.mark.usefixtures("no_keyring")
+@pytest.mark.parametrize(
+    ("setting", "value", "reason"),
+    [
+        ("--token-env", "SERVER_TOKEN", ""),
+        ("--token-command", "printenv SERVER_TOKEN", ""),
+        ("--token-env", "NO_SUCH_VARIABLE", "NO_SUCH_VARIABLE gives no token: it is not set"),
+        ("--token-command", "false", "gives no token: its exit status is 1"),
+        ("--token-command", "no-such-program", "gives no token: "),
+    ],
+)
+def test_tokens_from_elsewhere(
+    url: str, sshpyk: Call, setting: str, value: str, reason: str
+) -> None:
+    done = sshpyk("add", url, "python3", setting, value, "--dry-run")
+    assert done.status == (2 if reason else 0), done.err
+    assert reason in done.err
+
+
+class Strange(BaseHTTPRequestHandler):
+    """What a Jupyter Server would not say, told by the first part of the path."""
+
+    heard: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.heard.append(f"{self.path} {self.headers.get('Authorization', '')}")
+        kind = self.path.split("/")[1]
+        status, headers, body = {
+            "html": (200, {"Content-Type": "text/html"}, b"<html>hello"),
+            "list": (200, {}, b"[]"),
+            "deep": (200, {}, b"[" * 100_000),
+            "gone": (404, {}, b"nothing"),
+            "hub": (424, {}, b"<html>"),
+            "proxy": (502, {}, b"<html>"),
+            "sso": (302, {"Location": "/elsewhere/login?next=x"}, b""),
+            "quota": (500, {}, b'{"message": "Quota: 3 of 3 kernels"}'),
+            "elsewhere": (200, {}, b'{"kernelspecs": {}}'),
+        }[kind]
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.mark.usefixtures("no_keyring")
+def test_what_is_no_jupyter_server(sshpyk: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SERVER_TOKEN", "s3cret")
+    answers = ThreadingHTTPServer(("127.0.0.1", 0), Strange)
+    thread = Thread(target=answers.serve_forever)
+    thread.start()
+    base = f"http://127.0.0.1:{answers.server_port}"
+    said = {
+        "html": "no Jupyter Server: it answers in text/html, not in JSON",
+        "list": "no Jupyter Server: its /api/kernelspecs has no kernelspecs",
+        "deep": "no Jupyter Server",
+        "gone": "no Jupyter Server: there is no /api/kernelspecs",
+        "hub": "does not run, or does not answer its proxy (HTTP 424)",
+        "proxy": "does not run, or does not answer its proxy (HTTP 502)",
+        "sso": "sends us on to /elsewhere/login",
+        "quota": "Quota: 3 of 3 kernels",
+    }
+    try:
+        for kind, text in said.items():
+            done = sshpyk("add", f"{base}/{kind}/", "--all", "--token-env", "SERVER_TOKEN")
+            assert done.status == 1
+            assert text in done.err, done.err
+            assert "s3cret" not in done.err + done.out
+        assert not any(line.startswith("/elsewhere") for line in Strange.heard), "not followed"
+    finally:
+        answers.shutdown()
+        thread.join()
+        answers.server_close()
+    refused = sshpyk("add", base, "--all")
+    assert "refused the connection" in refused.err
+    no_tls = sshpyk("add", f"{base.replace('http:', 'https:')}/", "--all")
+    assert no_tls.status == 1
+
+
+def test_options_of_hosts_are_refused(sshpyk: Call) -> None:
+    done = sshpyk("add", "https://h.org/", "--setup", "module load x")
+    assert done.status == 2
+    assert "--setup is about hosts" in done.err
+    done = sshpyk("add", "https://h.org/", "--no-check", "--remote-kernel-name", "python3")
+    assert done.status == 0, done.err
+    (name,) = names()
+    assert config_of(name) == {"server_url": "https://h.org/", "remote_kernel_name": "python3"}
+    assert sshpyk("doctor", name).status == 2
+
+
+def test_a_file_of_tokens_that_others_can_read_is_not_used(
+    own_jupyter: Path, no_keyring: None
+) -> None:
+    path = Path(credentials.keep("https://h.org/", credentials.Secret("token", "abc")))
+    assert json.loads(path.read_text()) == {"https://h.org/": ["token", "abc"]}
+    path.chmod(0o644)
+    code = (
+        "import asyncio\nfrom sshpyk.server import address, credentials\n"
+        "print(asyncio.run(credentials.get(address.ServerAddress('https://h.org/'))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert re.search(r"others\s+can\s+read\s+it", done.stderr)
