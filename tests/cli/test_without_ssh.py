@@ -27,7 +27,8 @@ from sshpyk.transport.command import transport
 from sshpyk.transport.paramiko_client import Paramiko
 from tests.cli import fake_keyring
 from tests.cli.conftest import Call
-from tests.cli.test_connect import SSHPYK, PasswordHost, needs_root
+from tests.cli.test_connect import SSHPYK
+from tests.lab.accounts import PasswordHost, needs_root
 from tests.lab.kernels import PATIENCE
 from tests.lab.sshd import Sshd
 from tests.lab.terminal import Terminal
