@@ -47,19 +47,23 @@ def agent(directory: Path) -> Iterator[socket.socket]:
         yield sock
 
 
-def test_an_agents_socket_is_reached(directory: Path, agent: socket.socket) -> None:
+@pytest.fixture(autouse=True)
+def same_directory() -> Iterator[None]:
+    """Where a dial goes, other tests do not."""
     before = os.getcwd()
-    try:
-        sock, is_connected = dial(str(directory / "shell.sock"))
-        with sock, agent.accept()[0] as accepted:
-            assert is_connected
-            accepted.sendall(b"hello")
-            sock.setblocking(True)
-            assert sock.recv(5) == b"hello"
-        # It stays in no directory that somebody may want to remove.
-        assert os.getcwd() == "/"
-    finally:
-        os.chdir(before)
+    yield
+    os.chdir(before)
+
+
+def test_an_agents_socket_is_reached(directory: Path, agent: socket.socket) -> None:
+    sock, is_connected = dial(str(directory / "shell.sock"))
+    with sock, agent.accept()[0] as accepted:
+        assert is_connected
+        accepted.sendall(b"hello")
+        sock.setblocking(True)
+        assert sock.recv(5) == b"hello"
+    # It stays in no directory that somebody may want to remove.
+    assert os.getcwd() == "/"
 
 
 def plain_file(directory: Path) -> str:
@@ -161,7 +165,6 @@ def test_what_is_looked_at_is_what_is_connected_to(
             with sock, agent.accept()[0]:
                 pass
     finally:
-        os.chdir(Path(__file__).parent)
         os.unlink(f"{directory}-planted")
         shutil.rmtree(directory)
         aside.rename(directory)
