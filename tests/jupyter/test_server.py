@@ -25,7 +25,7 @@ plt.show()
 """
 
 #: Says when it runs, then would for an hour.
-LONG = "import time\nprint('begun', flush=True)\ntime.sleep(3600)"
+LONG = "import time\nprint('begun')\ntime.sleep(3600)"
 
 
 def test_a_notebook_on_a_remote_kernel(

@@ -133,7 +133,7 @@ def test_all_channels_and_two_clients(far: Server, url: str) -> None:
             pass
         assert bytes(got["buffers"][0]) == buffer
         # An interrupt, and a restart in place.
-        id = client.execute("import time\nprint('begun', flush=True)\ntime.sleep(3600)")
+        id = client.execute("import time\nprint('begun')\ntime.sleep(3600)")
         while (got := client.get_iopub_msg(timeout=PATIENCE))["msg_type"] != "stream":
             pass
         manager.interrupt_kernel()

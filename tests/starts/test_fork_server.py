@@ -177,7 +177,7 @@ def test_an_interrupt_and_a_shutdown(first: First) -> None:
     restart(manager, client)
     pid = pid_of(manager)
     assert was_forked(pid, server)
-    request = client.execute("import time; print('up', flush=True); time.sleep(600)")
+    request = client.execute("import time; print('up'); time.sleep(600)")
     while client.get_iopub_msg(timeout=PATIENCE)["msg_type"] != "stream":
         pass
     manager.interrupt_kernel()
