@@ -179,7 +179,7 @@ FAULTS = [
 
 
 #: Those that a relay might not get over, of which each takes a different way.
-FAULTS_OF_A_RELAY = [cut_often, long_hole, relay_stopped]
+FAULTS_OF_A_RELAY = [cut_often, relay_stopped]
 
 WAYS = [
     *(pytest.param([], fault, id=fault.__name__) for fault in FAULTS),

@@ -26,7 +26,7 @@ from sshpyk.wire.frames import CHUNK, HEADER, ProtocolError
 from tests.security import fuzz
 
 #: Seconds that atheris has for each target; CI may give it minutes.
-ATHERIS = float(os.environ.get("SSHPYK_FUZZ_SECONDS", "12"))
+ATHERIS = float(os.environ.get("SSHPYK_FUZZ_SECONDS", "6"))
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),

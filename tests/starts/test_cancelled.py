@@ -20,7 +20,7 @@ from tests.starts.conftest import NewServer, Server
 pytestmark = pytest.mark.sshd
 
 #: The parts of a launch at which it is ended; it takes less than a second on a quiet machine.
-MOMENTS = [number / 20 for number in range(20)]
+MOMENTS = [number / 14 for number in range(14)]
 
 
 def launch_time(name: str) -> float:
@@ -79,7 +79,7 @@ def test_a_cancelled_launch_leaves_nothing(server: Server) -> None:
         left = [line for line in server.leftovers.find() if "forwards" in line]
         assert left == [], (moment, was_cancelled)
         server.leftovers.assert_clean()
-    assert was_cancelled.count(True) >= 10
+    assert was_cancelled.count(True) >= 7
     assert descriptors() <= before
     # A new kernel starts as if nothing had been.
     with started("cancelled") as (_, client):
@@ -118,7 +118,7 @@ time.sleep(60)
 """
 
 
-@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGINT])
 def test_a_process_that_ends_in_a_launch_leaves_nothing(
     server: Server, signum: signal.Signals
 ) -> None:
@@ -171,7 +171,7 @@ def test_a_connection_that_breaks_in_a_launch_leaves_nothing(
         await manager.shutdown_kernel(now=True)
         return ""
 
-    moments = range(16) if fault == "cut" else range(2, 14, 5)
+    moments = range(0, 16, 2) if fault == "cut" else range(2, 14, 5)
     said = [asyncio.run(break_after(taken * number / 14)) for number in moments]
     assert any(said)
     server.leftovers.assert_clean(patience=60)
