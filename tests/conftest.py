@@ -32,7 +32,8 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
     derandomize=os.environ.get("CI") == "true",
 )
-settings.load_profile("ours")
+settings.register_profile("few", settings.get_profile("ours"), max_examples=10)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ours"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -35,6 +35,7 @@ def test_check_on_the_fake_wire(check: Callable[[Wire], None]) -> None:
 
 
 @pytest.mark.usefixtures("small")
+@pytest.mark.slow
 def test_seeded_schedules() -> None:
     for seed in range(3000):
         try:
