@@ -106,8 +106,10 @@ def test_all_channels_and_two_clients(far: Server, url: str) -> None:
     with started("far") as (manager, client), another(manager) as other:
         assert run_code(client, "x = 6 * 7; print(x)") == "42\n"
         # Replies go to who asked, output to both.
-        ids = [one.execute(f"print({n}); x + {n}") for n, one in enumerate((client, other))]
-        assert [reply_to(client, ids[0])["status"], reply_to(other, ids[1])["status"]] == ["ok"] * 2
+        ids = []
+        for n, one in enumerate((client, other)):
+            ids.append(one.execute(f"print({n}); x + {n}"))
+            assert reply_to(one, ids[n])["status"] == "ok"
         for one in (client, other):
             for n, id in enumerate(ids):
                 outputs = dict(outputs_of(one, id))
