@@ -14,7 +14,7 @@ import pytest
 from sshpyk import errors
 from sshpyk.ssh import config
 from sshpyk.ssh.command import Destination
-from sshpyk.transport import jobs, openssh, registry
+from sshpyk.transport import jobs, openssh, reconnecting, registry
 from sshpyk.wire.channels import AGENT, CHANNELS
 from sshpyk.wire.liveness import Patience
 from tests.lab.fakessh import FakeSsh
@@ -96,7 +96,7 @@ def test_where_a_person_is_needed_the_next_attempt_is_far(ssh: FakeSsh) -> None:
         waiting = transport.reconnect(None)
         loop = asyncio.get_running_loop()
         assert transport.next_try is not None
-        assert transport.next_try - loop.time() > openssh.PERSON / 2
+        assert transport.next_try - loop.time() > reconnecting.PERSON / 2
         ssh.script()
         # Somebody logs in, with another program: the transport sees it by itself.
         other = openssh.OpenSSH(ssh.destination())

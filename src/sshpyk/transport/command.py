@@ -14,12 +14,12 @@ from dataclasses import replace
 from .. import errors
 from ..aio import within
 from ..ssh.command import Destination
-from ..wire.liveness import Backoff, Patience
 from . import openssh, refusals
 from .base import Dialer, Identity, Listening, Login, Program, Transport
 from .entrance import Entrance, shell_words
 from .jobs import quote
 from .process import Process
+from .reconnecting import Reconnecting
 from .registry import Registry
 from .relay import Relay, RelayDialer
 from .unanswered import Heard, explain
@@ -36,11 +36,8 @@ GRACE = 1.0
 #: What runs in the place to see whether it can be entered, and what that says.
 HELLO = "SSHPYK2-HERE"
 
-#: The share of its time from which an attempt counts as one that ran out of it.
-ALL_OF_IT = 0.9
 
-
-class Command(Transport):
+class Command(Reconnecting):
     """A place that is entered by a command; `outer` reaches the host where that is run."""
 
     def __init__(self, entrance: Entrance) -> None:
@@ -54,12 +51,6 @@ class Command(Transport):
         self._relay: Relay | None = None
         self._relay_lock = asyncio.Lock()  # one at a time begins one
         self._entries = 0  # counts connections: each is another identity
-        self._attempt: asyncio.Task[Identity] | None = None
-        self._question: asyncio.Task[bool] | None = None
-        self._not_before = 0.0  # when the next attempt may begin, on the loop's clock
-        self._backoff = Backoff()
-        self._patience = Patience()
-        self._hurry = asyncio.Event()
 
     @property
     def login(self) -> Login:
@@ -92,38 +83,13 @@ class Command(Transport):
             raise errors.ConnectionLost(host=self.host, details="")
         return found
 
-    def reconnect(self, dead: Identity | None) -> asyncio.Task[Identity]:
-        if self._attempt is None or self._attempt.done():
-            self._attempt = asyncio.create_task(self._reconnect(dead))
-            self._attempt.add_done_callback(openssh.take_exception)
-        return self._attempt
+    async def _prepare(self, dead: Identity | None) -> Identity | None:
+        await self._reconnect_outer(dead)
+        found = self.identity()
+        return found if found != dead else None
 
-    async def _reconnect(self, dead: Identity | None) -> Identity:
-        loop = asyncio.get_running_loop()
-        if self._not_before > loop.time():
-            with contextlib.suppress(TimeoutError):
-                await within(self._not_before - loop.time(), self._hurry.wait())
-        self._hurry.clear()
-        begun = loop.time()
-        timeout = self._patience.next(0.0)
-        try:
-            await self._reconnect_outer(dead)
-            found = self.identity()
-            if found is not None and found != dead:
-                return found
-            begun = loop.time()
-            await self.enter(timeout=timeout)
-        except errors.NeedsPerson:
-            # Some open a browser each time, or tell an administrator.
-            self._not_before = loop.time() + openssh.PERSON
-            raise
-        except Exception:
-            self._not_before = begun + self._backoff.pause()
-            if loop.time() - begun > ALL_OF_IT * timeout:
-                self._patience.ran_out()
-            raise
-        self._backoff.reset()
-        self._patience.reset()
+    async def _connect_anew(self, dead: Identity | None, timeout: float) -> Identity:
+        await self.enter(timeout=timeout)
         return self._entered()
 
     async def _reconnect_outer(self, dead: Identity | None) -> None:
@@ -137,20 +103,13 @@ class Command(Transport):
 
     @property
     def next_try(self) -> float | None:
-        now = asyncio.get_running_loop().time()
-        if self._attempt is not None and now < self._not_before:
-            return self._not_before
-        return None if self.outer is None else self.outer.next_try
+        own = super().next_try
+        return self.outer.next_try if own is None and self.outer is not None else own
 
     def hurry(self) -> None:
-        self._hurry.set()
+        super().hurry()
         if self.outer is not None:
             self.outer.hurry()
-
-    async def answers(self) -> bool:
-        if self._question is None or self._question.done():
-            self._question = asyncio.create_task(self._answers())
-        return await asyncio.shield(self._question)
 
     async def _answers(self) -> bool:
         try:

@@ -12,10 +12,10 @@ from ..aio import within
 from ..ssh import complaints
 from ..ssh.command import Destination
 from ..ssh.master import Master
-from ..wire.liveness import Backoff, Patience
-from .base import Dialer, Identity, Listening, Login, Program, Transport
+from .base import Dialer, Identity, Listening, Login, Program
 from .forwards import Forwards, sweep
 from .process import Process
+from .reconnecting import Reconnecting
 from .registry import Registry
 from .relay import Relay, RelayDialer
 
@@ -26,20 +26,14 @@ MOST_SESSIONS = 3
 #: Seconds for the host to say anything through a master that is there.
 ANSWER_WITHIN = 5.0
 
-#: The share of its time from which an attempt counts as one that ran out of it: ssh itself gives up
-#: a second earlier (`Master`).
-ALL_OF_IT = 0.7
-
-#: Seconds until the next login by ourselves where only a person can log in: hosts count failures,
-#: and lock accounts and addresses for them. A master that somebody has made is seen at once.
-PERSON = 300.0
-
 #: Seconds between looks for a master that somebody else has made.
 LOOK = 0.5
 
 
-class OpenSSH(Transport):
+class OpenSSH(Reconnecting):
     """One destination of ssh."""
+
+    all_of_it = 0.7  # ssh itself gives up a second earlier (`Master`)
 
     destination: Destination
 
@@ -51,12 +45,6 @@ class OpenSSH(Transport):
         self._has_forwarded = False
         self._relay: Relay | None = None
         self._relay_lock = asyncio.Lock()  # one at a time begins one
-        self._attempt: asyncio.Task[Identity] | None = None
-        self._question: asyncio.Task[bool] | None = None
-        self._not_before = 0.0  # when the next attempt may begin, on the loop's clock
-        self._backoff = Backoff()
-        self._patience = Patience()
-        self._hurry = asyncio.Event()
         self._sweep: asyncio.Task[None] | None = None
 
     @property
@@ -76,16 +64,10 @@ class OpenSSH(Transport):
         try:
             return await self.master.ensure(timeout=timeout)
         except errors.NeedsPerson:
-            self._not_before = asyncio.get_running_loop().time() + PERSON
+            self._wait_for_person()
             raise
 
-    def reconnect(self, dead: Identity | None) -> asyncio.Task[Identity]:
-        if self._attempt is None or self._attempt.done():
-            self._attempt = asyncio.create_task(self._reconnect(dead))
-            self._attempt.add_done_callback(take_exception)
-        return self._attempt
-
-    async def _reconnect(self, dead: Identity | None) -> Identity:
+    async def _pause(self, dead: Identity | None) -> Identity | None:
         loop = asyncio.get_running_loop()
         while loop.time() < self._not_before and not self._hurry.is_set():
             found = self.identity()
@@ -94,37 +76,16 @@ class OpenSSH(Transport):
             left = min(LOOK, self._not_before - loop.time())
             with contextlib.suppress(TimeoutError):
                 await within(left, self._hurry.wait())
-        self._hurry.clear()
-        begun = loop.time()
-        timeout = self._patience.next(self.master.connect_time)
-        try:
-            found = await self.master.ensure(dead=dead, timeout=timeout)
-        except errors.NeedsPerson:
-            self._not_before = loop.time() + PERSON
-            raise
-        except Exception:
-            # From its beginning: after one that took long, the next comes at once.
-            self._not_before = begun + self._backoff.pause()
-            if loop.time() - begun > ALL_OF_IT * timeout:
-                self._patience.ran_out()
-            raise
-        self._backoff.reset()
-        self._patience.reset()
-        return found
+        return None
 
-    @property
-    def next_try(self) -> float | None:
-        now = asyncio.get_running_loop().time()
-        waits = self._attempt is not None and now < self._not_before
-        return self._not_before if waits else None
+    async def _connect_anew(self, dead: Identity | None, timeout: float) -> Identity:
+        return await self.master.ensure(dead=dead, timeout=timeout)
 
-    def hurry(self) -> None:
-        self._hurry.set()
+    def _took(self) -> float:
+        return self.master.connect_time
 
-    async def answers(self) -> bool:
-        if self._question is None or self._question.done():
-            self._question = asyncio.create_task(self.master.answers(timeout=ANSWER_WITHIN))
-        return await asyncio.shield(self._question)
+    async def _answers(self) -> bool:
+        return await self.master.answers(timeout=ANSWER_WITHIN)
 
     # -- programs --------------------------------------------------------------------------------
 
@@ -229,12 +190,6 @@ class SessionProgram(Process):
         error = complaints.host_error(self._transport.destination, stderr)
         if type(error) is not errors.HostError:
             raise error
-
-
-def take_exception(task: asyncio.Task[Identity]) -> None:
-    """Those who waited have what it raised; it may be that nobody does any more."""
-    if not task.cancelled():
-        task.exception()
 
 
 _transports: Registry[Destination, OpenSSH] = Registry(OpenSSH)

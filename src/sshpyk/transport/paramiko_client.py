@@ -11,7 +11,6 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import Any
 
 import paramiko
 from paramiko.ssh_exception import ChannelException, SSHException
@@ -21,10 +20,10 @@ from ..aio import within
 from ..ssh.command import Destination
 from ..ssh.hops import Hop, unhonoured, way
 from ..ssh.login import WINDOW, Login, Prompts, close, error_for
-from ..wire.liveness import Backoff, Patience
 from . import base
 from .base import Dialer, Identity, Listening, Program, Transport
 from .process import KEPT_STDERR, READ_SIZE
+from .reconnecting import Reconnecting, take_exception
 from .registry import Registry
 from .relay import Relay, RelayDialer
 from .workers import Worker
@@ -41,12 +40,6 @@ HIGH = 64 * 1024
 
 #: Seconds that a connection stays which nobody uses.
 IDLE = 60.0
-
-#: Seconds until the next login by ourselves where a person is needed (`openssh.PERSON`).
-PERSON = 300.0
-
-#: The share of its time from which an attempt counts as one that ran out of it.
-ALL_OF_IT = 0.7
 
 _log = logging.getLogger("sshpyk")
 
@@ -82,8 +75,10 @@ class Connection:
         return done
 
 
-class Paramiko(Transport):
+class Paramiko(Reconnecting):
     """One destination, reached by paramiko."""
+
+    all_of_it = 0.7
 
     destination: Destination
 
@@ -93,14 +88,8 @@ class Paramiko(Transport):
         self._count = 0  # of connections: each is another identity
         self._sessions = asyncio.Semaphore(MOST_SESSIONS)
         self._login: asyncio.Task[Identity] | None = None
-        self._attempt: asyncio.Task[Identity] | None = None
-        self._question: asyncio.Task[bool] | None = None
         self._relay: Relay | None = None
         self._relay_lock = asyncio.Lock()  # one at a time begins one
-        self._not_before = 0.0  # when the next attempt may begin, on the loop's clock
-        self._backoff = Backoff()
-        self._patience = Patience()
-        self._hurry = asyncio.Event()
         self._wrong: frozenset[int] = frozenset()  # passwords of the keyring, by their hashes
         self._connect_time = 0.0
         self._said: list[str] = []
@@ -120,7 +109,7 @@ class Paramiko(Transport):
         try:
             return await self._logged_in(None, timeout)
         except errors.NeedsPerson:
-            self._not_before = asyncio.get_running_loop().time() + PERSON
+            self._wait_for_person()
             raise
 
     async def _logged_in(self, dead: Identity | None, timeout: float) -> Identity:
@@ -131,7 +120,7 @@ class Paramiko(Transport):
             return found
         if self._login is None or self._login.done():
             self._login = asyncio.create_task(self._log_in(timeout))
-            self._login.add_done_callback(_take_exception)
+            self._login.add_done_callback(take_exception)
         return await asyncio.shield(self._login)
 
     async def _log_in(self, timeout: float) -> Identity:
@@ -203,47 +192,11 @@ class Paramiko(Transport):
         if self.connection is not None:
             await self._end(self.connection)
 
-    def reconnect(self, dead: Identity | None) -> asyncio.Task[Identity]:
-        if self._attempt is None or self._attempt.done():
-            self._attempt = asyncio.create_task(self._reconnect(dead))
-            self._attempt.add_done_callback(_take_exception)
-        return self._attempt
+    async def _connect_anew(self, dead: Identity | None, timeout: float) -> Identity:
+        return await self._logged_in(dead, timeout)
 
-    async def _reconnect(self, dead: Identity | None) -> Identity:
-        loop = asyncio.get_running_loop()
-        if self._not_before > loop.time():
-            with contextlib.suppress(TimeoutError):
-                await within(self._not_before - loop.time(), self._hurry.wait())
-        self._hurry.clear()
-        begun = loop.time()
-        timeout = self._patience.next(self._connect_time)
-        try:
-            found = await self._logged_in(dead, timeout)
-        except errors.NeedsPerson:
-            self._not_before = loop.time() + PERSON
-            raise
-        except Exception:
-            self._not_before = begun + self._backoff.pause()
-            if loop.time() - begun > ALL_OF_IT * timeout:
-                self._patience.ran_out()
-            raise
-        self._backoff.reset()
-        self._patience.reset()
-        return found
-
-    @property
-    def next_try(self) -> float | None:
-        now = asyncio.get_running_loop().time()
-        waits = self._attempt is not None and now < self._not_before
-        return self._not_before if waits else None
-
-    def hurry(self) -> None:
-        self._hurry.set()
-
-    async def answers(self) -> bool:
-        if self._question is None or self._question.done():
-            self._question = asyncio.create_task(self._answers())
-        return await asyncio.shield(self._question)
+    def _took(self) -> float:
+        return self._connect_time
 
     async def _answers(self) -> bool:
         try:
@@ -406,12 +359,6 @@ class ChannelProgram(Program):
     def _take_back(self, _: asyncio.Future[None]) -> None:
         if hasattr(self, "_channel"):
             self._connection.take_back(self._channel)
-
-
-def _take_exception(task: asyncio.Task[Any]) -> None:
-    """Those who waited have what it raised; it may be that nobody does any more."""
-    if not task.cancelled():
-        task.exception()
 
 
 _transports: Registry[Destination, Paramiko] = Registry(Paramiko)
