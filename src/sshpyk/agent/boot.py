@@ -42,6 +42,8 @@ JOBS = {
     "install": "sshpyk.agent.inspect_install",
     "measure": "sshpyk.agent.inspect_path",
     "relay": "sshpyk.agent.relay",
+    "put": "sshpyk.agent.put",
+    **dict.fromkeys(("run", "runs", "journal", "forget"), "sshpyk.agent.run"),
 }
 
 

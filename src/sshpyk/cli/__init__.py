@@ -14,7 +14,6 @@ import argparse
 import importlib
 import os
 import sys
-import threading
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -38,12 +37,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "stop": ("stop", "end kernels that run on hosts"),
     "logs": ("logs", "show what a kernel and its agent have written"),
     "collect": ("collect", "put output that nobody saw into its notebook"),
+    "run": ("run", "run a notebook or a script in a kernel on a host"),
     "demo": ("demo", "show in a minute what sshpyk does"),
     "completion": ("completion", "print the completion script of a shell"),
 }
-
-#: Seconds that what was interrupted has to clean up.
-PATIENCE = 3.0
 
 INTERRUPTED = 130  # as shells have it: 128 + SIGINT
 
@@ -161,20 +158,6 @@ def _log(verbosity: int) -> None:
 
 def wait_for(work: Any) -> Any:
     """Run a coroutine on the I/O thread, where hosts live, and wait for its result."""
-    from ..link.thread import io_thread
+    from ..link import thread
 
-    async def noted() -> Any:
-        try:
-            return await work
-        finally:
-            ended.set()
-
-    ended = threading.Event()
-    future = io_thread().submit(noted())
-    try:
-        return future.result()
-    except KeyboardInterrupt:
-        # The work first ends what it has begun, such as an ssh at this terminal.
-        if future.cancel():
-            ended.wait(PATIENCE)
-        raise
+    return thread.wait_for(work)

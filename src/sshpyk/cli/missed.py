@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ..notebook.outputs import Filler, joined
+from ..notebook.outputs import Filler, find_cell, joined
 
 Line = dict[str, Any]
 
@@ -137,7 +137,7 @@ def collect(notebook: dict[str, Any], lines: list[Line], kernel_id: str) -> tupl
             if request in known_requests:
                 continue  # told again, because it went on when everybody left again
             known_requests.add(request)
-            cell = _find(cells, str(content.get("code", "")), taken)
+            cell = find_cell(cells, str(content.get("code", "")), taken)
             if cell is None:
                 homeless.append(str(content.get("code", "")))
                 continue
@@ -149,9 +149,3 @@ def collect(notebook: dict[str, Any], lines: list[Line], kernel_id: str) -> tupl
     if lines:
         known[kernel_id] = max(after, max(line["at"] for line in lines))
     return count, homeless
-
-
-def _find(cells: list[dict[str, Any]], code: str, taken: set[int]) -> dict[str, Any] | None:
-    """The cell with this text: of several alike each in its turn."""
-    alike = [cell for cell in cells if joined(cell.get("source")).strip() == code.strip()]
-    return next((cell for cell in alike if id(cell) not in taken), alike[-1] if alike else None)

@@ -186,6 +186,8 @@ INSPECTION = {
     "setup_trouble?": str,
 }
 
+RUN = {"run": id, "kernel": id, "session?": line, "name": line, "at": moment, "goes_on": bool}
+
 #: What each job may answer: of several shapes, the one whose first key is there.
 SHAPES: dict[str, list[dict[str, Any]]] = {
     "launch": [
@@ -206,6 +208,11 @@ SHAPES: dict[str, list[dict[str, Any]]] = {
     "resolve": [{"path": (str, type(None))}],
     "relay": [{"relay": bool}],
     "measure": [{"listening": {"unix": address, "tcp": address}}],
+    "put": [{"wanted": [int]}, {"put": int}],
+    "run": [{"run": id}],
+    "runs": [{"runs": [RUN]}],
+    "journal": [{"data": str}, {"end": bool, "goes_on": bool}],
+    "forget": [{"forgotten": bool}],
 }
 
 
