@@ -8,8 +8,12 @@ in seconds since 1970, sizes in bytes.
 
 from __future__ import annotations
 
+import argparse
+import asyncio
+import contextlib
 import os
 import queue
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,12 +21,18 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from . import errors, runs, syncing
+from .aio import within
 from .cli import kernels
+from .cli.terminal import Silent
+from .errors import SettingsError as SettingsError
+from .errors import SshpykError as SshpykError
 from .jupyter import kernelspec, persistence
+from .jupyter.places import destination_of
 from .link.thread import io_thread, wait_for
 from .notebook import files
 from .notebook.form import Notebook
 from .notebook.journal import Replay
+from .notebook.outputs import move
 from .server.address import ServerKernelAddress
 
 if TYPE_CHECKING:
@@ -36,6 +46,110 @@ if TYPE_CHECKING:
 #: one took they are at least apart: saving takes no more than a tenth of the time.
 SAVE_EVERY = 1.0
 SAVE_SELDOM = 10.0
+
+
+@dataclass(frozen=True)
+class Host:
+    """A host, or a place that a command leads to, and the Python there that runs our agent."""
+
+    name: str
+    python: str
+
+
+def hosts() -> list[Host]:
+    """The hosts of this machine's kernelspecs."""
+    found = [spec.config for spec in kernelspec.all_specs().values() if spec.is_ours]
+    known = {destination_of(config).host: config for config in reversed(found)}
+    return [
+        Host(name, str(config.get("remote_python") or "python3"))
+        for name, config in sorted(known.items())
+        if name
+    ]
+
+
+def add(
+    host: str,
+    *names: str,
+    kernel_name: str | None = None,
+    display_name: str | None = None,
+    all: bool = False,
+    replace: bool = False,
+    **settings: Any,
+) -> list[str]:
+    """Add kernels of `host` to Jupyter, as `sshpyk add` does: the names of the kernelspecs made.
+
+    `names` are kernelspecs, environments or paths of Pythons there; without them the only one that
+    is ready, or `all`. `settings` are those of the reference. Asks nobody and installs nothing.
+    Raises `SshpykError`.
+    """
+    from .cli import add as command
+    from .server.address import is_url
+
+    if is_url(host):
+        raise errors.SettingsError(text="Kernels of a Jupyter Server are added by `sshpyk add`.")
+    parser = argparse.ArgumentParser()
+    command.configure(parser)
+    arguments = parser.parse_args([])
+    unknown = settings.keys() - vars(arguments).keys()
+    if unknown:
+        raise errors.SettingsError(text=f"There is no setting {sorted(unknown)[0]}.")
+    vars(arguments).update(host=host, kernels=list(names), kernel_name=kernel_name, all=all)
+    vars(arguments).update(display_name=display_name, replace=replace, **settings)
+    adding = command.choose_kernels(arguments, Silent())
+    return [kernelspec.write(name, content, logos).name for name, content, logos in adding]
+
+
+@dataclass(frozen=True)
+class KernelInfo:
+    """A kernel that runs on a host, or has ended there; what each says is in the reference, under
+    `sshpyk ps --json`. None is unknown."""
+
+    id: str
+    name: str | None
+    host: str
+    node: str | None
+    kernelspec: str | None
+    state: str
+    since: float | None
+    pid: int | None
+    started: float | None
+    busy: bool | None
+    busy_since: float | None
+    memory: float | None
+    memory_limit: float | None
+    cpu: float | None
+    cpu_seconds: float | None
+    threads: float | None
+    processes: float | None
+    gpu_memory: float | None
+    machine: dict[str, Any] | None
+    gpus: list[dict[str, Any]] | None
+    persistent: bool | None
+    lease_left: float | None
+    spooled: float | None
+    paused: bool | None
+    ended: str | None
+
+
+def status(
+    *hosts: str, ended: bool = False, use: bool = False, ssh_config: str | None = None
+) -> list[KernelInfo]:
+    """The kernels of this user that run on `hosts`, by default on those of all kernelspecs.
+
+    With `ended` those that have ended in the last week, too; with `use` what they use, which takes
+    a moment longer. Raises `SshpykError` where a host can't be asked.
+    """
+    from .cli import rows
+
+    surveys = wait_for(kernels.survey_all(kernels.places(hosts, ssh_config), use=use))
+    for survey in surveys:
+        if survey.trouble is not None:
+            raise survey.trouble
+    return [KernelInfo(**row) for row in rows.describe_all(surveys, ended=ended)]
+
+
+#: Seconds for an agent to say how its kernel ended.
+TELL_WITHIN = 3.0
 
 
 class Kernel:
@@ -329,7 +443,7 @@ def _save_first(output: str, notebook: Notebook) -> None:
     try:
         files.write(output, notebook)
     except OSError as error:
-        raise errors.Unreadable(path=output, reason=error.strerror or str(error)) from None
+        raise errors.Unwritable(path=output, reason=error.strerror or str(error)) from None
 
 
 def run(
@@ -371,6 +485,7 @@ class Running:
         self.host = kernel.host
         self.kernel_id = kernel.id
         self.replay = Replay()
+        self.was_interrupted = False
         self.is_away = False  # whether the host is out of reach
         self.trouble: OSError | None = None  # why the notebook could not be saved the last time
         self._run = run
@@ -390,19 +505,21 @@ class Running:
         pieces: queue.SimpleQueue[bytes | bool | None] = queue.SimpleQueue()
         future = io_thread().submit(self._run.follow(pieces.put, pieces.put))
         future.add_done_callback(lambda _: pieces.put(None))
-        was_interrupted = False
         try:
             while True:
                 try:
                     if not self._take(pieces, seen):
                         break
                 except KeyboardInterrupt:
-                    if was_interrupted:
+                    if self.was_interrupted:
                         raise
-                    was_interrupted = True
+                    self.was_interrupted = True
                     self.kernel.interrupt()
+                    seen(self)
             future.result()
-            result = self._result()
+            if self.replay.status == "died":
+                self.replay.text = wait_for(_how_it_ended(self.kernel._remote))
+            result = _result(self.replay, self.id, self.host, self.output)
             self._save_at_end()
         except BaseException:
             future.cancel()
@@ -465,25 +582,132 @@ class Running:
             )
         wait_for(self._run.forget())
 
-    def _result(self) -> Result:
-        replay = self.replay
-        number = None if replay.failed_at is None else replay.number_of(replay.failed_at)
-        return Result(
-            status=replay.status or "failed",
-            run=self.id,
-            kernel=self.kernel_id,
-            host=self.host,
-            cells=len(replay.cells),
-            ran=replay.ran,
-            cell=number,
-            ename=str(replay.error.get("ename", "")),
-            evalue=str(replay.error.get("evalue", "")),
-            traceback=list(replay.error.get("traceback", [])),
-            text=replay.text if replay.status else "what ran it on the host has ended",
-            output=self.output,
-        )
-
     def detached(self) -> Result:
         """Leave it; the result as of now."""
         self.leave()
         return Result("detached", self.id, self.kernel_id, self.host, 0, 0, output=self.output)
+
+
+async def _how_it_ended(kernel: RemoteKernel) -> str:
+    """Why a kernel died, as far as its agent knows; it may take a moment to say so."""
+    with contextlib.suppress(TimeoutError):
+        await within(TELL_WITHIN, kernel.exit_seen())
+    return "" if kernel.exited is None else errors.describe_exit(kernel.exited)
+
+
+def _result(
+    replay: Replay, run: str, host: str, output: str | None, *, goes_on: bool = False
+) -> Result:
+    """What a journal says of its run, of which there will be more where it `goes_on`."""
+    number = None if replay.failed_at is None else replay.number_of(replay.failed_at)
+    text = "" if replay.status or goes_on else "what ran it on the host has ended"
+    return Result(
+        status=replay.status or ("detached" if goes_on else "failed"),
+        run=run,
+        kernel=replay.kernel,
+        host=host,
+        cells=len(replay.cells),
+        ran=replay.ran,
+        cell=number,
+        ename=str(replay.error.get("ename") or ""),
+        evalue=str(replay.error.get("evalue") or ""),
+        traceback=list(map(str, replay.error.get("traceback", []))),
+        text=text or replay.text,
+        output=output,
+    )
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What `collect` has brought: the run's result so far, whether it `goes_on`, the copy of the
+    notebook as it was, if there was one, and the code of cells that are not in it any more."""
+
+    result: Result
+    goes_on: bool
+    copy: str | None
+    homeless: list[str]
+
+
+def collect(
+    name: str,
+    notebook: str,
+    *,
+    hosts: Sequence[str] = (),
+    ssh_config: str | None = None,
+) -> Collected:
+    """Bring what a run has made by now into the file `notebook`, which is made if it is not there.
+
+    `name` is the run's id or its beginning, or its kernel as for `attach`; of several runs of one
+    kernel it is the one whose notebook has that name, else the last. Raises `SshpykError`; `NoRun`
+    where there is none.
+    """
+    return wait_for(_collect(name, notebook, hosts, ssh_config))
+
+
+async def _collect(
+    name: str, notebook: str, hosts: Sequence[str], ssh_config: str | None
+) -> Collected:
+    place, found = await _find_run(name, os.path.basename(notebook), hosts, ssh_config)
+    run = runs.Run(place.destination, place.python, id=found["run"])
+    replay = Replay()
+
+    def take(data: bytes) -> None:
+        replay.feed(data)
+
+    goes_on = await run.read(take, follow=False)
+    if replay.notebook is None:
+        raise errors.NoRun(host=place.host, id=name)
+    copy, homeless = await asyncio.to_thread(_put_into, notebook, replay)
+    result = _result(replay, run.id, place.host, notebook, goes_on=goes_on)
+    return Collected(result, goes_on, copy, homeless)
+
+
+async def _find_run(
+    name: str, notebook: str, hosts: Sequence[str], ssh_config: str | None
+) -> tuple[kernels.Place, dict[str, Any]]:
+    """Where the run is that a person means. Raises `SshpykError`."""
+    path = os.path.expanduser(name)
+    if os.path.isfile(path):
+        place, name = kernels.place_of_file(path)
+        where = [place]
+    else:
+        where = kernels.places(hosts, ssh_config)
+    answers = await asyncio.gather(
+        *(runs.ask(place.destination, place.python, {"do": "runs"}) for place in where),
+        return_exceptions=True,
+    )
+    troubles = [answer for answer in answers if isinstance(answer, BaseException)]
+    found = [
+        (place, one)
+        for place, answer in zip(where, answers, strict=True)
+        if not isinstance(answer, BaseException)
+        for one in answer["runs"]
+        if kernels.is_id(one["run"], name)
+        or kernels.is_id(one["kernel"], name)
+        or one.get("session") == name
+    ]
+    if not found:
+        if troubles:
+            raise troubles[0]
+        raise errors.NoRun(host=", ".join(place.host for place in where), id=repr(name))
+    return max(found, key=lambda one: (one[1]["name"] == notebook, one[1]["at"]))
+
+
+def _put_into(path: str, replay: Replay) -> tuple[str | None, list[str]]:
+    """Write what a run has made: the copy of what was there, and the codes without a cell."""
+    assert replay.notebook is not None
+    executed = [replay.notebook["cells"][cell] for cell in replay.cells]
+    copy, homeless, whole = None, [], replay.notebook
+    if os.path.exists(path):
+        there = files.read(path)
+        cells = [cell for cell in there["cells"] if cell["cell_type"] == "code"]
+        homeless = move(executed, cells)
+        if there == files.read(path):
+            return None, homeless
+        copy, whole = files.copy_name(path), there
+        shutil.copy2(path, copy)
+    try:
+        files.write(path, whole)
+    except OSError as error:
+        raise errors.Unwritable(path=path, reason=error.strerror or str(error)) from None
+    return copy, homeless

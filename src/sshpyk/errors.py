@@ -215,6 +215,10 @@ class Unreadable(SettingsError):
     sentence = "{path} can't be read: {reason}."
 
 
+class Unwritable(SettingsError):
+    sentence = "{path} can't be written: {reason}."
+
+
 class NotSaved(SshpykError):
     sentence = "{path} can't be written: {reason}. What the run has brought is kept on {host}."
     next_step = "Make room, then:"

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 #: is read again.
 CONNECT = 15.0
 ANSWER = 30.0
-PAUSE = 1.0
+PAUSE = 0.3
 
 #: Tags of cells, as nbclient knows them.
 SKIP, MAY_RAISE = "skip-execution", "raises-exception"

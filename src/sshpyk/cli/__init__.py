@@ -80,6 +80,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parse(words: Sequence[str]) -> argparse.Namespace:
     """What `words` say. Ends the process where they are wrong, as argparse does."""
     parser = make_parser(command_in(words))
+    if command_in(words) == "run" and "--" in words:
+        # What follows is the script's, whatever it looks like.
+        place = words.index("--")
+        arguments = parser.parse_args(words[:place])
+        arguments.arguments += words[place + 1 :]
+        return arguments
     arguments, rest = parser.parse_known_args(words)
     # argparse takes names up to the first option only: `add HOST --setup LINE NAME` has more.
     lists = ("kernels", "names", "hosts")

@@ -132,6 +132,7 @@ NAMES: dict[str, Names] = {
     "name_option": _kernels,
     "kernel_name": _kernels,
     "delete names": _kernels,
+    "run on": _kernels,
     "unset": _settings,
 }
 

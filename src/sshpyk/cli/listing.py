@@ -12,7 +12,7 @@ from ..aio import within
 from ..jupyter import kernelspec
 from ..jupyter.kernelspec import LocalSpec
 from ..transport.entrance import Entrance
-from . import options
+from . import described, options
 from .terminal import BAD, INFO, UNKNOWN, WARNING, Terminal
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     checks = _check(arguments, terminal, [spec for spec in specs if spec.is_ours])
     if arguments.json:
         listed = [_to_json(spec, checks.get(spec.name, [])) for spec in specs]
-        terminal.raw(json.dumps(listed, indent=1, ensure_ascii=False) + "\n")
+        terminal.raw(described.write(listed, 1))
     else:
         for spec in specs:
             _show(terminal, spec, checks.get(spec.name, []))

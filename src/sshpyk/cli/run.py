@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import errors
 from ..notebook.parameters import typed
-from . import kernels
+from . import described, kernels
 from .terminal import Terminal, clean
 
 if TYPE_CHECKING:
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Exit statuses beside 0 and 2: a cell raised; the host, the kernel or the disk failed.
 RAISED, FAILED = 1, 3
+
+AGAIN = "interrupted; Ctrl+C again leaves it running"
 
 DESCRIPTION = """\
 Run a notebook or a script in a kernel on a host. The host runs one cell after the other by itself,
@@ -39,7 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "file", metavar="NOTEBOOK|SCRIPT", help="what to run; a notebook's name ends with .ipynb"
     )
     parser.add_argument(
-        "arguments", nargs="*", metavar="-- WORD", help="words for a script: its sys.argv"
+        "arguments", nargs="*", metavar="WORD", help="behind --: words for a script, its sys.argv"
     )
     parser.add_argument(
         "--on",
@@ -130,7 +131,7 @@ def _run(arguments: argparse.Namespace, terminal: Terminal, values: dict[str, An
 def _tell(arguments: argparse.Namespace, terminal: Terminal, result: Result) -> None:
     """Say what became of it."""
     if arguments.json:
-        terminal.raw(json.dumps({"version": 1, **result.to_json()}, ensure_ascii=False) + "\n")
+        terminal.raw(described.write(result.to_json()))
     elif result.status == "detached":
         terminal.note(_how_to_collect(result.run, result.host, result.output or "NOTEBOOK"))
     elif result.status == "ok" and result.output is not None:
@@ -152,7 +153,7 @@ def failure(terminal: Terminal, result: Result) -> None:
         what = f"cell {result.cell} of {result.cells} raised {result.ename}: {result.evalue}"
     else:
         why = {
-            "died": "the kernel ended",
+            "died": "the kernel ended" + (f" ({result.text})" if result.text else ""),
             "stopped": "it was told to stop",
         }.get(result.status, result.text.strip().rpartition("\n")[2])
         what = f"after {result.ran} of {count(result.cells)} on {result.host}: {why}"
@@ -180,7 +181,7 @@ def _progress(terminal: Terminal, is_script: bool) -> Iterator[Callable[[Running
     """What shows how far a run is: a script's output as it comes, else a bar of cells where a
     terminal is."""
     if is_script:
-        yield _write
+        yield _Writer(terminal).seen
         return
     with terminal.bar() as show:
 
@@ -188,6 +189,8 @@ def _progress(terminal: Terminal, is_script: bool) -> Iterator[Callable[[Running
             replay = running.replay
             replay.texts.clear()
             text = replay.first_line_of(replay.at) if replay.at is not None else ""
+            if running.was_interrupted:
+                text = AGAIN
             if running.is_away:
                 text = f"{running.host} is out of reach; the run goes on there"
             elif running.trouble is not None:
@@ -197,8 +200,22 @@ def _progress(terminal: Terminal, is_script: bool) -> Iterator[Callable[[Running
         yield seen
 
 
+class _Writer:
+    """Writes what a script has written."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
+        self._has_told = False
+
+    def seen(self, running: Running) -> None:
+        """Something has come."""
+        _write(running)
+        if running.was_interrupted and not self._has_told:
+            self._has_told = True
+            self._terminal.note(AGAIN, "dim")
+
+
 def _write(running: Running) -> None:
-    """Write what a script has written, and shown."""
     for name, text in running.replay.texts:
         stream = sys.stderr if name == "stderr" else sys.stdout
         stream.write(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -197,6 +198,26 @@ class Terminal:
     def confirm(self, question: str) -> bool:
         """Whether the person says yes. A bare Enter is a no."""
         return self.ask(f"{question} [y/N]").lower() in ("y", "yes")
+
+
+class Silent(Terminal):
+    """Nobody is there: nothing is written, and nobody can be asked."""
+
+    @functools.cached_property
+    def out(self) -> Console:
+        """Nowhere."""
+        from rich.console import Console
+
+        return Console(file=io.StringIO(), width=WIDE)
+
+    @functools.cached_property
+    def err(self) -> Console:
+        """Nowhere."""
+        return self.out
+
+    @property
+    def is_interactive(self) -> bool:
+        return False
 
 
 def clean(text: str) -> str:

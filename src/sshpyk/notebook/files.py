@@ -62,11 +62,11 @@ def write(path: str, notebook: Notebook) -> None:
 
 
 def check_writable(path: str) -> None:
-    """Find out before a long run that its notebook could not be written. Raises `Unreadable`."""
+    """Find out before a long run that its notebook could not be written. Raises `Unwritable`."""
     directory = os.path.dirname(os.path.realpath(path))
     if not os.path.isdir(directory):
-        raise errors.Unreadable(path=path, reason="its directory is not there")
+        raise errors.Unwritable(path=path, reason="its directory is not there")
     if not os.access(directory, os.W_OK):
-        raise errors.Unreadable(path=path, reason="its directory can't be written")
+        raise errors.Unwritable(path=path, reason="its directory can't be written")
     if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):
-        raise errors.Unreadable(path=path, reason="it is no file")
+        raise errors.Unwritable(path=path, reason="it is no file")
