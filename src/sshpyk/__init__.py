@@ -6,7 +6,7 @@ that `import sshpyk` costs nothing.
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "2.0.0"
+from .version import __version__ as __version__
 
 __all__ = (
     "Collected",

@@ -16,7 +16,7 @@ import queue
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -147,6 +147,9 @@ def status(
             raise survey.trouble
     return [KernelInfo(**row) for row in rows.describe_all(surveys, ended=ended)]
 
+
+#: What a script raises that ends by `sys.exit()`: that is its end, and no fault.
+QUIET_EXITS = (("SystemExit", ""), ("SystemExit", "0"), ("SystemExit", "None"))
 
 #: Seconds for an agent to say how its kernel ended.
 TELL_WITHIN = 3.0
@@ -417,7 +420,7 @@ def begin(
         else:
             kernel.leave()
         raise
-    return Running(kernel, run, output, ends=ends)
+    return Running(kernel, run, work, output, ends=ends)
 
 
 def _work(
@@ -479,7 +482,9 @@ def run(
 class Running:
     """A run that was begun, see `begin`."""
 
-    def __init__(self, kernel: Kernel, run: runs.Run, output: str | None, *, ends: bool) -> None:
+    def __init__(
+        self, kernel: Kernel, run: runs.Run, work: runs.Work, output: str | None, *, ends: bool
+    ) -> None:
         self.kernel = kernel
         self.id = run.id
         self.host = kernel.host
@@ -489,6 +494,7 @@ class Running:
         self.is_away = False  # whether the host is out of reach
         self.trouble: OSError | None = None  # why the notebook could not be saved the last time
         self._run = run
+        self._is_script = work.is_script
         self.output = output
         self._ends = ends
         self._saved_at = float("-inf")
@@ -520,6 +526,8 @@ class Running:
             if self.replay.status == "died":
                 self.replay.text = wait_for(_how_it_ended(self.kernel._remote))
             result = _result(self.replay, self.id, self.host, self.output)
+            if self._is_script and (result.ename, result.evalue) in QUIET_EXITS:
+                result = replace(result, status="ok", cell=None, ename="", evalue="", traceback=[])
             self._save_at_end()
         except BaseException:
             future.cancel()

@@ -7,11 +7,12 @@ has more than we do is left alone.
 from __future__ import annotations
 
 import asyncio
+import gzip
 import os
 import stat
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from . import errors
 from .aio import within
@@ -115,21 +116,22 @@ def _describe(path: str, name: str) -> list[Any]:
 
 
 async def _send(program: Program, path: str, names: list[str]) -> None:
-    """Send files as a tar archive, read in a thread, no faster than they are taken."""
+    """Send files as a tar archive in pieces, read in a thread, no faster than they are taken."""
     reading, writing = os.pipe()
 
     def pack() -> None:
         with os.fdopen(writing, "wb") as pipe:
-            target = cast(IO[bytes], pipe)
-            with tarfile.open(fileobj=target, mode="w|gz", compresslevel=1) as archive:
+            packed = gzip.GzipFile(fileobj=pipe, mode="wb", compresslevel=1)
+            with packed, tarfile.open(fileobj=packed, mode="w|") as archive:
                 for name in names:
                     archive.add(os.path.join(path, name), name, recursive=False)
 
     packing = asyncio.ensure_future(asyncio.to_thread(pack))
     try:
         while data := await asyncio.to_thread(os.read, reading, CHUNK):
-            program.write(data)
+            program.write(b"%d\n%b" % (len(data), data))
             await within(ANSWER, program.drain())
+        program.write(b"0\n")
     finally:
         os.close(reading)  # who packs for nobody gets a BrokenPipeError
         await asyncio.wait([packing])

@@ -2,8 +2,9 @@
 
 The request has "path", the directory, relative to home, and "files": of each its name in it, its
 size and its time of change in seconds, or for a link 0 and its target. It answers {"wanted"}, the
-numbers of those that are not here as they are there. Then a tar archive of these comes on
-stdin, compressed; it answers {"put": their number}.
+numbers of those that are not here as they are there. Then a tar archive of these comes on stdin,
+compressed and in pieces, each behind a line with its size, the last of size 0; it answers {"put":
+their number}.
 
 A file is replaced as a whole, and nothing is removed.
 """
@@ -31,15 +32,36 @@ def run(request: Dict[str, Any]) -> None:
         files: List[List[Any]] = request["files"]
         answer(wanted=[number for number, file in enumerate(files) if not is_here(path, *file)])
         count = 0
-        with tarfile.open(fileobj=sys.stdin.buffer, mode="r|gz") as archive:
+        pieces: Any = Pieces()
+        with tarfile.open(fileobj=pieces, mode="r|gz") as archive:
             for member in archive:
                 put(path, archive, member)
                 count += 1
+        while pieces.read(65536):
+            pass  # what stands behind the archive's end, so that the client can send it
     except (OSError, tarfile.TarError, EOFError) as error:
         where = getattr(error, "filename", None) or path
         reason = getattr(error, "strerror", None) or str(error)
         raise Failed("not-writable", path=str(where), reason=reason) from None
     answer(put=count)
+
+
+class Pieces:
+    """The archive that comes in pieces, as a file."""
+
+    def __init__(self) -> None:
+        self._left = -1  # bytes of the piece that is being read; 0 after the last one
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes; nothing at the end."""
+        stdin = sys.stdin.buffer
+        if self._left < 0:
+            self._left = int(stdin.readline() or b"0")
+        data = stdin.read(min(size, self._left))
+        self._left -= len(data)
+        if not self._left and data:
+            self._left = -1
+        return data
 
 
 def is_here(path: str, name: str, size: int, changed: Any) -> bool:

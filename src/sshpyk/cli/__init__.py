@@ -17,8 +17,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from .. import __version__
 from ..errors import SettingsError, SshpykError
+from ..version import __version__
 from .terminal import Terminal
 
 #: Every command: its module in this package, and what it does.

@@ -117,7 +117,7 @@ def _run(arguments: argparse.Namespace, terminal: Terminal, values: dict[str, An
         result = running.detached()
         _tell(arguments, terminal, result)
         return 0
-    is_script = not arguments.file.endswith(".ipynb")
+    is_script = not is_notebook(arguments.file)
     try:
         with _progress(terminal, is_script) as seen:
             result = running.wait(seen)
@@ -137,7 +137,12 @@ def _tell(arguments: argparse.Namespace, terminal: Terminal, result: Result) -> 
     elif result.status == "ok" and result.output is not None:
         terminal.note(f"{result.output}: {count(result.ran)} ran on {result.host}.", "dim")
     if result.status not in ("ok", "detached"):
-        failure(terminal, result)
+        failure(terminal, result, "" if is_notebook(arguments.file) else arguments.file)
+
+
+def is_notebook(path: str) -> bool:
+    """Whether a file is run as a notebook, by its name."""
+    return path.endswith(".ipynb")
 
 
 def count(cells: int) -> str:
@@ -145,19 +150,22 @@ def count(cells: int) -> str:
     return "1 cell" if cells == 1 else f"{cells} cells"
 
 
-def failure(terminal: Terminal, result: Result) -> None:
-    """Say why a run did not get to its end, with the traceback where a cell raised."""
+def failure(terminal: Terminal, result: Result, script: str = "") -> None:
+    """Say why a run did not get to its end, with the traceback where a cell, or the `script` that
+    it was, raised."""
     if result.status == "error":
         for line in "\n".join(result.traceback).split("\n"):
             terminal.note(without_colours(line))
-        what = f"cell {result.cell} of {result.cells} raised {result.ename}: {result.evalue}"
+        name = script or f"cell {result.cell} of {result.cells}"
+        what = ": ".join(filter(None, (f"{name} raised {result.ename}", result.evalue)))
     else:
         why = {
             "died": "the kernel ended" + (f" ({result.text})" if result.text else ""),
             "stopped": "it was told to stop",
         }.get(result.status, result.text.strip().rpartition("\n")[2])
-        what = f"after {result.ran} of {count(result.cells)} on {result.host}: {why}"
-    rest = result.cells - result.ran
+        name = script or f"after {result.ran} of {count(result.cells)}"
+        what = f"{name} on {result.host}: {why}"
+    rest = 0 if script else result.cells - result.ran
     left = f" {count(rest)} did not run." if rest else ""
     terminal.error(f"{what}.{left}")
 
