@@ -401,11 +401,13 @@ def _is_there(address: Address) -> bool:
 
 def open_socket(address: Address) -> Socket:
     """A socket of the family of `address`."""
-    from _socket import AF_INET, AF_UNIX
+    from _socket import AF_INET, AF_INET6, AF_UNIX
 
     from ..common.sockets import Socket
 
-    return Socket(AF_UNIX if isinstance(address, str) else AF_INET)
+    if isinstance(address, str):
+        return Socket(AF_UNIX)
+    return Socket(AF_INET6 if ":" in address[0] else AF_INET)
 
 
 def connect(address: Address) -> Tuple[Socket, bool]:

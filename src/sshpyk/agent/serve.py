@@ -213,6 +213,7 @@ class Agent:
             "cwd": plan.cwd,
             "home": records.home(),
             "curve": plan.curve,
+            "ports": True,  # that it leads to ports: one that was left by an older sshpyk does not
         }
 
     def _record(self) -> Dict[str, Any]:

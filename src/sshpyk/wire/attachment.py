@@ -14,6 +14,7 @@ from .channels import AGENT, CHANNELS
 from .control import MessageReader, encode
 from .frames import ACK, CLOSE, DATA, GONE, OPEN, PING, PONG, REFUSED, Frame, ProtocolError, Refused
 from .ids import Ids
+from .ports import target_of
 from .stream import Memory, Stream
 
 TYPE_CHECKING = False
@@ -53,7 +54,7 @@ class Attachment:
     opened by the client. `carriers` are the connections that were proved to be the peer's.
     `generation` counts how often the client has connected anew: the agent ends the carriers of
     earlier generations, which sshd may keep half open for a long time. `heard_at` is when
-    anything came last. `keep` makes a new stream's store of unacknowledged bytes.
+    anything came last. `keep` makes the store of unacknowledged bytes of a new stream of a channel.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Attachment:
         handler: Handler,
         *,
         is_client: bool,
-        keep: Callable[[], Store] = Memory,
+        keep: Callable[[str], Store] = lambda channel: Memory(),
     ) -> None:
         self.id = id
         self.generation = 0
@@ -82,7 +83,7 @@ class Attachment:
         self.control = self._make(CONTROL, AGENT)
 
     def _make(self, id: int, channel: str) -> Stream:
-        stream = self.streams[id] = Stream(id, channel, self._keep())
+        stream = self.streams[id] = Stream(id, channel, self._keep(channel))
         return stream
 
     # -- what the local side does ----------------------------------------------------------------
@@ -232,8 +233,8 @@ class Attachment:
             if id < self._floor or id in self._over:
                 carrier.answer(Frame(GONE, id))
                 return None
-            channel = frame.payload.decode("ascii", "replace")
-            if channel not in CHANNELS:
+            channel = frame.payload.decode("utf-8", "surrogateescape")
+            if channel not in CHANNELS and target_of(channel) is None:
                 raise ProtocolError("a stream of an unknown channel")
             # A client of ours uses all ids, so what is over lies between streams that are open.
             if max(len(self.streams), self._over.ranges) >= MAX_STREAMS:

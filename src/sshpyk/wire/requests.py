@@ -147,7 +147,12 @@ if TYPE_CHECKING:
         peak: Optional[int]  # the most memory that its process used, in bytes
         cause: Optional[Dict[str, Any]]  # what the host knows of the reason: `exits.CAUSE`
 
-    class KernelFacts(TypedDict):
+    class Abilities(TypedDict, total=False):
+        """What an agent can do that those of older versions can't."""
+
+        ports: bool  # lead to ports of the host
+
+    class KernelFacts(Abilities):
         """What an agent says of its kernel."""
 
         pid: int

@@ -163,6 +163,11 @@ class Stream:
         return self.kept.end - self.kept.start
 
     @property
+    def window(self) -> int:
+        """Bytes that the path has use for on the way, as far as is known."""
+        return self._window.size
+
+    @property
     def position(self) -> int:
         """How far this side has delivered."""
         return self._consumed
