@@ -96,7 +96,7 @@ class Link(RemoteKernel):
         self.log = log
         self.streams = Streams(self, log, agent.token)
         self.streams.limits = limits
-        self.ports = Ports(transport.host, self.streams, log, self._show_ports)
+        self.ports = Ports(agent.id, transport.host, self.streams, log, self._show_ports)
         self._pythonhome = pythonhome
         self._connectivity = Connectivity(self.streams.now())
         self._requests = Requests(self._say)

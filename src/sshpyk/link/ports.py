@@ -13,7 +13,7 @@ import socket
 import struct
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import errors
 from ..common.peers import is_stranger
@@ -21,6 +21,7 @@ from ..remotekernel import OpenPort
 from ..wire import ports as wire
 from ..wire.frames import ProtocolError
 from ..wire.ports import Target
+from . import portlist
 from .listener import Listener
 from .protocols import TURN
 
@@ -97,16 +98,24 @@ class LocalPort:
         """What is told of it."""
         return OpenPort(str(self.target.address), self.local, self.url, self.trouble)
 
+    def to_json(self) -> dict[str, Any]:
+        """What `sshpyk port --list` tells of it."""
+        ports = self.ports
+        own = {"kernel": ports.id, "host": ports.host, "connections": len(self.connections)}
+        return {**self.status.to_json(), **own, "pid": os.getpid()}
+
 
 class Ports:
-    """The open ports of one link, to `host`. `changed` is called when there is something new.
+    """The open ports of one link: to the agent `id` on `host`. `changed` is called when there is
+    something new.
 
     All methods belong to the I/O thread.
     """
 
     def __init__(
-        self, host: str, owner: LocalOwner, log: KernelLog, changed: Callable[[], None]
+        self, id: str, host: str, owner: LocalOwner, log: KernelLog, changed: Callable[[], None]
     ) -> None:
+        self.id = id
         self.host = host
         self.owner = owner
         self.log = log
@@ -131,6 +140,7 @@ class Ports:
         if url:
             port.url = local_url(url, port.local)
         self.open_ports.append(port)
+        portlist.add(port, self.log)
         self.log.info("= %s leads to %s of %s", shown(port.local), target.address, self.host)
         self._changed()
         return port
@@ -139,6 +149,7 @@ class Ports:
         """Close a port and all connections to it."""
         if port in self.open_ports:
             self.open_ports.remove(port)
+            portlist.remove(port)
             port.close()
             self.log.info("= %s is closed", shown(port.local))
             self._changed()

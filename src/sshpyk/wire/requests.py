@@ -20,7 +20,12 @@ if TYPE_CHECKING:
         curve_publickey: str
         curve_secretkey: str
 
-    class KernelRequest(Keys):
+    class Kind(TypedDict, total=False):
+        """What is to run, where that is no kernel."""
+
+        is_kernel: bool  # False: a program without the five sockets
+
+    class KernelRequest(Keys, Kind):
         """How to start a kernel (`sshpyk.agent.kernel.Plan`)."""
 
         kernel_name: str
