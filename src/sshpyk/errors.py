@@ -31,6 +31,8 @@ NAMES = frozenset(
         "id",
         "version",
         "reason",
+        "local",
+        "port",
     )
 )
 

@@ -6,6 +6,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -25,6 +26,7 @@ class Serving(NamedTuple):
     client: BlockingKernelClient
     ports: dict[str, Any]
     server: Sshd
+    home: Path
 
     @property
     def link(self) -> Link:
@@ -34,11 +36,12 @@ class Serving(NamedTuple):
 @pytest.fixture(scope="module")
 def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     """A kernel behind a link that can be cut (`server.link`), which serves."""
+    home = tmp_path_factory.mktemp("home")
     data = tmp_path_factory.mktemp("jupyter")
     sockets = tempfile.mkdtemp(prefix="t-", dir="/tmp")
     with (
         pytest.MonkeyPatch.context() as patch,
-        Sshd(link=True, home=tmp_path_factory.mktemp("home")) as server,
+        Sshd(link=True, home=home) as server,
     ):
         for variable in ("DATA", "RUNTIME", "CONFIG"):
             patch.setenv(f"JUPYTER_{variable}_DIR", str(data / variable))
@@ -48,7 +51,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
         try:
             with client_of(manager) as client:
                 ports = json.loads(run_code(client, SERVE))
-                yield Serving(manager, client, ports, server)
+                yield Serving(manager, client, ports, server, home)
         finally:
             manager.shutdown_kernel()
             manager.context.destroy(linger=100)

@@ -18,8 +18,8 @@ from sshpyk.link.thread import io_thread
 from sshpyk.wire.ports import Target
 from tests.lab.kernels import PATIENCE
 
-#: Runs in a kernel: servers of this process on loopback, and their ports as JSON. HTTP: GET /N gives
-#: N bytes, GET /endless never ends. "half" answers only when its client has ended its direction.
+#: Runs in a kernel: servers of this process on loopback, and their ports as JSON. GET /N gives N
+#: bytes, GET /endless never ends. "half" answers only when its client has ended its direction.
 SERVE = """
 import http.server, json, os, socket, socketserver, threading
 

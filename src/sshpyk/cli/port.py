@@ -178,6 +178,7 @@ async def _link(arguments: argparse.Namespace) -> Link:
 
     name = arguments.place
     log = logging.getLogger("sshpyk")
+    log.addHandler(logging.NullHandler())  # what matters is said; the rest is for -v
     timeout = kernels.CONNECT + kernels.ANSWER
     is_file = os.path.isfile(os.path.expanduser(name))
     if not is_file and not arguments.hosts and is_host(name, arguments.ssh_config):

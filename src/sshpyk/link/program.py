@@ -26,8 +26,8 @@ SLEEP = ("sleep", str(2**31 - 1))
 #: Seconds that a program outlives the silence of a client that vanished.
 LEASE = 24 * 3600.0
 
-#: Bytes of its output that are kept are none: it has no channels.
-NOTHING = 0
+#: Bytes that the agent keeps for a client that is away: control messages, for it has no channels.
+LITTLE = 1024 * 1024
 
 
 async def start(
@@ -59,9 +59,9 @@ async def start(
         "persistent": False,
         "lease": LEASE,
         "launch_timeout": timeout,
-        "memory_limit": NOTHING,
-        "spool_limit": NOTHING,
-        "outputs_limit": NOTHING,
+        "memory_limit": LITTLE,
+        "spool_limit": LITTLE,
+        "outputs_limit": 0,
         "kernel": {
             "is_kernel": False,
             "kernel_name": name,

@@ -16,6 +16,7 @@ from .frames import ACK, CLOSE, DATA, GONE, OPEN, PING, PONG, REFUSED, Frame, Pr
 from .ids import Ids
 from .ports import target_of
 from .stream import Memory, Stream
+from .window import Path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
         def over(self, stream: Stream) -> None:
             """The stream is over and forgotten: close what it was joined to."""
 
+
+#: The channels whose streams share nothing with others.
+_OWN_WINDOWS = (*CHANNELS, AGENT)
 
 #: The id of the control stream.
 CONTROL = 0
@@ -73,6 +77,7 @@ class Attachment:
         self._handler = handler
         self._is_client = is_client
         self._keep = keep
+        self._path = Path()  # what ports know of it: of those there are many at once
         self._messages = MessageReader()
         # The client's: the next id that was never used, and those that the agent never heard of.
         self._next = CONTROL + 1
@@ -83,7 +88,8 @@ class Attachment:
         self.control = self._make(CONTROL, AGENT)
 
     def _make(self, id: int, channel: str) -> Stream:
-        stream = self.streams[id] = Stream(id, channel, self._keep(channel))
+        path = None if channel in _OWN_WINDOWS else self._path
+        stream = self.streams[id] = Stream(id, channel, self._keep(channel), path)
         return stream
 
     # -- what the local side does ----------------------------------------------------------------
@@ -292,7 +298,7 @@ class Attachment:
             heappush(self._unused, stream.id)
         elif not self._is_client and stream.id >= self._floor:
             self._over.add(stream.id)
-        stream.kept.clear()
+        stream.let_go()
         self._handler.over(stream)
         for carrier in self.carriers[:]:
             if stream in carrier.streams:
