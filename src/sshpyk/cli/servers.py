@@ -406,6 +406,7 @@ async def check_all(
 
     `limit` in seconds is what one of them may take.
     """
+    from ..server.trouble import ServerStopped
     from .checks import Check
 
     addresses = {spec.name: server_of(spec.config) for spec in specs}
@@ -433,7 +434,9 @@ async def check_all(
         if answer is None:
             checks.append(Check(UNKNOWN, "Server Connection", "not checked"))
         elif isinstance(answer, errors.SshpykError):
-            checks.append(Check(BAD, "Server Connection", answer.line))
+            # A Hub starts what it has stopped.
+            mark = WARNING if isinstance(answer, ServerStopped) else BAD
+            checks.append(Check(mark, "Server Connection", answer.line))
         else:
             checks.append(Check(GOOD, "Server Connection", "ok"))
             has = any(not offer.running and offer.spec_name == name for offer in answer)

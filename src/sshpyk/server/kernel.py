@@ -148,7 +148,11 @@ class ServerKernel(RemoteKernel):
             await self._stop_keeping()
             await self._have_server()
             try:
-                await self.server.ask("POST", "kernels", self.kernel_id, "restart", timeout=SLOW)
+                try:
+                    await self._act("restart")
+                except trouble.ServerFailed:
+                    await self.server.ask("GET", "kernels", self.kernel_id)  # it says 500 to both
+                    raise
             except LookupError:
                 self._gone()
                 raise self._gone_error() from None
@@ -495,9 +499,12 @@ class ServerKernel(RemoteKernel):
             await self._changed.wait()
         if self.status.state is State.CONNECTED:
             try:
-                await self.server.ask("POST", "kernels", self.kernel_id, "interrupt", timeout=SLOW)
+                await self._act("interrupt")
             except (errors.SshpykError, LookupError) as error:
                 self.log.warning("! the kernel could not be interrupted: %s", error)
+
+    async def _act(self, action: str) -> None:
+        await self.server.ask("POST", "kernels", self.kernel_id, action, timeout=SLOW)
 
     async def hold(self, held: bool) -> None:
         self._is_held = held

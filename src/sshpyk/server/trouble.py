@@ -57,6 +57,7 @@ class ServerBusy(HostError):
 
     sentence = "{host} has no room for more now (HTTP {status})."
     next_step = "Try again in a while. The server said:"
+    next_command = ""
 
     @property
     def seconds(self) -> float:
