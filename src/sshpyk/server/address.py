@@ -65,10 +65,6 @@ class ServerAddress:
         found = re.fullmatch(r"(.*?/)user/([^/]+)/(?:([^/]+)/)?", self.url)
         return None if found is None else HubServer(found[1], found[2], found[3] or "")
 
-    def is_hubs(self, url: str) -> bool:
-        """Whether a Hub answers at `url` where the server does not run."""
-        return self.hub is not None and url.startswith(self.url)
-
     def is_stopped_at(self, url: str) -> bool:
         """Whether a Hub sends on to `url` what is for this server, because it does not run."""
         hub = self.hub

@@ -238,7 +238,7 @@ class ServerKernel(RemoteKernel):
     async def _no_kernelspec(self, name: str) -> errors.SshpykError:
         names = ", ".join(sorted(await self.server.kernelspecs()))
         return trouble.NoServerKernelspec(
-            kernel=name, host=self.server.host, names=names[:1000], url=self.server.address.url
+            name=name, host=self.server.host, names=names[:1000], url=self.server.address.url
         )
 
     async def _connect(self, timeout: float) -> None:

@@ -9,6 +9,7 @@ import secrets
 import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
+from http.client import responses
 from typing import Any
 from urllib.parse import urlencode, urljoin
 
@@ -51,6 +52,7 @@ class Server:
         address.check()
         self.address = address
         self.host = address.host
+        self._api = address.endpoint("api", "")
         self._given = secret  # in place of the one that is kept
         self._secret: credentials.Secret | None = None
         self._cookies: dict[str, str] = {}
@@ -100,10 +102,14 @@ class Server:
             try:
                 return await self._send(request)
             except HTTPClientError as error:
-                if error.code == 403 and method != "GET" and self.address.is_hubs(url):
-                    # Where the server does not run its Hub answers, which refuses what no page
-                    # of its own has sent.
-                    await self.ask("GET", "status")
+                if error.code == 403 and method != "GET" and url.startswith(self._api):
+                    # Who we are, a quota, or a Hub in place of the server, which refuses what no
+                    # page of its own has sent: to this the answer is plain.
+                    before = dict(self._cookies)
+                    await self.ask("GET", "kernelspecs")
+                    if is_last or before == self._cookies:
+                        raise self._failed(error) from None
+                    continue
                 if error.code not in (401, 403) or is_last or not await self.log_in_again():
                     raise self.trouble_of(error) from None
             except (OSError, StreamClosedError) as error:
@@ -246,15 +252,28 @@ class Server:
             return kind(**address, status=status, details=details)
         if status == 404:
             return LookupError(details)
-        if status == 424 or (status == 503 and self.address.hub is not None):
+        if status in (424, 503) and self.address.hub is not None:
             return trouble.ServerStopped(**address, status=status)
         if status == 429:
             pause = response.headers.get("Retry-After", "") if response is not None else ""
             return trouble.ServerBusy(**address, status=status, pause=pause, details=details)
         if status in AWAY:
             return trouble.ServerAway(**address, status=status)
-        reason = re.sub(r"[^\x20-\x7e]", "", error.message or "")[:80] or "no reason given"
-        return trouble.ServerFailed(**address, status=status, what=reason, details=details)
+        return self._failed(error)
+
+    def _failed(self, error: HTTPClientError) -> trouble.ServerFailed:
+        details = _said(error.response)
+        # The reason is often the same text once more.
+        reason = responses.get(error.code, "") if details else error.message or ""
+        reason = re.sub(r"[^\x20-\x7e]", "", reason)[:80] or "no reason given"
+        return trouble.ServerFailed(
+            host=self.host,
+            url=self.address.url,
+            connect=self.address.login,
+            status=error.code,
+            what=reason,
+            details=details,
+        )
 
     # -- what there is ---------------------------------------------------------------------------
 
