@@ -82,7 +82,7 @@ def test_a_lease_that_runs_out_ends_the_kernel(
         clock.put_forward(HOUR - 60)
         assert manager.is_alive()
         link.accept()
-        wait_for(lambda: says(chain, "generation 2"))
+        wait_for(lambda: says(chain, "connected, generation", 2))
         lose(link)
         wait_for(lambda: says(chain, "lost its last carrier", 2))
         clock.put_forward(HOUR - 60)  # it begins anew with each loss
