@@ -300,7 +300,9 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         from ..server.kernel import ServerKernel  # with tornado's clients, which most do without
         from ..server.rest import Server
 
-        return ServerKernel(Server(address), self._log, self._keys(), kernel_id=id)
+        return ServerKernel(
+            Server(address), self._log, self._keys(), kernel_id=id, options=self.server_options
+        )
 
     async def _restart(self, kernel: RemoteKernel, kwargs: dict[str, Any]) -> None:
         assert self._local is not None
