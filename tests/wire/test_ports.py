@@ -113,6 +113,8 @@ def test_what_no_peer_sends(data: bytes) -> None:
         ("http://localhost:80evil.example/ http://localhost:8@evil.example", []),
         ("http://localhost.evil.example:80/ http://10.0.0.1:80/ ftp://localhost:80", []),
         ("http://localhost:", []),
+        ("id=tensorboard-frame-1a> const port = 6006;\n if (port)", ["http://localhost:6006/"]),
+        ("id=tensorboard-frame-1a> const port = 0; or port = 6006;", []),
         ("http://localhost:80/ä", []),
         ("://", []),
     ],

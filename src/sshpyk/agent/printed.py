@@ -37,8 +37,6 @@ class Printed:
 
     def look_for(self, text: bytes, now: float) -> None:
         """The kernel has printed `text`."""
-        if b"://" not in text:
-            return
         for url in urls_in(text):
             port = port_of(url)
             if port in self.urls or port in self._looked_at or len(self._looked_at) >= MOST_LOOKS:
