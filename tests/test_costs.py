@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from jupyter_client.manager import KernelManager
 
-from tests.lab.kernels import PATIENCE, client_of, run_code, started, write_spec
+from tests.lab.kernels import PATIENCE, client_of, link_of, run_code, started, write_spec
 from tests.lab.sshd import Sshd
 
 pytestmark = [pytest.mark.sshd, pytest.mark.slow]
@@ -94,16 +94,22 @@ def test_how_many_round_trips_a_start_takes(linked_sshd: Sshd) -> None:
 
 
 def test_how_much_an_idle_kernel_sends(linked_sshd: Sshd) -> None:
+    """And that it stays connected, though no loop of its blocking manager runs meanwhile, for
+    longer than it takes to call a silent link dead."""
     link = linked_sshd.link
     assert link is not None
     write_spec("remote", linked_sshd)
-    with started("remote") as (_, client):
+    with started("remote") as (manager, client):
         run_code(client, "print(6 * 7)")
         client.stop_channels()  # whose heartbeat is not ours
+        generation = link_of(manager).streams.attachment.generation
         time.sleep(2)  # until what was said to it has gone
         before = link.bytes_up + link.bytes_down
         time.sleep(20)  # nothing is awaited: that little happens is what is tested
         assert link.bytes_up + link.bytes_down - before <= 2000
+        with client_of(manager) as again:
+            assert run_code(again, "print(6 * 7)") == "42\n"
+        assert link_of(manager).streams.attachment.generation == generation
 
 
 def test_the_kernel_sends_its_output_once(linked_sshd: Sshd) -> None:

@@ -14,6 +14,6 @@ pytestmark = [pytest.mark.sshd, pytest.mark.slow]
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_nothing_is_lost(seed: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    table = soak.run(45, seed, tmp_path)
+    table = soak.run(30, seed, tmp_path)
     with capsys.disabled():
         print(f"\n{table}")
