@@ -287,20 +287,24 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         """On the I/O thread: a link with this kernel's settings."""
         if self.ssh_verbose is not None:
             transport.login_logs[self._log.info] = self.ssh_verbose
-        return Link(
+        link = Link(
             transport,
             agent,
             self._log,
             pythonhome=self.remote_pythonhome or None,
             limits=pacing.of_server(self.parent),
         )
+        link.opens_printed = self.open_ports
+        return link
 
     def _make_of_server(self, address: ServerAddress, id: str) -> RemoteKernel:
         """On the I/O thread: a kernel of a Jupyter Server, with this kernel's settings."""
         from ..server.kernel import ServerKernel  # with tornado's clients, which most do without
         from ..server.rest import Server
 
-        return ServerKernel(Server(address), self._log, self._keys(), kernel_id=id)
+        return ServerKernel(
+            Server(address), self._log, self._keys(), kernel_id=id, options=self.server_options
+        )
 
     async def _restart(self, kernel: RemoteKernel, kwargs: dict[str, Any]) -> None:
         assert self._local is not None
@@ -344,6 +348,7 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         own = spec is not None and not self.remote_kernel_name
         env = {**(spec.env if spec is not None else {}), **self.env}
         return {
+            "is_kernel": True,
             "kernel_name": self.remote_kernel_name or "local command",
             "spec": self._own_spec() if own else None,
             "env": env,
