@@ -346,6 +346,7 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         own = spec is not None and not self.remote_kernel_name
         env = {**(spec.env if spec is not None else {}), **self.env}
         return {
+            "is_kernel": True,
             "kernel_name": self.remote_kernel_name or "local command",
             "spec": self._own_spec() if own else None,
             "env": env,
