@@ -60,8 +60,6 @@ class Offer:
 
 def add(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`sshpyk add URL`."""
-    from . import wait_for
-
     config = options.given(arguments)
     url, token = split(arguments.host)
     if wrong := [name for name in OF_HOSTS if name in config]:
@@ -90,6 +88,37 @@ def add(arguments: argparse.Namespace, terminal: Terminal) -> int:
         terminal, address, token, keep=not arguments.dry_run, options=config.get("server_options")
     )
     config["server_url"] = address.url  # a Hub knows whose it is
+    return _add(arguments, terminal, config, address, server, offers)
+
+
+def add_on_host(arguments: argparse.Namespace, terminal: Terminal, config: dict[str, Any]) -> int:
+    """`sshpyk add HOST --server`."""
+    from ..server.rest import Server
+    from . import wait_for
+
+    address = server_of(config)
+    assert address is not None
+    server = Server(address)
+    try:
+        with terminal.busy(f"Looking at {address.host} …"):
+            _, offers = wait_for(_offers(address, None, server=server))
+        terminal.note(f"It is at {server.found}.", "dim")
+        return _add(arguments, terminal, config, address, server, offers)
+    finally:
+        wait_for(server.leave())
+
+
+def _add(
+    arguments: argparse.Namespace,
+    terminal: Terminal,
+    config: Mapping[str, Any],
+    address: ServerAddress,
+    server: Server,
+    offers: list[Offer],
+) -> int:
+    """Choose of what is there, and write it."""
+    from . import wait_for
+
     wanted = list(arguments.kernels)
     for setting in ("server_kernel_id", "session", "remote_kernel_name"):
         wanted += [config[setting]] if setting in config and not wanted else []
@@ -218,13 +247,16 @@ async def _offers(
     secret: Secret | None,
     options: Mapping[str, Any] | None = None,
     tell: Callable[[str], None] | None = None,
+    *,
+    server: Server | None = None,
 ) -> tuple[Server, list[Offer]]:
-    """What is there; where a Hub has to start the server first, only if somebody is to be told."""
+    """What is there, asked by `server` if there is one; where a Hub has to start the server first, only if somebody is to be told."""
     from ..server import hub
     from ..server.rest import Server
     from ..server.trouble import LoginPage, NotJupyter
 
-    server = Server(address, secret)
+    server = server or Server(address, secret)
+    await server.arrive()
     try:
         if tell is not None and await hub.is_away(server):
             tell("")
@@ -368,7 +400,10 @@ def _write(
         display = f"{offer.display_name.replace(' (ipykernel)', '')}"
         if of_session:
             display += f" ({of_session})"
-        parts = ("server", address.host, offer.spec_name, of_session)
+        where = address.host
+        if address.through is not None:
+            where = f"{address.through.destination.host} (Jupyter Server)"
+        parts = ("server", re.sub(r" .*", "", where), offer.spec_name, of_session)
         made = re.sub(r"[^a-z0-9._-]+", "_", "_".join(filter(None, parts)).lower())[:LONGEST]
         name = kernelspec.check_name(arguments.kernel_name or unique(made, written))
         existing = kernelspec.all_specs().get(name)
@@ -380,7 +415,7 @@ def _write(
         settings = {**offer.settings, **config, "remote_kernel_name": offer.spec_name}
         content = kernelspec.make_content(
             name,
-            arguments.display_name or clean(f"{display} @ {address.host}"),
+            arguments.display_name or clean(f"{display} @ {where}"),
             arguments.language or offer.language,
             settings,
             offer.metadata,
