@@ -250,7 +250,10 @@ async def _offers(
     *,
     server: Server | None = None,
 ) -> tuple[Server, list[Offer]]:
-    """What is there, asked by `server` if there is one; where a Hub has to start the server first, only if somebody is to be told."""
+    """What is there; `server` asks, if there is one already.
+
+    Where a Hub has to start the server first, that is done only if somebody is to be told.
+    """
     from ..server import hub
     from ..server.rest import Server
     from ..server.trouble import LoginPage, NotJupyter
