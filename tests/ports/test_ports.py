@@ -118,5 +118,5 @@ def test_a_port_that_is_taken_here(serving: Serving) -> None:
         number = taken.getsockname()[1]
         with pytest.raises(errors.PortInUse, match=f"localhost:{number} can't be opened") as raised:
             open_port(serving.link, serving.ports["http"], number)
-    assert "Another is free: --local " in str(raised.value)
+    assert "Another is free: --local " in raised.value.line
     assert serving.link.status.ports == ()

@@ -14,7 +14,7 @@ import json
 import os
 import secrets
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import errors
 from ..aio import within
@@ -23,7 +23,18 @@ from .listener import Listener
 
 if TYPE_CHECKING:
     from .log import KernelLog
-    from .ports import LocalPort
+
+    class Listed(Protocol):
+        """An open port: see `sshpyk.link.ports.LocalPort`."""
+
+        local: int | str
+
+        def to_json(self) -> dict[str, Any]:
+            """What is told of it."""
+
+        def end(self) -> None:
+            """Close it."""
+
 
 #: Seconds for another process to answer; one that was stopped does not.
 ANSWER_WITHIN = 2.0
@@ -31,12 +42,12 @@ ANSWER_WITHIN = 2.0
 #: Bytes of a request, which names one port.
 LONGEST = 4096
 
-_open: list[LocalPort] = []
+_open: list[Listed] = []
 _listener: Listener | None = None
 _path = ""
 
 
-def add(port: LocalPort, log: KernelLog) -> None:
+def add(port: Listed, log: KernelLog) -> None:
     """A port is open. On the I/O thread, as all of this."""
     global _listener, _path
     _open.append(port)
@@ -53,7 +64,7 @@ def add(port: LocalPort, log: KernelLog) -> None:
     _listener = Listener(sock, _Answer, log)
 
 
-def remove(port: LocalPort) -> None:
+def remove(port: Listed) -> None:
     """A port is closed."""
     global _listener
     if port in _open:
@@ -90,7 +101,7 @@ def _answer(request: dict[str, Any]) -> list[dict[str, Any]]:
     closed = [port for port in list(_open) if port.local == wanted]
     told = [port.to_json() for port in closed]
     for port in closed:
-        port.ports.close(port)
+        port.end()
     return told
 
 

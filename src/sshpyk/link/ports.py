@@ -71,7 +71,7 @@ class LocalPort:
 
     `local` is where: a port of 127.0.0.1, or a path. `trouble` is why the last connection found
     nothing there, None once one did. `url` is what the kernel has printed, where that is why the
-    port is open, with the local port in it. Close it by `Ports.close`.
+    port is open, with the local port in it.
     """
 
     def __init__(self, ports: Ports, sock: socket.socket, target: Target, url: str = "") -> None:
@@ -84,8 +84,12 @@ class LocalPort:
         self.ports = ports
         self._listener = Listener(sock, lambda: PortProtocol(self, ports.owner), ports.log)
 
+    def end(self) -> None:
+        """Close it, and all connections to it."""
+        self.ports.close(self)
+
     def close(self) -> None:
-        """Listen no more, and end all connections."""
+        """Listen no more, and end all connections; for `Ports`, which then forgets it."""
         self._listener.close()
         if isinstance(self.local, str):
             with contextlib.suppress(OSError):
