@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import re
+import signal
+import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,9 +16,9 @@ import pytest
 
 from sshpyk.remotekernel import State
 from tests.cli.conftest import Call, config_of, sshpyk, written
-from tests.lab.kernels import PATIENCE, client_of, run_code, started
+from tests.lab.kernels import PATIENCE, run_code, started
 from tests.lab.sshd import Sshd
-from tests.server.servers import kernel_of, write_card
+from tests.server.servers import kernel_of
 from tests.server.test_kernel import Follower, outputs_of, reply_to
 
 __all__ = ["sshpyk"]
@@ -67,7 +72,9 @@ def test_a_server_is_started_and_lives_through_outages(
             assert text == "".join(f"{n}\n" for n in range(1, 200))
             assert follower.kernel.status.gap is None
             # Another card finds the server that runs, by its port, and may attach to the kernel.
-            port = kernel_of(manager).address.server.through.wanted
+            through = kernel_of(manager).address.server.through
+            assert through is not None
+            port = through.wanted
             again = sshpyk(
                 "add",
                 host.host,
@@ -88,6 +95,43 @@ def test_a_server_is_started_and_lives_through_outages(
         listed = sshpyk("ps", host.host, "--ssh-config", str(host.ssh_config), "--json")
         for kernel in listed.json:
             sshpyk("stop", kernel["id"], "--host", host.host)
-    assert [k["kernel"] for k in listed.json] == ["jupyter-server"]
+    assert [k["kernelspec"] for k in listed.json] == ["jupyter-server"]
     gone = sshpyk("add", host.host, "--server", port, *place)
     assert f"No Jupyter Server of yours runs on port {port} of sshd" in gone.err
+
+
+def test_browse(host: Sshd, tmp_path: Path, own_jupyter: Path, sshpyk: Call) -> None:
+    options = ("--ssh-config", str(host.ssh_config), "--remote-python", sys.executable)
+    words = [sys.executable, "-m", "sshpyk.cli", "browse", host.host, ".", *options, "--no-open"]
+    browsing = subprocess.Popen([*words, "--json"], stdout=subprocess.PIPE, text=True)
+    try:
+        assert browsing.stdout is not None
+        told = json.loads(browsing.stdout.readline())
+        assert told["directory"] == str(tmp_path)
+        # The token is in a file of this user's alone, which leads a browser there.
+        page = Path(told["page"])
+        assert page.stat().st_mode & 0o077 == 0
+        found = re.search(r'url=([^"]+)', page.read_text())
+        assert found is not None
+        assert "token=" not in told["url"]
+        with urllib.request.urlopen(found[1], timeout=PATIENCE) as answer:
+            assert b"jupyter" in answer.read().lower()
+        assert host.link is not None
+        host.link.cut()
+        status = f"{told['url']}api/status?{found[1].partition('?')[2]}"
+        with urllib.request.urlopen(status, timeout=PATIENCE) as answer:
+            assert json.load(answer)["kernels"] == 0
+        # It is found by who looks for one.
+        port = str(told["port"])
+        other = sshpyk("browse", host.host, port, *options, "--stop")
+        assert other.status == 0, other.err
+        assert browsing.wait(PATIENCE) == 1, "it says that the server has ended"
+        assert not page.exists()
+    finally:
+        browsing.send_signal(signal.SIGINT)
+        browsing.wait(PATIENCE)
+        browsing.stdout.close()  # type: ignore[union-attr]  # it is a pipe
+    none = sshpyk("browse", host.host, *options, "--stop")
+    assert "none runs" in none.err
+    page_only = sshpyk("browse", "https://h.org/user/me/lab?token=s3cret", "--no-open")
+    assert page_only.out == "https://h.org/user/me/\n"

@@ -164,7 +164,7 @@ async def _keep_open(arguments: argparse.Namespace, target: Target, terminal: Te
     try:
         port = link.open_port(target, arguments.local)
         _say(arguments, port, terminal)
-        return await _watch(link, port, terminal)
+        return await stay_open(link, port, terminal)
     finally:
         await (link.end() if link.ends_with_us else link.leave())
 
@@ -210,7 +210,7 @@ def _say(arguments: argparse.Namespace, port: LocalPort, terminal: Terminal) -> 
     sys.stdout.flush()
 
 
-async def _watch(link: Link, port: LocalPort, terminal: Terminal) -> int:
+async def stay_open(link: Link, port: LocalPort, terminal: Terminal) -> int:
     """Tell of what happens to a port until it is closed; the exit status."""
     changed = asyncio.Event()
     forget = link.subscribe(lambda status: changed.set())

@@ -85,10 +85,13 @@ class Found:
 class Way:
     """A local port that leads to a server of a host, as long as it is used."""
 
-    def __init__(self, link: Link, port: LocalPort, server: Found) -> None:
+    def __init__(
+        self, link: Link, port: LocalPort, server: Found, *, is_ours: bool = False
+    ) -> None:
         self.link = link
         self.port = port
         self.server = server
+        self.is_ours = is_ours  # whether the server was started for it
         self.users = 0
 
     @property
@@ -152,43 +155,42 @@ async def leave(way: Way) -> None:
         await way.close()
 
 
-async def open_way(there: HostServer, *, is_left: bool) -> Way:
+async def open_way(there: HostServer, *, is_left: bool, local: int | str | None = 0) -> Way:
     """A way of one's own: to a server that runs there, or to one that is started.
 
-    `is_left` is whether one that is started goes on when the way is closed.
+    `is_left` is whether one that is started goes on when the way is closed; `local` is as for
+    `Link.open_port`. Raises one of `errors`.
     """
     transport = transport_to(there.destination)
-    try:
-        await within(CONNECT + 1.0, transport.ensure(timeout=CONNECT))
-        answer = await _ask(transport, there, 0)
-    except TimeoutError:
-        raise errors.Unreachable(
-            host=transport.host, command=transport.login.command, details=""
-        ) from None
-    found = choose(there, answer)
+    answer = await ask(there)
+    found = meant(there, answer)
     log = KernelLog(logging.getLogger("sshpyk"), NAME, transport.host)
     if found is None:
         link = await _start(transport, there, answer, log, is_left=is_left)
         try:
             found = await _started(transport, there, link)
-            return Way(link, link.open_port(found.target, 0), found)
+            return Way(link, link.open_port(found.target, local), found, is_ours=True)
         except BaseException:
             await asyncio.shield(link.end())
             raise
     link = await program.start(transport, there.python, "ports", program.SLEEP, log, timeout=LOOK)
     try:
-        return Way(link, link.open_port(found.target, 0), found)
+        return Way(link, link.open_port(found.target, local), found)
     except BaseException:
         await asyncio.shield(link.end())
         raise
 
 
-async def look(there: HostServer) -> list[Found]:
-    """The servers that run on a host, the latest first. Raises one of `errors`."""
+async def ask(there: HostServer) -> dict[str, Any]:
+    """What a host says of its servers, as the job does. Raises one of `errors`."""
     transport = transport_to(there.destination)
-    await within(CONNECT + 1.0, transport.ensure(timeout=CONNECT))
-    answer = await _ask(transport, there, 0)
-    return [Found.of(said) for said in answer["servers"]]
+    try:
+        await within(CONNECT + 1.0, transport.ensure(timeout=CONNECT))
+        return await _ask(transport, there, 0)
+    except TimeoutError:
+        raise errors.Unreachable(
+            host=transport.host, command=transport.login.command, details=""
+        ) from None
 
 
 async def _ask(transport: Transport, there: HostServer, pid: int) -> dict[str, Any]:
@@ -201,7 +203,7 @@ async def _ask(transport: Transport, there: HostServer, pid: int) -> dict[str, A
     )
 
 
-def choose(there: HostServer, answer: Mapping[str, Any]) -> Found | None:
+def meant(there: HostServer, answer: Mapping[str, Any]) -> Found | None:
     """The server that is meant, of those that run; None where one is to be started.
 
     Raises `NoSuchServer` where that can't be, for it is meant by its port.
