@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .. import errors
 from ..jupyter import kernelspec
 from ..jupyter.places import destination_of
+from ..server.address import is_url
 from ..ssh.command import Destination
 from ..transport.entrance import Entrance, expand
 
@@ -89,10 +90,19 @@ def known_places() -> list[Place]:
     return list(known.values())
 
 
-def places(hosts: Sequence[str], ssh_config: str | None = None) -> list[Place]:
-    """Where to look: `hosts`, or all of the kernelspecs. Raises `SettingsError`."""
+def places(
+    hosts: Sequence[str], ssh_config: str | None = None, *, servers: bool = False
+) -> list[Place]:
+    """Where to look: `hosts`, or all of the kernelspecs; also Jupyter `servers`, if they will do.
+
+    Raises `SettingsError`.
+    """
+    from . import onserver
+
     known = known_places()
     if not hosts:
+        if servers:
+            known += onserver.of_kernelspecs()
         if not known:
             raise errors.SettingsError(
                 text="There are no kernels on hosts yet.",
@@ -100,8 +110,14 @@ def places(hosts: Sequence[str], ssh_config: str | None = None) -> list[Place]:
                 command="sshpyk add HOST",
             )
         return known
-    found = []
+    found: list[Place] = []
     for host in hosts:
+        if is_url(host):
+            server = onserver.of_url(host)
+            if not servers:
+                raise server.no("This command is about hosts")
+            found.append(server)
+            continue
         of_host = [place for place in known if place.host == host]
         if ssh_config is not None or not of_host:
             python = of_host[0].python if of_host else "python3"
@@ -205,7 +221,7 @@ async def locate(name: str, hosts: Sequence[str], ssh_config: str | None) -> tup
     if os.path.isfile(os.path.expanduser(name)):
         place, name = place_of_file(os.path.expanduser(name))
         return find(await survey_all([place]), name)
-    return find(await survey_all(places(hosts, ssh_config)), name)
+    return find(await survey_all(places(hosts, ssh_config, servers=True)), name)
 
 
 def label(kernel: Kernel, host: str) -> str:

@@ -16,7 +16,7 @@ from ..aio import within
 from ..jupyter import kernelspec
 from ..jupyter.kernelspec import LocalSpec
 from ..jupyter.places import server_of
-from ..server.address import ServerAddress, split
+from ..server.address import HostServer, ServerAddress, split
 from . import options
 from .candidates import choose, unique
 from .terminal import BAD, GOOD, INFO, UNKNOWN, WARNING, Terminal, clean
@@ -449,10 +449,12 @@ async def check_all(
 
     addresses = {spec.name: server_of(spec.config) for spec in specs}
 
-    async def ask(address: ServerAddress) -> list[Offer] | errors.SshpykError:
+    async def ask(address: ServerAddress) -> list[Offer] | str | errors.SshpykError:
         from ..server.trouble import ServerSilent
 
         try:
+            if (there := address.through) is not None:
+                return await within(limit, _on_host(there))
             return (await within(limit, _offers(address, None)))[1]
         except errors.SshpykError as error:
             return error
@@ -468,8 +470,12 @@ async def check_all(
         url = str(spec.config.get("server_url"))
         name = str(spec.config.get("remote_kernel_name") or "")
         id = str(spec.config.get("server_kernel_id") or "")
+        if address is not None and address.through is not None:
+            url = f"{spec.config.get('server')} of {address.through.destination.host}"
         checks = [Check(INFO, "Jupyter Server", clean(url))]
-        if answer is None:
+        if isinstance(answer, str):
+            checks.append(Check(INFO, "Server Connection", clean(answer)))
+        elif answer is None:
             checks.append(Check(UNKNOWN, "Server Connection", "not checked"))
         elif isinstance(answer, errors.SshpykError):
             # A Hub starts what it has stopped.
@@ -489,3 +495,11 @@ async def check_all(
                 checks.append(Check(GOOD, "Remote Kernel Name", name))
         found[spec.name] = checks
     return found
+
+
+async def _on_host(there: HostServer) -> str:
+    """Whether a server of a host runs; nothing is started, and no way made."""
+    from ..server import through
+
+    found = through.meant(there, await through.ask(there))
+    return "none runs there; a start of a kernel starts one" if found is None else found.name

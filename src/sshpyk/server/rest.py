@@ -100,6 +100,12 @@ class Server:
         """How the way there is, while its host is out of reach: what is under way waits."""
         return self._way.link.status if self._way is not None and self._way.is_away else None
 
+    @property
+    def shows(self) -> str:
+        """What the server gets to see of us, for people."""
+        kinds = {TOKEN: "the token", PASSWORD: "the password"}
+        return kinds.get("" if self._secret is None else self._secret.kind, "us without a token")
+
     # -- requests --------------------------------------------------------------------------------
 
     async def ask(
