@@ -13,6 +13,7 @@ import sys
 import tempfile
 import webbrowser
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .. import errors
@@ -101,8 +102,10 @@ def _address(arguments: argparse.Namespace) -> ServerAddress:
 
     name = arguments.place
     if is_url(name):
-        url, _ = split(name)
-        return ServerAddress(url)
+        address = ServerAddress(split(name)[0])
+        if address.is_binders:
+            return replace(address, url=address.url.replace("/build/", "/v2/"))
+        return address
     spec = kernelspec.all_specs().get(name.lower())
     known = server_of(spec.config) if spec is not None and spec.is_ours else None
     if known is not None and (known.through is None or arguments.which is None):

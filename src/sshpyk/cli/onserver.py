@@ -77,7 +77,7 @@ def of_kernelspecs() -> list[OnServer]:
     found = {}
     for spec in kernelspec.all_specs().values():
         address = server_of(spec.config) if spec.is_ours else None
-        if address is not None and address.through is None:
+        if address is not None and address.through is None and not address.is_binders:
             found[address] = _on(address)
     return list(found.values())
 

@@ -185,13 +185,13 @@ def _look(
 
         def tell(said: str) -> None:
             if shown is not None:
-                shown(f"Its JupyterHub starts {address.host} … {said}")
+                shown(f"{address.host} is started … {said}")
 
         shown = stack.enter_context(terminal.busy(looking))
         try:
             if not text:
                 server, offers = wait_for(_offers(address, None, options, tell))
-                return server.address, server, offers
+                return _lasting(address, server), server, offers
         except (LoginMissing, LoginPage):
             if not terminal.is_interactive:
                 raise
@@ -201,7 +201,12 @@ def _look(
         server, offers, secret = wait_for(_try(address, text, options, tell))
     if keep:
         _keep(terminal, server.address.url, secret.value, secret.kind)
-    return server.address, server, offers
+    return _lasting(address, server), server, offers
+
+
+def _lasting(address: ServerAddress, server: Server) -> ServerAddress:
+    """What a kernelspec means: a Hub's server has an address that lasts, a Binder's has none."""
+    return address if address.is_binders else server.address
 
 
 def _ask(host: str) -> str:
@@ -254,12 +259,15 @@ async def _offers(
 
     Where a Hub has to start the server first, that is done only if somebody is to be told.
     """
-    from ..server import hub
+    from ..server import binder, hub
     from ..server.rest import Server
     from ..server.trouble import LoginPage, NotJupyter
 
     server = server or Server(address, secret)
     await server.arrive()
+    if server.address.is_binders and tell is not None:
+        tell("")
+        await binder.launch(server, tell)
     try:
         if tell is not None and await hub.is_away(server):
             tell("")
@@ -455,6 +463,8 @@ async def check_all(
         try:
             if (there := address.through) is not None:
                 return await within(limit, _on_host(there))
+            if address.is_binders:
+                return "a Binder makes it when a kernel starts"
             return (await within(limit, _offers(address, None)))[1]
         except errors.SshpykError as error:
             return error

@@ -93,6 +93,9 @@ class ServerWalk:
         from ..server.rest import Server
 
         there = self.address.through
+        if self.address.is_binders:
+            text = "a start of a kernel has the Binder make one"
+            return [Step(WARNING, "Server", text)]
         server = Server(self.address)
         if there is not None:
             if through.meant(there, await through.ask(there)) is None:

@@ -18,6 +18,13 @@ PAGES = "lab|tree|doc|notebooks|edit|consoles|terminals|login|api|files|view|nbc
 PAGES += "|hub"
 
 
+#: What a Binder's link has before the repository, and where it tells of a server for it.
+BINDER = r"/(?:v2|build)/(gh|gl|git|gist|zenodo|figshare|hydroshare|dataverse|ckan)/"
+
+#: The Binder that is meant where none is named.
+USUAL_BINDER = "https://mybinder.org/"
+
+
 @dataclass(frozen=True)
 class HubServer:
     """A server as its JupyterHub knows it.
@@ -101,6 +108,11 @@ class ServerAddress:
         return (parts.netloc + parts.path).rstrip("/")
 
     @property
+    def is_binders(self) -> bool:
+        """Whether a Binder makes the server at each start, and tells there where it is."""
+        return re.search(BINDER, self.url) is not None
+
+    @property
     def hub(self) -> HubServer | None:
         """How the JupyterHub knows it to which it belongs, if its URL looks so."""
         found = re.fullmatch(r"(.*?/)user/([^/]+)/(?:([^/]+)/)?", self.url)
@@ -151,13 +163,14 @@ class ServerKernelAddress:
 
 def is_url(text: str) -> bool:
     """Whether a person means a server by it, and not a host."""
-    return re.match(r"https?://", text, re.IGNORECASE) is not None
+    return re.match(r"https?://|binder:", text, re.IGNORECASE) is not None
 
 
 def split(text: str) -> tuple[str, str]:
     """The server's URL and the token in what a person has pasted. Raises `SettingsError`."""
+    text = re.sub(r"^binder:/*", f"{USUAL_BINDER}v2/", text.strip())
     try:
-        parts = urlsplit(text.strip())
+        parts = urlsplit(text)
         scheme, host, port = parts.scheme.lower(), parts.hostname, parts.port
     except ValueError:
         scheme, host, port = "", None, None
@@ -171,7 +184,10 @@ def split(text: str) -> tuple[str, str]:
             text=f"The URL of {host} has a user or a password in it.",
             advice="Leave it out; `sshpyk connect URL` asks for what the server wants.",
         )
-    path = re.sub(rf"/({PAGES})(/.*)?$", "/", parts.path)
+    # What a Binder's link has behind its /v2/ is not a page, whatever it is called.
+    path = re.sub(BINDER, r"/build/\1/", parts.path)
+    if path == parts.path and not re.search(BINDER, path):
+        path = re.sub(rf"/({PAGES})(/.*)?$", "/", path)
     path = "/" + path.strip("/") + "/" if path.strip("/") else "/"
     name = f"[{host}]" if ":" in host else host
     netloc = name if port is None else f"{name}:{port}"

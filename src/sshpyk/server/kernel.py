@@ -22,7 +22,7 @@ from ..link.stages import Stages
 from ..link.thread import io_thread
 from ..remotekernel import RemoteKernel, Stage, State
 from ..wire.liveness import Backoff, Liveness, Patience
-from . import hub, through, trouble
+from . import binder, hub, through, trouble
 from .address import ServerKernelAddress
 from .channels import Channels
 from .endpoints import Endpoints
@@ -190,6 +190,9 @@ class ServerKernel(RemoteKernel):
         if self.server.address.through is not None:
             with self._stages.stage(Stage.LOGIN, limit=through.CONNECT + through.START):
                 await self.server.arrive()
+        if self.server.address.is_binders:
+            with self._stages.stage(Stage.SERVER, limit=binder.BUILD):
+                await binder.launch(self.server, self._tell_progress)
         if await hub.is_away(self.server):
             with self._stages.stage(Stage.SERVER, limit=hub.START):
                 await hub.start(self.server, self._options, self._tell_progress)
@@ -197,7 +200,7 @@ class ServerKernel(RemoteKernel):
     def _tell_progress(self, said: str) -> None:
         self._said = said
         if said != self.status.progress:
-            self.log.info("< the Hub: %s", said)
+            self.log.info("< it starts: %s", said)
             self._update(progress=said)
 
     async def _find_or_create(self, request: LaunchRequest) -> str:
@@ -557,10 +560,11 @@ class ServerKernel(RemoteKernel):
             return self.status.trouble
         stage = self._stages.last.value
         if self._stages.last is Stage.SERVER:
+            limit = binder.BUILD if self.server.address.is_binders else hub.START
             place = self.server.address.hub
             page = self.server.address.url if place is None else place.page
             return trouble.StillStarting(
-                host=self.server.host, seconds=hub.START, stage=self._said or stage, url=page
+                host=self.server.host, seconds=limit, stage=self._said or stage, url=page
             )
         return trouble.ServerTimeout(host=self.server.host, seconds=seconds, stage=stage)
 

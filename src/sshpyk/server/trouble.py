@@ -85,6 +85,14 @@ class NotStarted(RemoteError):
     next_command = "{url}\nsshpyk edit {card} --server-options NAME=VALUE"
 
 
+class NoBinder(RemoteError):
+    """`url` is the Binder's page for the repository, `details` what it said last."""
+
+    sentence = "The Binder has made no server for {host}."
+    next_step = "Its page shows all of what it says:"
+    next_command = "{url}"
+
+
 class StillStarting(LaunchTimeout):
     """`url` is the Hub's page, `stage` what it said last."""
 
