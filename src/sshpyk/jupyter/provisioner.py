@@ -292,13 +292,15 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         """On the I/O thread: a link with this kernel's settings."""
         if self.ssh_verbose is not None:
             transport.login_logs[self._log.info] = self.ssh_verbose
-        return Link(
+        link = Link(
             transport,
             agent,
             self._log,
             pythonhome=self.remote_pythonhome or None,
             limits=pacing.of_server(self.parent),
         )
+        link.opens_printed = self.open_ports
+        return link
 
     def _make_of_server(self, address: ServerAddress, id: str) -> RemoteKernel:
         """On the I/O thread: a kernel of a Jupyter Server, with this kernel's settings."""
