@@ -18,8 +18,8 @@ from .. import errors
 from ..aio import within
 from ..jupyter import persistence
 from . import kernels, logs, missed
-from .kernels import Place
 from .onserver import OnServer
+from .place import Place
 from .terminal import Terminal
 
 if TYPE_CHECKING:

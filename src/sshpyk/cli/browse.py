@@ -20,6 +20,7 @@ from .. import errors
 from ..server.address import ANY, HostServer, ServerAddress, is_url, split
 from . import kernels, port
 from .options import line
+from .place import Place
 from .terminal import Terminal
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ async def _stop(there: HostServer, terminal: Terminal) -> int:
     """End the server that is meant, if sshpyk has started it. Raises `SettingsError`."""
     from ..server import through
 
-    place = kernels.Place(there.destination, there.python)
+    place = Place(there.destination, there.python)
     found = through.meant(there, await through.ask(there))
     (survey,) = await kernels.survey_all([place])
     if survey.trouble is not None:

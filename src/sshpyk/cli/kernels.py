@@ -8,7 +8,7 @@ import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .. import errors
 from ..jupyter import kernelspec
@@ -16,38 +16,13 @@ from ..jupyter.places import destination_of
 from ..server.address import is_url
 from ..ssh.command import Destination
 from ..transport.entrance import Entrance, expand
-
-if TYPE_CHECKING:
-    from ..wire.requests import Request
-
-#: Seconds for a login, and for a job on the host after it.
-CONNECT = 15.0
-ANSWER = 20.0
+from . import onserver
+from .place import Place
 
 #: Characters of an id that name a kernel at least.
 SHORTEST = 4
 
 Kernel = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Place:
-    """A host, and the Python there that runs our agent."""
-
-    destination: Destination | Entrance
-    python: str
-
-    @property
-    def host(self) -> str:
-        """What one gives to ssh, or what the place is called."""
-        return self.destination.host
-
-    async def ask(self, request: Request) -> dict[str, Any]:
-        """Run a job there; on the I/O thread. Raises `SshpykError`."""
-        from . import remote
-
-        transport = remote.transport_to(self.destination)
-        return await remote.ask(transport, self.python, request, connect=CONNECT, timeout=ANSWER)
 
 
 @dataclass
@@ -97,8 +72,6 @@ def places(
 
     Raises `SettingsError`.
     """
-    from . import onserver
-
     known = known_places()
     if not hosts:
         if servers:

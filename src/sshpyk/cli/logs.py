@@ -11,8 +11,8 @@ from .. import errors
 from ..jupyter import kernelspec
 from ..jupyter.settings import Settings
 from . import kernels, missed
-from .kernels import Place
 from .onserver import OnServer
+from .place import ANSWER, CONNECT, Place
 from .terminal import Terminal
 
 if TYPE_CHECKING:
@@ -121,9 +121,9 @@ async def read(
     from . import remote
 
     transport = remote.transport_to(place.destination)
-    await transport.ensure(timeout=kernels.CONNECT)
+    await transport.ensure(timeout=CONNECT)
     request: LogsRequest = {"do": "logs", "id": id, "files": files, "follow": follow}
-    patience = None if follow else kernels.ANSWER
+    patience = None if follow else ANSWER
     async with jobs.Job(transport, place.python, request) as job:
         while "end" not in (answer := await _next(job, place, patience)):
             name = str(answer["file"]).removeprefix(f"{id}.")

@@ -11,7 +11,7 @@ from ..jupyter import kernelspec
 from ..jupyter.places import server_of
 from ..server.address import ServerAddress, ServerKernelAddress, split
 from ..ssh.command import Destination
-from .kernels import Place
+from .place import Place
 
 if TYPE_CHECKING:
     from ..wire.requests import Request

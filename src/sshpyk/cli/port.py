@@ -16,6 +16,7 @@ from ..remotekernel import State
 from ..transport.entrance import expand
 from . import kernels
 from .options import line
+from .place import ANSWER, CONNECT
 from .terminal import Terminal
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ async def _link(arguments: argparse.Namespace) -> Link:
     name = arguments.place
     log = logging.getLogger("sshpyk")
     log.addHandler(logging.NullHandler())  # what matters is said; the rest is for -v
-    timeout = kernels.CONNECT + kernels.ANSWER
+    timeout = CONNECT + ANSWER
     is_file = os.path.isfile(os.path.expanduser(name))
     if not is_file and not arguments.hosts and is_host(name, arguments.ssh_config):
         place = kernels.places([name], arguments.ssh_config)[0]
