@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from . import errors, runs, syncing
 from .aio import within
 from .cli import kernels
+from .cli.place import Place
 from .cli.terminal import Silent
 from .errors import SettingsError as SettingsError
 from .errors import SshpykError as SshpykError
@@ -672,7 +673,7 @@ async def _collect(
 
 async def _find_run(
     name: str, notebook: str, hosts: Sequence[str], ssh_config: str | None
-) -> tuple[kernels.Place, dict[str, Any]]:
+) -> tuple[Place, dict[str, Any]]:
     """Where the run is that a person means. Raises `SshpykError`."""
     path = os.path.expanduser(name)
     if os.path.isfile(path):

@@ -82,6 +82,13 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
         from . import servers
 
         return servers.add(arguments, terminal)
+    if arguments.server and not arguments.no_check:
+        from . import servers
+
+        config = options.given(arguments)
+        _take_place(arguments, config)
+        check(config)
+        return servers.add_on_host(arguments, terminal, config)
     adding = choose_kernels(arguments, terminal)
     for name, content, logos in adding:
         if arguments.dry_run:

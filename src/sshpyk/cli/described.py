@@ -125,6 +125,32 @@ RUN = (
     Field("output?", str, "the path of the executed notebook"),
 )
 
+ERROR = (
+    Field("code", str, "stable, for programs"),
+    Field("what", str, "what happened"),
+    Field("advice", str, "what to do, or empty"),
+    Field("command", str, "the command that helps, or empty"),
+    Field("details", str, "what the other side said, or empty"),
+)
+
+PORT = (
+    Field("target", str, "the port or the path of the socket there"),
+    Field("local", (int, str), "the port or the path of the socket here"),
+    Field("url", str, "the URL that the kernel printed, as it is here, or empty"),
+    Field("trouble?", dict, "why the last connection found nothing there", ERROR),
+    Field("kernel", str, "the id of the kernel"),
+    Field("host", str, "the host"),
+    Field("connections", int, "how many there are through it"),
+    Field("pid", int, "the process here that keeps it open"),
+)
+
+BROWSE = (
+    Field("url", str, "where the server is, here"),
+    Field("page?", str, "the file that leads a browser there, with the token"),
+    Field("port?", int, "the server's port there"),
+    Field("directory?", str, "where it works"),
+)
+
 #: What each command writes, and of what.
 FORMATS: dict[str, tuple[str, tuple[Field, ...]]] = {
     "list": ("A list with an object for each kernelspec.", LIST),
@@ -135,6 +161,8 @@ FORMATS: dict[str, tuple[str, tuple[Field, ...]]] = {
         PS,
     ),
     "run": ("An object.", RUN),
+    "port": ("An object once the port is open; with ``--list``, a list of such.", PORT),
+    "browse": ("An object once the server can be reached.", BROWSE),
 }
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import getpass
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from .. import errors
@@ -15,7 +16,7 @@ from ..aio import within
 from ..jupyter import kernelspec
 from ..jupyter.kernelspec import LocalSpec
 from ..jupyter.places import server_of
-from ..server.address import ServerAddress, split
+from ..server.address import HostServer, ServerAddress, split
 from . import options
 from .candidates import choose, unique
 from .terminal import BAD, GOOD, INFO, UNKNOWN, WARNING, Terminal, clean
@@ -59,8 +60,6 @@ class Offer:
 
 def add(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`sshpyk add URL`."""
-    from . import wait_for
-
     config = options.given(arguments)
     url, token = split(arguments.host)
     if wrong := [name for name in OF_HOSTS if name in config]:
@@ -85,7 +84,41 @@ def add(arguments: argparse.Namespace, terminal: Terminal) -> int:
             _keep(terminal, url, token)
         chosen = [Offer(name, name, "")]
         return _write(arguments, terminal, address, config, chosen, {})
-    server, offers = _look(terminal, address, token, keep=not arguments.dry_run)
+    address, server, offers = _look(
+        terminal, address, token, keep=not arguments.dry_run, options=config.get("server_options")
+    )
+    config["server_url"] = address.url  # a Hub knows whose it is
+    return _add(arguments, terminal, config, address, server, offers)
+
+
+def add_on_host(arguments: argparse.Namespace, terminal: Terminal, config: dict[str, Any]) -> int:
+    """`sshpyk add HOST --server`."""
+    from ..server.rest import Server
+    from . import wait_for
+
+    address = server_of(config)
+    assert address is not None
+    server = Server(address)
+    try:
+        with terminal.busy(f"Looking at {address.host} …"):
+            _, offers = wait_for(_offers(address, None, server=server))
+        terminal.note(f"It is at {server.found}.", "dim")
+        return _add(arguments, terminal, config, address, server, offers)
+    finally:
+        wait_for(server.leave())
+
+
+def _add(
+    arguments: argparse.Namespace,
+    terminal: Terminal,
+    config: Mapping[str, Any],
+    address: ServerAddress,
+    server: Server,
+    offers: list[Offer],
+) -> int:
+    """Choose of what is there, and write it."""
+    from . import wait_for
+
     wanted = list(arguments.kernels)
     for setting in ("server_kernel_id", "session", "remote_kernel_name"):
         wanted += [config[setting]] if setting in config and not wanted else []
@@ -112,7 +145,7 @@ def connect(arguments: argparse.Namespace, terminal: Terminal) -> int:
         )
     if not token:
         token = _ask(address.host)
-    _look(terminal, address, token, keep=True)
+    address, _, _ = _look(terminal, address, token, keep=True)
     terminal.say(f"{address.host}: logged in")
     terminal.note("Kernels that wait for it go on by themselves.")
     return 0
@@ -131,30 +164,49 @@ def _known(url: str) -> ServerAddress | None:
 
 
 def _look(
-    terminal: Terminal, address: ServerAddress, given: str, *, keep: bool
-) -> tuple[Server, list[Offer]]:
+    terminal: Terminal,
+    address: ServerAddress,
+    given: str,
+    *,
+    keep: bool,
+    options: Mapping[str, Any] | None = None,
+) -> tuple[ServerAddress, Server, list[Offer]]:
     """Ask the server what it has, with a secret that was `given`, or is kept, or a person types.
 
-    Keeps the one that was right. Raises one of `trouble`.
+    Keeps the one that was right. Where that is a Hub's, the server is the person's own there, which
+    is started with `options` if it does not run. Raises one of `trouble`.
     """
     from ..server.trouble import LoginMissing, LoginPage
     from . import wait_for
 
     text = given
-    try:
-        if not text:
-            with terminal.busy(f"Looking at {address.host} …"):
-                found: tuple[Server, list[Offer]] = wait_for(_offers(address, None))
-                return found
-    except (LoginMissing, LoginPage):
-        if not terminal.is_interactive:
-            raise
-        text = _ask(address.host)
-    with terminal.busy(f"Looking at {address.host} …"):
-        server, offers, secret = wait_for(_try(address, text))
+    looking = f"Looking at {address.host} …"
+    with contextlib.ExitStack() as stack:
+
+        def tell(said: str) -> None:
+            if shown is not None:
+                shown(f"{address.host} is started … {said}")
+
+        shown = stack.enter_context(terminal.busy(looking))
+        try:
+            if not text:
+                server, offers = wait_for(_offers(address, None, options, tell))
+                return _lasting(address, server), server, offers
+        except (LoginMissing, LoginPage):
+            if not terminal.is_interactive:
+                raise
+            stack.close()
+            text = _ask(address.host)
+            shown = stack.enter_context(terminal.busy(looking))
+        server, offers, secret = wait_for(_try(address, text, options, tell))
     if keep:
-        _keep(terminal, address.url, secret.value, secret.kind)
-    return server, offers
+        _keep(terminal, server.address.url, secret.value, secret.kind)
+    return _lasting(address, server), server, offers
+
+
+def _lasting(address: ServerAddress, server: Server) -> ServerAddress:
+    """What a kernelspec means: a Hub's server has an address that lasts, a Binder's has none."""
+    return address if address.is_binders else server.address
 
 
 def _ask(host: str) -> str:
@@ -171,7 +223,12 @@ def _keep(terminal: Terminal, url: str, value: str, kind: str = "token") -> None
     terminal.note(f"The {kind} is kept in {where}.", "dim")
 
 
-async def _try(address: ServerAddress, text: str) -> tuple[Server, list[Offer], Secret]:
+async def _try(
+    address: ServerAddress,
+    text: str,
+    options: Mapping[str, Any] | None,
+    tell: Callable[[str], None],
+) -> tuple[Server, list[Offer], Secret]:
     """A person need not know whether it is a token or a password."""
     from ..server import credentials
     from ..server.trouble import LoginMissing, LoginPage, LoginRefused, NotJupyter, ServerFailed
@@ -180,20 +237,47 @@ async def _try(address: ServerAddress, text: str) -> tuple[Server, list[Offer], 
         raise LoginMissing(host=address.host, connect=address.login)
     secret = credentials.Secret(credentials.TOKEN, text)
     try:
-        return *await _offers(address, secret), secret
+        return *await _offers(address, secret, options, tell), secret
     except (LoginRefused, LoginPage) as error:
         refused = error
     secret = credentials.Secret(credentials.PASSWORD, text)
     try:
-        return *await _offers(address, secret), secret
+        return *await _offers(address, secret, options, tell), secret
     except (LoginRefused, LoginPage, NotJupyter, ServerFailed, LookupError):
         raise refused from None
 
 
-async def _offers(address: ServerAddress, secret: Secret | None) -> tuple[Server, list[Offer]]:
-    from ..server.rest import Server
+async def _offers(
+    address: ServerAddress,
+    secret: Secret | None,
+    options: Mapping[str, Any] | None = None,
+    tell: Callable[[str], None] | None = None,
+    *,
+    server: Server | None = None,
+) -> tuple[Server, list[Offer]]:
+    """What is there; `server` asks, if there is one already.
 
-    server = Server(address, secret)
+    Where a Hub has to start the server first, that is done only if somebody is to be told.
+    """
+    from ..server import binder, hub
+    from ..server.rest import Server
+    from ..server.trouble import LoginPage, NotJupyter
+
+    server = server or Server(address, secret)
+    await server.arrive()
+    if server.address.is_binders and tell is not None:
+        tell("")
+        await binder.launch(server, tell)
+    try:
+        if tell is not None and await hub.is_away(server):
+            tell("")
+            await hub.start(server, options, tell)
+        await server.kernelspecs()
+    except (LoginPage, NotJupyter):
+        # The address of a Hub itself is no server's, but says whose server is meant.
+        if (own := await hub.own_server(server)) is None:
+            raise
+        return await _offers(replace(address, url=own), secret, options, tell)
     specs, kernels, sessions = await asyncio.gather(
         server.kernelspecs(), server.kernels(), server.sessions()
     )
@@ -327,7 +411,10 @@ def _write(
         display = f"{offer.display_name.replace(' (ipykernel)', '')}"
         if of_session:
             display += f" ({of_session})"
-        parts = ("server", address.host, offer.spec_name, of_session)
+        where = address.host
+        if address.through is not None:
+            where = f"{address.through.destination.host} (Jupyter Server)"
+        parts = ("server", re.sub(r" .*", "", where), offer.spec_name, of_session)
         made = re.sub(r"[^a-z0-9._-]+", "_", "_".join(filter(None, parts)).lower())[:LONGEST]
         name = kernelspec.check_name(arguments.kernel_name or unique(made, written))
         existing = kernelspec.all_specs().get(name)
@@ -339,7 +426,7 @@ def _write(
         settings = {**offer.settings, **config, "remote_kernel_name": offer.spec_name}
         content = kernelspec.make_content(
             name,
-            arguments.display_name or clean(f"{display} @ {address.host}"),
+            arguments.display_name or clean(f"{display} @ {where}"),
             arguments.language or offer.language,
             settings,
             offer.metadata,
@@ -365,14 +452,19 @@ async def check_all(
 
     `limit` in seconds is what one of them may take.
     """
+    from ..server.trouble import ServerStopped
     from .checks import Check
 
     addresses = {spec.name: server_of(spec.config) for spec in specs}
 
-    async def ask(address: ServerAddress) -> list[Offer] | errors.SshpykError:
+    async def ask(address: ServerAddress) -> list[Offer] | str | errors.SshpykError:
         from ..server.trouble import ServerSilent
 
         try:
+            if (there := address.through) is not None:
+                return await within(limit, _on_host(there))
+            if address.is_binders:
+                return "a Binder makes it when a kernel starts"
             return (await within(limit, _offers(address, None)))[1]
         except errors.SshpykError as error:
             return error
@@ -388,11 +480,17 @@ async def check_all(
         url = str(spec.config.get("server_url"))
         name = str(spec.config.get("remote_kernel_name") or "")
         id = str(spec.config.get("server_kernel_id") or "")
+        if address is not None and address.through is not None:
+            url = f"{spec.config.get('server')} of {address.through.destination.host}"
         checks = [Check(INFO, "Jupyter Server", clean(url))]
-        if answer is None:
+        if isinstance(answer, str):
+            checks.append(Check(INFO, "Server Connection", clean(answer)))
+        elif answer is None:
             checks.append(Check(UNKNOWN, "Server Connection", "not checked"))
         elif isinstance(answer, errors.SshpykError):
-            checks.append(Check(BAD, "Server Connection", answer.line))
+            # A Hub starts what it has stopped.
+            mark = WARNING if isinstance(answer, ServerStopped) else BAD
+            checks.append(Check(mark, "Server Connection", answer.line))
         else:
             checks.append(Check(GOOD, "Server Connection", "ok"))
             has = any(not offer.running and offer.spec_name == name for offer in answer)
@@ -407,3 +505,11 @@ async def check_all(
                 checks.append(Check(GOOD, "Remote Kernel Name", name))
         found[spec.name] = checks
     return found
+
+
+async def _on_host(there: HostServer) -> str:
+    """Whether a server of a host runs; nothing is started, and no way made."""
+    from ..server import through
+
+    found = through.meant(there, await through.ask(there))
+    return "none runs there; a start of a kernel starts one" if found is None else found.name

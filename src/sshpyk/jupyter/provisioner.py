@@ -83,7 +83,8 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         """The host, as the user calls it."""
         if self.kernel is not None:
             return self.kernel.status.host
-        return self.server.host if self.server is not None else self.destination.host
+        server = self.server_address
+        return server.host if server is not None else self.destination.host
 
     # -- jupyter_client's questions --------------------------------------------------------------
 
@@ -153,8 +154,12 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         kwargs = await super().pre_launch(**kwargs)
         kwargs["env"] = self._passed_env(kwargs["env"], is_given=given is not None)
         shown = self.remote_kernel_name or "(local command)"
-        server = self.server
-        way = [server.url] if server else shlex.split(self.destination.for_people())
+        server = self.server_address
+        way = (
+            [server.host if server.through else server.url]
+            if server
+            else shlex.split(self.destination.for_people())
+        )
         kwargs["cmd"] = [*way, shown]
         if self.kernel_spec is not None:
             # An interrupt comes to `send_signal` then, and the host's own kernelspec decides how
@@ -258,8 +263,8 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
             link = self._make(command.transport(destination), saved.agent)
         elif saved is not None:
             link = self._make_of_server(saved.address.server, saved.address.id)
-        elif self.server is not None:
-            link = self._make_of_server(self.server, self.server_kernel_id)
+        elif (server := self.server_address) is not None:
+            link = self._make_of_server(server, self.server_kernel_id)
         else:
             link = self._make(self.transport(), agent)
         sockets = self._local.duplicates()
@@ -287,20 +292,24 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         """On the I/O thread: a link with this kernel's settings."""
         if self.ssh_verbose is not None:
             transport.login_logs[self._log.info] = self.ssh_verbose
-        return Link(
+        link = Link(
             transport,
             agent,
             self._log,
             pythonhome=self.remote_pythonhome or None,
             limits=pacing.of_server(self.parent),
         )
+        link.opens_printed = self.open_ports
+        return link
 
     def _make_of_server(self, address: ServerAddress, id: str) -> RemoteKernel:
         """On the I/O thread: a kernel of a Jupyter Server, with this kernel's settings."""
         from ..server.kernel import ServerKernel  # with tornado's clients, which most do without
         from ..server.rest import Server
 
-        return ServerKernel(Server(address), self._log, self._keys(), kernel_id=id)
+        return ServerKernel(
+            Server(address), self._log, self._keys(), kernel_id=id, options=self.server_options
+        )
 
     async def _restart(self, kernel: RemoteKernel, kwargs: dict[str, Any]) -> None:
         assert self._local is not None
@@ -344,6 +353,7 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         own = spec is not None and not self.remote_kernel_name
         env = {**(spec.env if spec is not None else {}), **self.env}
         return {
+            "is_kernel": True,
             "kernel_name": self.remote_kernel_name or "local command",
             "spec": self._own_spec() if own else None,
             "env": env,

@@ -67,6 +67,7 @@ _OTHERS = {
     "sshpyk.agent.relay",
     "sshpyk.agent.requester",
     "sshpyk.agent.run",
+    "sshpyk.agent.servers",
     "sshpyk.wire.mux",
     "sshpyk.agent.usage",
     "sshpyk.wire.gpus",
