@@ -46,7 +46,7 @@ class Lab:
         self.over.wait(seconds)
 
     def kill(self, part: str, signum: signal.Signals = signal.SIGKILL) -> None:
-        """Kill a part of the chain."""
+        """Kill a part of the chain, or send it another signal."""
         assert self.chain.send(part, signum) > 0
 
     def stop(self, part: str, seconds: float) -> None:
@@ -142,7 +142,7 @@ def relay_killed(lab: Lab) -> None:
 
 def relay_stopped(lab: Lab) -> None:
     """For good: another takes its place."""
-    assert lab.chain.send("relay", signal.SIGSTOP) == 1
+    lab.kill("relay", signal.SIGSTOP)
 
 
 def agent_stopped_briefly(lab: Lab) -> None:
