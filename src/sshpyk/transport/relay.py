@@ -24,8 +24,8 @@ PING_AFTER = 1.0
 SILENT = 4.0
 
 #: Seconds for a further program that is to carry more, and how many there may be beside the first,
-#: where the host is far: from so many seconds of a round trip on, ssh's window of 2 MiB a session is
-#: what limits, to 70 MB/s. sshd allows ten sessions.
+#: where the host is far: from so many seconds of a round trip on, ssh's window of 2 MiB is what
+#: limits a session, to 70 MB/s. sshd allows ten sessions.
 MORE_WITHIN = 2.0
 MORE = 2
 FAR = 0.03
