@@ -15,7 +15,9 @@ from tests.jupyter.server import Server
 from tests.lab.kernels import PATIENCE
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Locator, Page
+    from playwright.sync_api import Browser, Locator
+    from playwright.sync_api import Page as PlaywrightPage
+    from typing_extensions import Self
 
 #: Debian's; its Python package would download one of its own.
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -48,46 +50,24 @@ def chromium() -> Iterator[Browser]:
             browser.close()
 
 
-class Notebook:
-    """A notebook that is open in JupyterLab, with one cell of code that has not run."""
+class Page:
+    """A page of Jupyter's in a context of its own: with no cookies of others."""
 
-    def __init__(self, browser: Browser, server: Server, name: str, kernel: str, code: str) -> None:
-        write_notebook(Path(server.log.parent) / name, kernel, code)
+    def __init__(self, browser: Browser, server: Server, path: str) -> None:
         self.errors: list[str] = []
-        # Wide enough for all of the toolbar; a new context has no cookies of others.
+        # Wide enough for all of the toolbar.
         self._context = browser.new_context(viewport={"width": 1280, "height": 640})
-        self.page: Page = self._context.new_page()
+        self.page: PlaywrightPage = self._context.new_page()
         self.page.set_default_timeout(1000 * PATIENCE)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.goto(server.url(f"lab/workspaces/{name.partition('.')[0]}/tree/{name}"))
-        self.chip: Locator = self.page.locator(".sshpyk-chip:visible")
+        self.page.goto(server.url(path))
         self.notices: Locator = self.page.locator(".Toastify__toast")
 
-    def __enter__(self) -> Notebook:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._context.close()
-
-    def wait_for(self, state: str) -> Locator:
-        """Wait until the kernel is shown to be in `state`; what is shown."""
-        self.page.locator(f".sshpyk-chip[data-state={state}]:visible").wait_for()
-        return self.chip
-
-    def run(self) -> None:
-        """Run the cell."""
-        self.page.locator(".jp-Notebook .cm-content").first.click()
-        self.page.keyboard.press("Shift+Enter")
-
-    def type(self, code: str) -> None:
-        """Run `code` in the cell below the last that ran."""
-        self.page.locator(".jp-Notebook .cm-content").last.click()
-        self.page.keyboard.type(code)
-        self.page.keyboard.press("Shift+Enter")
-
-    def output(self, text: str) -> None:
-        """Wait until a cell has printed `text`."""
-        self.page.locator(".jp-OutputArea-output", has_text=text).wait_for()
 
     def notice(self, text: str) -> Locator:
         """Wait for a notification with `text`; it."""
@@ -113,6 +93,35 @@ class Notebook:
                 "{ if (/Jupyter news/.test(t.textContent)) t.style.display = 'none'; })"
             )
             self.page.screenshot(path=str(Path(PICTURES) / f"{name}.png"))
+
+
+class Notebook(Page):
+    """A notebook that is open in JupyterLab, with one cell of code that has not run."""
+
+    def __init__(self, browser: Browser, server: Server, name: str, kernel: str, code: str) -> None:
+        write_notebook(Path(server.log.parent) / name, kernel, code)
+        super().__init__(browser, server, f"lab/workspaces/{name.partition('.')[0]}/tree/{name}")
+        self.chip: Locator = self.page.locator(".sshpyk-chip:visible")
+
+    def wait_for(self, state: str) -> Locator:
+        """Wait until the kernel is shown to be in `state`; what is shown."""
+        self.page.locator(f".sshpyk-chip[data-state={state}]:visible").wait_for()
+        return self.chip
+
+    def run(self) -> None:
+        """Run the cell."""
+        self.page.locator(".jp-Notebook .cm-content").first.click()
+        self.page.keyboard.press("Shift+Enter")
+
+    def type(self, code: str) -> None:
+        """Run `code` in the cell below the last that ran."""
+        self.page.locator(".jp-Notebook .cm-content").last.click()
+        self.page.keyboard.type(code)
+        self.page.keyboard.press("Shift+Enter")
+
+    def output(self, text: str) -> None:
+        """Wait until a cell has printed `text`."""
+        self.page.locator(".jp-OutputArea-output", has_text=text).wait_for()
 
 
 def write_notebook(path: Path, kernel: str, code: str) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from jupyter_server.utils import url_path_join
 
-from . import handlers
+from . import cards, handlers
 from .events import Events
 from .logins import Logins
 from .states import States
@@ -25,6 +25,7 @@ def load(app: ServerApp) -> None:
     logins = Logins(lambda: events.tell("logins"))
     app.web_app.settings[handlers.STATES] = states
     app.web_app.settings[handlers.LOGINS] = logins
+    app.web_app.settings[handlers.LOOKS] = cards.Looks()
     base: str = app.base_url
     paths = [(url_path_join(base, "sshpyk", path), handler) for path, handler in handlers.PATHS]
     app.web_app.add_handlers(".*$", paths)  # type: ignore[no-untyped-call]

@@ -2,31 +2,48 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from jupyter_server.auth.decorator import authorized
 from jupyter_server.base.handlers import APIHandler
-from tornado import web
+from tornado import iostream, web
 
+from .. import errors
+from ..cli.look import config_of, destination_of, look
 from ..link.address import KernelAddress
 from ..link.thread import io_thread
 from ..transport.entrance import Entrance
+from . import cards
 
 if TYPE_CHECKING:
+    from ..cli.candidates import Candidate
+    from ..cli.look import Look
     from ..remotekernel import RemoteKernel
     from ..ssh.command import Destination
     from .logins import Login, Logins
     from .states import States
 
 #: Where the server's settings have what handlers need.
-STATES, LOGINS = "sshpyk_states", "sshpyk_logins"
+STATES, LOGINS, LOOKS = "sshpyk_states", "sshpyk_logins", "sshpyk_looks"
+
+#: Seconds after which an answer that takes long sends a blank line, lest a proxy ends it.
+STILL_HERE = 15.0
+
+T = TypeVar("T")
 
 
 def ssh_destination(kernel: RemoteKernel) -> Destination | None:
     """The host that ssh logs in to for a kernel, if it does."""
     address = kernel.address
-    found = address.destination if isinstance(address, KernelAddress) else None
+    return ssh_of(address.destination) if isinstance(address, KernelAddress) else None
+
+
+def ssh_of(found: Destination | Entrance) -> Destination | None:
+    """The host that ssh logs in to, on the way to a place."""
     host = found.outer if isinstance(found, Entrance) else found
     # A connection that paramiko makes is its process's own; `sshpyk connect` leaves a password.
     return None if host is None or host.is_by_paramiko else host
@@ -45,6 +62,11 @@ class Handler(APIHandler):
     @property
     def logins(self) -> Logins:
         found: Logins = self.settings[LOGINS]
+        return found
+
+    @property
+    def looks(self) -> cards.Looks:
+        found: cards.Looks = self.settings[LOOKS]
         return found
 
     def body(self, **kinds: type) -> dict[str, Any]:
@@ -66,6 +88,58 @@ class Handler(APIHandler):
         """Answer that it was done."""
         self.set_status(204)
         self.finish()
+
+
+class LongHandler(Handler):
+    """A request whose answer takes long: lines of JSON, the last with "done" or "error".
+
+    The work is cancelled when the page that has asked goes away.
+    """
+
+    _task: asyncio.Task[Any] | None = None
+
+    def on_connection_close(self) -> None:
+        """The page has gone, or has had enough."""
+        super().on_connection_close()
+        if self._task is not None:
+            self._task.cancel()
+
+    async def tell(self, **line: Any) -> None:
+        """Send a line."""
+        self.write(json.dumps(line) + "\n")
+        await self.flush()
+
+    async def follow(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Do the work; what it gives is told as "done"."""
+        self.set_header("Content-Type", "application/x-ndjson")
+        self.set_header("X-Accel-Buffering", "no")  # nginx would hold lines back
+        self._task = task = asyncio.ensure_future(work)
+        with contextlib.suppress(iostream.StreamClosedError, asyncio.CancelledError):
+            while not (await asyncio.wait([task], timeout=STILL_HERE))[0]:
+                self.write("\n")
+                await self.flush()
+            try:
+                await self.tell(done=task.result())
+            except errors.SshpykError as error:
+                await self.tell(error=error.to_json())
+            await self.finish()
+
+    async def with_login(
+        self, place: Destination | Entrance, work: Callable[[], Coroutine[Any, Any, T]]
+    ) -> T:
+        """Do work on the I/O thread; where a login is missing have a person log in first."""
+        try:
+            return await io_thread().run(work())
+        except errors.NeedsPerson as error:
+            destination = ssh_of(place)
+            if destination is None or isinstance(error, errors.HostKeyChanged):
+                raise
+        login = self.logins.begin(destination)
+        await self.tell(login=login.id)
+        await asyncio.wait([login.task])
+        if login.error is not None:
+            raise login.error
+        return await io_thread().run(work())
 
 
 class KernelsHandler(Handler):
@@ -112,7 +186,11 @@ class LoginsHandler(Handler):
             raise web.HTTPError(404, "there is no such remote kernel")
         destination = ssh_destination(kernels[-1])
         if destination is None:
-            raise web.HTTPError(400, "there is no ssh to log in with")
+            trouble = kernels[-1].status.trouble
+            if trouble is None:
+                raise web.HTTPError(404, "there is nothing to log in to")
+            self.finish_json({"error": trouble.to_json()})  # it says what to do instead
+            return
         login = self.logins.begin(destination)
         self.set_status(201)
         self.finish_json(login.to_json())
@@ -146,9 +224,86 @@ class LoginHandler(Handler):
         self.finish_empty()
 
 
+class CardsHandler(Handler):
+    """The remote kernels of the launcher, and what they can be made of."""
+
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        """All of them, the hosts to choose from, and the settings there are."""
+        self.finish_json(await asyncio.to_thread(cards.known))
+
+
+class CardHandler(Handler):
+    """One of them."""
+
+    @web.authenticated
+    @authorized
+    async def post(self, name: str) -> None:
+        """Change it: its name for people, and all of its settings."""
+        given = self.body(display_name=str, config=dict)
+        try:
+            done = cards.change(name, given["display_name"], given["config"])
+        except errors.SshpykError as error:
+            self.finish_json({"error": error.to_json()})
+        else:
+            self.finish_json({"changed": done})
+
+    @web.authenticated
+    @authorized
+    async def delete(self, name: str) -> None:
+        """Remove it."""
+        try:
+            cards.remove(name)
+        except errors.SshpykError as error:
+            self.finish_json({"error": error.to_json()})
+        else:
+            self.finish_empty()
+
+
+class LooksHandler(LongHandler):
+    """Looking at hosts."""
+
+    @web.authenticated
+    @authorized
+    async def post(self) -> None:
+        """Look at a host; what it offers."""
+        await self.follow(self._look(self.body(host=str)["host"].strip()))
+
+    async def _look(self, host: str) -> dict[str, Any]:
+        config = config_of(host)
+        found = await self.with_login(destination_of(config), lambda: look(config))
+        return self.looks.keep(found)
+
+
+class AddHandler(LongHandler):
+    """Adding what a look has found."""
+
+    @web.authenticated
+    @authorized
+    async def post(self, identifier: str) -> None:
+        """Add one; `install` says that ipykernel may be put there."""
+        given = self.body(number=int, display_name=str, install=bool)
+        found = self.looks.find(identifier)
+        if found is None or not 0 <= given["number"] < len(found.offered):
+            raise web.HTTPError(404, "there is no such offer: look again")
+        candidate = found.offered[given["number"]]
+        if not candidate.spec and not given["install"]:
+            raise web.HTTPError(409, "there is no ipykernel, and it was not said to install it")
+        await self.follow(self._add(found, candidate, given["display_name"].strip()))
+
+    async def _add(self, found: Look, candidate: Candidate, display_name: str) -> dict[str, str]:
+        spec = await cards.add(found, candidate, display_name)
+        return {"name": spec.name, "display_name": spec.content["display_name"]}
+
+
 PATHS: list[tuple[str, type[Handler]]] = [
     (r"kernels", KernelsHandler),
     (r"kernels/([\w-]+)/retry", RetryHandler),
     (r"logins", LoginsHandler),
     (r"logins/(\w+)", LoginHandler),
+    (r"cards", CardsHandler),
+    (r"cards/([\w.-]+)", CardHandler),
+    (r"looks", LooksHandler),
+    (r"looks/(\w+)/add", AddHandler),
 ]

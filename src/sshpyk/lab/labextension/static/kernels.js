@@ -14,7 +14,7 @@ export const SCHEMA = 'https://sshpyk.invalid/events/v1';
  * @property {number} since when that began
  * @property {string?} stage of a start
  * @property {string?} stage_text
- * @property {{code: string, what: string, advice: string, command: string, details: string}?} trouble
+ * @property {import('./server.js').Trouble?} trouble
  * @property {boolean} needs_person
  * @property {number?} next_try
  * @property {{code: number?, signum: number?, stderr: string, note: string}?} exited

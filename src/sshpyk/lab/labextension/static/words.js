@@ -87,6 +87,15 @@ export class Words {
     return lines.join('\n');
   }
 
+  /** @param {any} error @returns {string} what went wrong, what to do, and what the other side said */
+  trouble(error) {
+    if (!error.trouble) {
+      return String(error.message ?? error);
+    }
+    const { what, advice, command, details } = error.trouble;
+    return [what, advice, command, details].filter(part => part !== '').join('\n\n');
+  }
+
   /** @param {number} seconds since 1970 @returns {string} the time of day, with the date if need be */
   time(seconds) {
     const then = new Date(seconds * 1000);
