@@ -103,7 +103,7 @@ def test_a_kernel_is_added_changed_and_removed(
 
             cards.get_by_role("button", name="Remove Near Python").click()
             lab.dialog().get_by_role("button", name="Remove").click()
-            cards.get_by_role("cell", name="Near Python").wait_for(state="detached")
+            cards.get_by_role("cell", name="Near Python", exact=True).wait_for(state="detached")
             card.first.wait_for(state="detached")
             assert "ssh_locked_plain" not in kernelspec.all_specs()
             assert page.evaluate("window.obeyed") is None

@@ -148,7 +148,13 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
     # -- start -----------------------------------------------------------------------------------
 
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
-        """Look at what the start is given, bind the local sockets. Contacts nobody."""
+        """Look at what the start is given, bind the local sockets. Contacts nobody.
+
+        `existing` in `kwargs` is the persistence file of a kernel to attach to.
+        """
+        existing = kwargs.pop("existing", "")
+        if existing:  # from who starts it, in place of what its kernelspec says
+            self.existing, self.persistent = existing, True
         given = kwargs.get("env")
         kwargs = await super().pre_launch(**kwargs)
         kwargs["env"] = self._passed_env(kwargs["env"], is_given=given is not None)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from jupyter_server.auth.decorator import authorized
 from jupyter_server.base.handlers import APIHandler
+from jupyter_server.utils import ensure_async
 from tornado import iostream, web
 
 from .. import errors
@@ -17,7 +18,7 @@ from ..cli.look import config_of, destination_of, look
 from ..link.address import KernelAddress
 from ..link.thread import io_thread
 from ..transport.entrance import Entrance
-from . import cards
+from . import cards, hosts
 
 if TYPE_CHECKING:
     from ..cli.candidates import Candidate
@@ -180,20 +181,27 @@ class LoginsHandler(Handler):
     @web.authenticated
     @authorized
     async def post(self) -> None:
-        """Begin to log in to the host of a kernel."""
-        kernels = self.states.find(self.body(kernel=str)["kernel"])
-        if not kernels:
-            raise web.HTTPError(404, "there is no such remote kernel")
-        destination = ssh_destination(kernels[-1])
-        if destination is None:
+        """Begin to log in to the host of a kernel, or to one by its name."""
+        given = self.body()
+        trouble: errors.SshpykError | None = None
+        destination = None
+        if isinstance(given.get("host"), str):
+            with contextlib.suppress(errors.SettingsError):
+                destination = ssh_of(destination_of(config_of(given["host"])))
+        else:
+            kernels = self.states.find(self.body(kernel=str)["kernel"])
+            if not kernels:
+                raise web.HTTPError(404, "there is no such remote kernel")
+            destination = ssh_destination(kernels[-1])
             trouble = kernels[-1].status.trouble
-            if trouble is None:
-                raise web.HTTPError(404, "there is nothing to log in to")
+        if destination is not None:
+            login = self.logins.begin(destination)
+            self.set_status(201)
+            self.finish_json(login.to_json())
+        elif trouble is not None:
             self.finish_json({"error": trouble.to_json()})  # it says what to do instead
-            return
-        login = self.logins.begin(destination)
-        self.set_status(201)
-        self.finish_json(login.to_json())
+        else:
+            raise web.HTTPError(404, "there is no ssh to log in with")
 
 
 class LoginHandler(Handler):
@@ -297,6 +305,63 @@ class AddHandler(LongHandler):
         return {"name": spec.name, "display_name": spec.content["display_name"]}
 
 
+class HostsHandler(LongHandler):
+    """What runs on hosts."""
+
+    @web.authenticated
+    @authorized
+    async def post(self) -> None:
+        """Look there: a request that asks hosts, so none to be made in passing."""
+        self.body()
+        await self.follow(self._survey())
+
+    async def _survey(self) -> list[dict[str, Any]]:
+        found = await io_thread().run(hosts.survey())
+        for host in found:
+            for kernel in host["kernels"]:
+                kernel["here"] = self.states.find_on_host(host["host"], kernel["id"])
+        return found
+
+
+class HostKernelHandler(LongHandler):
+    """One kernel on a host: stop it, read its logs, attach to it."""
+
+    @property
+    def kernels(self) -> Any:
+        """Jupyter Server's, whose types are not all known."""
+        return self.kernel_manager
+
+    @web.authenticated
+    @authorized
+    async def post(self, identifier: str, action: str) -> None:
+        """Do one of these."""
+        host = self.body(host=str)["host"]
+        work = {"stop": self._stop, "logs": self._logs, "attach": self._attach}[action]
+        await self.follow(work(host, identifier))
+
+    async def _stop(self, host: str, id: str) -> None:
+        here = self.states.find_on_host(host, id)
+        if here in self.kernels:
+            await ensure_async(self.kernels.shutdown_kernel(here, now=True))
+        # One that is persistent was only left by that; of others nothing may be there now.
+        gone = (errors.KernelGone, errors.NoKernel) if here else ()
+        with contextlib.suppress(*gone):
+            await io_thread().run(hosts.end(host, id))
+
+    async def _logs(self, host: str, id: str) -> dict[str, str]:
+        return await io_thread().run(hosts.read_logs(host, id))
+
+    async def _attach(self, host: str, id: str) -> dict[str, str]:
+        here = self.states.find_on_host(host, id)
+        if here in self.kernels:
+            manager = self.kernels.get_kernel(here)
+            return {"kernel_id": here, "name": manager.kernel_name}
+        name, path = await io_thread().run(hosts.attachable(host, id))
+        starting = self.kernels.start_kernel(kernel_name=name, existing=path)
+        started: str = await ensure_async(starting)
+        return {"kernel_id": started, "name": name}
+
+
 PATHS: list[tuple[str, type[Handler]]] = [
     (r"kernels", KernelsHandler),
     (r"kernels/([\w-]+)/retry", RetryHandler),
@@ -306,4 +371,6 @@ PATHS: list[tuple[str, type[Handler]]] = [
     (r"cards/([\w.-]+)", CardHandler),
     (r"looks", LooksHandler),
     (r"looks/(\w+)/add", AddHandler),
+    (r"hosts", HostsHandler),
+    (r"hosts/kernels/([\w-]+)/(stop|logs|attach)", HostKernelHandler),
 ]

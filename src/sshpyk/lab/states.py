@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..jupyter import running
 from ..layout import printable
+from ..link.address import KernelAddress
 from ..link.thread import io_thread
 from ..remotekernel import State, Status
 from .events import Events, call_there
@@ -62,11 +63,11 @@ class States:
     def _changed(self, key: int, changed: running.Running, status: Status) -> None:
         self._number += 1
         state = {
-            **_printable(status.to_json()),
+            **printable_all(status.to_json()),
             "key": key,
             "kernel_id": changed.kernel_id,
             "file": self._seen_from_root(changed.file),
-            "about": _printable(_about(changed.kernel)),
+            "about": printable_all(_about(changed.kernel)),
             "number": self._number,
             "server": self._server,
         }
@@ -89,15 +90,25 @@ class States:
         """The kernels with this id: seldom more than one, while one replaces another."""
         return [kernel for kernel, s in self._kernels.items() if s["kernel_id"] == kernel_id]
 
+    def find_on_host(self, host: str, id: str) -> str:
+        """Jupyter's id of the kernel that has the id `id` on a host; empty where none is here."""
+        for kernel, state in self._kernels.items():
+            address = kernel.address
+            if not isinstance(address, KernelAddress) or kernel.exited is not None:
+                continue
+            if (address.destination.host, address.agent.id) == (host, id):
+                return str(state["kernel_id"])
+        return ""
+
     def _seen_from_root(self, file: str) -> str:
         path = os.path.relpath(file, self._root) if file else ""
         return "" if path.startswith("..") else path
 
 
-def _printable(told: Any) -> Any:
-    """What a host has told, without what a terminal would obey and what turns text around."""
+def printable_all(told: Any) -> Any:
+    """JSON: what a host has told, without what a terminal would obey and what turns text around."""
     if isinstance(told, dict):
-        return {name: _printable(value) for name, value in told.items()}
+        return {name: printable_all(value) for name, value in told.items()}
     return printable(told) if isinstance(told, str) else told
 
 

@@ -59,10 +59,10 @@ export class Logins {
     return this._looking;
   }
 
-  /** @param {string} kernel whose host wants a login */
-  async begin(kernel) {
+  /** @param {{kernel: string}|{host: string}} to what wants a login */
+  async begin(to) {
     try {
-      const login = await this._server.post('logins', { kernel });
+      const login = await this._server.post('logins', to);
       await this.follow(login.id);
     } catch (error) {
       this._actions.explain(this._words.say('Log in'), this._words.trouble(error));

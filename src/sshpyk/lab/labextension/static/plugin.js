@@ -3,6 +3,7 @@
 
 import { Cards } from './cards.js';
 import { Chip } from './chip.js';
+import { Hosts } from './hosts.js';
 import { Kernels } from './kernels.js';
 import { Logins } from './logins.js';
 import { Notices } from './notices.js';
@@ -29,9 +30,12 @@ const USED = ['launcher', 'running', 'notebook'];
  * @returns {Promise<any>} the plugin
  */
 export async function make(shared) {
-  const [widgets, messaging] = await Promise.all(['@lumino/widgets', '@lumino/messaging'].map(shared));
+  const lumino = ['widgets', 'messaging', 'signaling'];
+  const [widgets, messaging, signaling] = await Promise.all(
+    lumino.map(name => shared(`@lumino/${name}`))
+  );
   /** @type {Record<string, any>} */
-  const lab = { widgets, messaging };
+  const lab = { widgets, messaging, signaling };
   await Promise.all([
     ...NEEDED.map(async name => (lab[name] = await shared(`@jupyterlab/${name}`))),
     ...USED.map(async name => (lab[name] = await shared(`@jupyterlab/${name}`).catch(() => ({}))))
@@ -85,17 +89,19 @@ function begin(app, lab, has) {
   const kernels = new Kernels(server, manager);
   const actions = {
     retry: /** @param {string} id */ id => quietly(server.post(`kernels/${id}/retry`)),
-    logIn: /** @param {string} id */ id => quietly(logins.begin(id)),
+    logIn: /** @param {string} id */ id => quietly(logins.begin({ kernel: id })),
+    logInTo: /** @param {string} host */ host => quietly(logins.begin({ host })),
     follow: /** @param {string} login */ login => quietly(logins.follow(login)),
     explain: /** @param {string} title @param {string} text */ (title, text) =>
       explain(apputils, widgets, title, text)
   };
   const logins = new Logins(server, manager, words, actions, apputils, widgets);
   new Notices(kernels, words, actions, apputils.Notification);
-  addCards(app, lab, has, () => {
-    const refresh = () => manager.kernelspecs.refreshSpecs();
-    return new Cards(server, words, actions, apputils, widgets, refresh);
-  }, words);
+  const icon = new lab['ui-components'].LabIcon({ name: 'sshpyk:remote', svgstr: ICON });
+  const refresh = () => manager.kernelspecs.refreshSpecs();
+  const makeCards = () => new Cards(server, words, actions, apputils, widgets, refresh);
+  addCards(app, lab, has, makeCards, words, icon);
+  has.running?.add(new Hosts(app, lab, server, kernels, words, actions, icon));
   return panel => {
     const chip = new Chip(panel.sessionContext, kernels, words, actions);
     const made = new widgets.Widget({ node: chip.node });
@@ -107,11 +113,10 @@ function begin(app, lab, has) {
 /**
  * The command and the launcher's card that open the tab "Remote kernels".
  * @param {any} app @param {Record<string, any>} lab @param {Record<string, any>} has
- * @param {() => Cards} make @param {import('./words.js').Words} words
+ * @param {() => Cards} make @param {import('./words.js').Words} words @param {any} icon
  */
-function addCards(app, lab, has, make, words) {
+function addCards(app, lab, has, make, words, icon) {
   const { say } = words;
-  const icon = new lab['ui-components'].LabIcon({ name: 'sshpyk:remote', svgstr: ICON });
   /** @type {any} */
   let tab = null;
   app.commands.addCommand('sshpyk:cards', {

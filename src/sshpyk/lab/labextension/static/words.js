@@ -87,6 +87,23 @@ export class Words {
     return lines.join('\n');
   }
 
+  /** @param {{busy: boolean?, busy_since: number?}} kernel @returns {string} what it does */
+  activity({ busy, busy_since }) {
+    if (busy === null) {
+      return this.say('unknown');
+    }
+    const since = this.time(busy_since ?? 0);
+    return busy ? this.say('busy since %1', since) : this.say('idle since %1', since);
+  }
+
+  /** @param {number} bytes @returns {string} that, in the unit that suits it */
+  size(bytes) {
+    const units = ['B', 'kB', 'MB', 'GB', 'TB'];
+    const power = bytes < 1 ? 0 : Math.min(4, Math.floor(Math.log10(bytes) / 3));
+    const value = bytes / 1000 ** power;
+    return `${value < 10 && power > 0 ? value.toFixed(1) : Math.round(value)} ${units[power]}`;
+  }
+
   /** @param {any} error @returns {string} what went wrong, what to do, and what the other side said */
   trouble(error) {
     if (!error.trouble) {
