@@ -213,6 +213,7 @@ class Agent:
             "cwd": plan.cwd,
             "home": records.home(),
             "curve": plan.curve,
+            "ports": True,  # that it leads to ports: one that was left by an older sshpyk does not
         }
 
     def _record(self) -> Dict[str, Any]:
@@ -313,7 +314,7 @@ class Agent:
 
     def address(self, channel: str) -> Optional[Address]:
         """Where the kernel takes connections, if it does."""
-        return self.kernel.plan.addresses[channel] if self.kernel.bound else None
+        return self.kernel.plan.addresses.get(channel) if self.kernel.bound else None
 
     def kernel_missing(self) -> None:
         """A client found that nothing listens where the kernel should."""
@@ -441,8 +442,9 @@ class Agent:
         # JEP 65), and that is to be the client.
         is_needed = not present or any(client.watches for client in present)
         deadlines: List[Optional[float]] = []
-        if is_needed and self.kernel.bound and not self.kernel.plan.curve:
-            deadlines.append(self.outputs.subscribe(self.kernel.plan.addresses["iopub"], now))
+        iopub = self.address("iopub")
+        if is_needed and iopub is not None and not self.kernel.plan.curve:
+            deadlines.append(self.outputs.subscribe(iopub, now))
         heard = max((client.attachment.heard_at for client in self.clients.values()), default=now)
         deadlines.append(self.outputs.listen(listeners, heard, now))
         deadlines += [client.attachment.heard_at + LOST_AFTER for client in present]

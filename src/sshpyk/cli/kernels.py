@@ -76,8 +76,8 @@ def add_place_options(parser: argparse.ArgumentParser, *, host_option: bool = Tr
     parser.add_argument("--ssh-config", metavar="PATH", help="path of the ssh configuration")
 
 
-def places(hosts: Sequence[str], ssh_config: str | None = None) -> list[Place]:
-    """Where to look: `hosts`, or all of the kernelspecs. Raises `SettingsError`."""
+def known_places() -> list[Place]:
+    """The places of all kernelspecs."""
     known: dict[Destination | Entrance, Place] = {}
     for spec in kernelspec.all_specs().values():
         config = spec.config
@@ -86,6 +86,12 @@ def places(hosts: Sequence[str], ssh_config: str | None = None) -> list[Place]:
             known.setdefault(
                 destination, Place(destination, str(config.get("remote_python") or "python3"))
             )
+    return list(known.values())
+
+
+def places(hosts: Sequence[str], ssh_config: str | None = None) -> list[Place]:
+    """Where to look: `hosts`, or all of the kernelspecs. Raises `SettingsError`."""
+    known = known_places()
     if not hosts:
         if not known:
             raise errors.SettingsError(
@@ -93,10 +99,10 @@ def places(hosts: Sequence[str], ssh_config: str | None = None) -> list[Place]:
                 advice="Name a host, or add one:",
                 command="sshpyk add HOST",
             )
-        return list(known.values())
+        return known
     found = []
     for host in hosts:
-        of_host = [place for place in known.values() if place.host == host]
+        of_host = [place for place in known if place.host == host]
         if ssh_config is not None or not of_host:
             python = of_host[0].python if of_host else "python3"
             command = expand(host)

@@ -306,7 +306,9 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         from ..server.kernel import ServerKernel  # with tornado's clients, which most do without
         from ..server.rest import Server
 
-        return ServerKernel(Server(address), self._log, self._keys(), kernel_id=id)
+        return ServerKernel(
+            Server(address), self._log, self._keys(), kernel_id=id, options=self.server_options
+        )
 
     async def _restart(self, kernel: RemoteKernel, kwargs: dict[str, Any]) -> None:
         assert self._local is not None
@@ -350,6 +352,7 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         own = spec is not None and not self.remote_kernel_name
         env = {**(spec.env if spec is not None else {}), **self.env}
         return {
+            "is_kernel": True,
             "kernel_name": self.remote_kernel_name or "local command",
             "spec": self._own_spec() if own else None,
             "env": env,

@@ -25,6 +25,7 @@ from ..wire.liveness import Backoff
 from .address import AgentAddress, KernelAddress
 from .clock import boot_time
 from .connectivity import Connectivity, Outcome, State, Step
+from .ports import Ports
 from .requests import Requests
 from .stages import Stages
 from .streams import Streams
@@ -33,9 +34,11 @@ from .thread import io_thread
 if TYPE_CHECKING:
     from ..transport.base import Dialer, Identity, Transport
     from ..wire.control import Message
+    from ..wire.ports import Target
     from ..wire.requests import Exit, KernelRequest, LaunchRequest, ProbeRequest, ResolveRequest
     from .log import KernelLog
     from .pacing import Limits
+    from .ports import LocalPort
 
 #: The share of a start's time that the login may take: less than all, so that who gives up is the
 #: transport, which can say why.
@@ -93,6 +96,7 @@ class Link(RemoteKernel):
         self.log = log
         self.streams = Streams(self, log, agent.token)
         self.streams.limits = limits
+        self.ports = Ports(agent.id, transport.host, self.streams, log, self._show_ports)
         self._pythonhome = pythonhome
         self._connectivity = Connectivity(self.streams.now())
         self._requests = Requests(self._say)
@@ -566,6 +570,22 @@ class Link(RemoteKernel):
         elif kernel["bound"]:
             self._is_bound = True
 
+    # -- ports -----------------------------------------------------------------------------------
+
+    def open_port(
+        self, target: Target, local: int | str | None = None, *, url: str = ""
+    ) -> LocalPort:
+        """Open a local port that leads to `target` on the host, as `Ports.open` does.
+
+        Raises `OldAgent` where an agent of an older sshpyk can't do that.
+        """
+        if self.facts is None or not self.facts.get("ports"):
+            raise errors.OldAgent(host=self.transport.host)
+        return self.ports.open(target, local, url=url)
+
+    def _show_ports(self) -> None:
+        self._update(ports=tuple(port.status for port in self.ports.open_ports))
+
     # -- the end ---------------------------------------------------------------------------------
 
     async def leave(self) -> None:
@@ -610,6 +630,7 @@ class Link(RemoteKernel):
         self._show()
         self._changed.set()
         io_thread().farewells.discard(self._farewell)
+        self.ports.close_all()
         self.streams.close()
         self._requests.fail(errors.LinkClosed(host=self.transport.host))
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]
