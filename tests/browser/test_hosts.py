@@ -24,6 +24,7 @@ def test_what_runs_on_hosts(browser: Browser, server: Server, sshd: Sshd) -> Non
         run_code(client, "import os; x = 41; os.write(1, b'to the log')")
     with Page(browser, server, "lab/workspaces/hosts") as lab:
         page = lab.page
+        page.set_viewport_size({"width": 1280, "height": 900})
         page.get_by_role("tab", name="Running Terminals and Kernels").click()
         panel = page.locator("#jp-running-sessions")
         item = panel.get_by_role("treeitem", name="analysis – idle since").last

@@ -351,6 +351,12 @@ class Agent:
         elif type == "watch":
             client.watches = True
             self._activity()
+        elif type == "seeing":
+            client.is_seen = message["seeing"]
+            self.outputs.seen_by_person(client.is_seen, is_same=message["resumed"])
+            self.loop.hurry()
+        elif type == "seen":
+            self.outputs.saved(message["message"])
         elif type == "state":
             self.life.confirm()
             result = self._describe()
@@ -437,7 +443,8 @@ class Agent:
 
     def _tick_outputs(self, now: float) -> List[Optional[float]]:
         present = [client for client in self.clients.values() if client.is_present(now)]
-        listeners = {(client.attachment.id, id) for client in present for id in client.listening}
+        seen = [client for client in present if client.is_seen]
+        listeners = {(client.attachment.id, id) for client in seen for id in client.listening}
         # Not before there is need: a kernel welcomes the first subscriber only (`iopub_welcome`,
         # JEP 65), and that is to be the client.
         is_needed = not present or any(client.watches for client in present)

@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from ..remotekernel import RemoteKernel
     from ..ssh.command import Destination
     from .logins import Login, Logins
+    from .seeing import Seeing
     from .states import States
 
 #: Where the server's settings have what handlers need.
 STATES, LOGINS, LOOKS = "sshpyk_states", "sshpyk_logins", "sshpyk_looks"
+SEEING = "sshpyk_seeing"
 
 #: Seconds after which an answer that takes long sends a blank line, lest a proxy ends it.
 STILL_HERE = 15.0
@@ -63,6 +65,11 @@ class Handler(APIHandler):
     @property
     def logins(self) -> Logins:
         found: Logins = self.settings[LOGINS]
+        return found
+
+    @property
+    def seeing(self) -> Seeing:
+        found: Seeing = self.settings[SEEING]
         return found
 
     @property
@@ -167,6 +174,42 @@ class RetryHandler(Handler):
         for kernel in kernels:
             io_thread().loop.call_soon_threadsafe(kernel.retry)
         self.finish_empty()
+
+
+class SeeingHandler(Handler):
+    """A page shows what a kernel prints, again, or has saved it."""
+
+    @web.authenticated
+    @authorized
+    async def post(self, kernel_id: str) -> None:
+        """`saved` is the id of the last message that is; empty: the page is connected again."""
+        message = self.body(saved=str)["saved"]
+        if not self.states.find(kernel_id):
+            raise web.HTTPError(404, "there is no such remote kernel")
+        if message:
+            self.seeing.saved(kernel_id, message)
+        else:
+            self.seeing.claim(kernel_id, resumed=True)
+        self.finish_empty()
+
+
+class CollectHandler(LongHandler):
+    """What came while nobody saw it."""
+
+    @web.authenticated
+    @authorized
+    async def post(self, kernel_id: str) -> None:
+        """What is to change in a notebook that was opened."""
+        given = self.body(notebook=dict, after=str)
+        kernels = self.states.find(kernel_id)
+        if not kernels:
+            raise web.HTTPError(404, "there is no such remote kernel")
+        notebook = given["notebook"]
+        cells = notebook.get("cells")
+        if not isinstance(cells, list) or not all(isinstance(cell, dict) for cell in cells):
+            raise web.HTTPError(400, "that is no notebook")
+        work = self.seeing.collect(kernels[-1], kernel_id, notebook, given["after"])
+        await self.follow(work)
 
 
 class LoginsHandler(Handler):
@@ -365,6 +408,8 @@ class HostKernelHandler(LongHandler):
 PATHS: list[tuple[str, type[Handler]]] = [
     (r"kernels", KernelsHandler),
     (r"kernels/([\w-]+)/retry", RetryHandler),
+    (r"kernels/([\w-]+)/seeing", SeeingHandler),
+    (r"kernels/([\w-]+)/collect", CollectHandler),
     (r"logins", LoginsHandler),
     (r"logins/(\w+)", LoginHandler),
     (r"cards", CardsHandler),

@@ -54,7 +54,14 @@ class States:
         if self.is_watched:
             added.kernel.person_timeout = PERSON
 
+        is_new = True
+
         def changed(status: Status) -> None:
+            nonlocal is_new
+            if is_new and status.state is State.CONNECTED:
+                is_new = False
+                if added.kernel.was_there:
+                    added.kernel.seeing(False)  # until a page says so
             call_there(self._loop, self._changed, key, added, status)
 
         added.kernel.subscribe(changed)

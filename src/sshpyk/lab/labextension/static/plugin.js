@@ -1,6 +1,7 @@
 // @ts-check
 /** The plugin: puts the parts together. */
 
+import { Back } from './back.js';
 import { Cards } from './cards.js';
 import { Chip } from './chip.js';
 import { Hosts } from './hosts.js';
@@ -23,7 +24,7 @@ const TOOLBARS = ['Notebook', 'ConsolePanel'];
 
 /** What we use of Lab: all of the first, and of the rest what there is. */
 const NEEDED = ['apputils', 'services', 'translation', 'ui-components'];
-const USED = ['launcher', 'running', 'notebook'];
+const USED = ['launcher', 'running'];
 
 /**
  * @param {(name: string) => Promise<any>} shared gives one of Lab's packages
@@ -46,8 +47,7 @@ export async function make(shared) {
     palette: lab.apputils.ICommandPalette,
     translator: lab.translation.ITranslator,
     launcher: lab.launcher.ILauncher,
-    running: lab.running.IRunningSessionManagers,
-    notebooks: lab.notebook.INotebookTracker
+    running: lab.running.IRunningSessionManagers
   };
   const names = Object.keys(tokens).filter(name => tokens[name] !== undefined);
   return {
@@ -102,10 +102,15 @@ function begin(app, lab, has) {
   const makeCards = () => new Cards(server, words, actions, apputils, widgets, refresh);
   addCards(app, lab, has, makeCards, words, icon);
   has.running?.add(new Hosts(app, lab, server, kernels, words, actions, icon));
+  // Each notebook has a toolbar, and so a chip.
   return panel => {
     const chip = new Chip(panel.sessionContext, kernels, words, actions);
     const made = new widgets.Widget({ node: chip.node });
     made.disposed.connect(() => chip.dispose());
+    if (panel.context !== undefined) {
+      const back = new Back(panel, kernels, server, words, apputils.Notification);
+      made.disposed.connect(() => back.dispose());
+    }
     return made;
   };
 }
