@@ -216,6 +216,12 @@ class RemoteKernel(ABC):
     async def watch_activity(self) -> None:
         """Have `status.busy` kept from now on."""
 
+    async def measure(self) -> dict[str, float]:
+        """What the connection is like now, as far as can be known: "round_trip" in seconds, and
+        "waiting", the bytes of output that are there and not here. May take as long as an outage.
+        """
+        return {}
+
     @abstractmethod
     def seeing(self, seeing: bool, *, resumed: bool = False) -> None:
         """Whether anybody sees what our clients get; output that nobody sees is kept on the host,

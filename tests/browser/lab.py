@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 #: Debian's; its Python package would download one of its own.
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+#: axe-core, as a package of Python's brings it along; read where it is needed.
+_axe = find_spec("axe_playwright_python")
+AXE = (Path(str(_axe.origin)).parent / "axe.min.js").read_text() if _axe else ""
 
 #: For a machine that has no screen, and a user that may be root.
 FLAGS = (
@@ -84,6 +89,22 @@ class Page:
         found = self.page.locator(".jp-Dialog-content")
         found.wait_for()
         return found
+
+    def check_access(self, selector: str) -> None:
+        """Have axe-core look at what there is: for keyboards, screen readers, and eyes."""
+        if not AXE:
+            assert not os.environ.get("CI"), "pip install axe-playwright-python"
+            return
+        if not self.page.evaluate("'axe' in window"):
+            self.page.evaluate(AXE)
+        found = self.page.evaluate("selector => axe.run(selector)", selector)
+        serious = [
+            (one["id"], one["help"], [node["html"] for node in one["nodes"]])
+            for one in found["violations"]
+            if one["impact"] in ("serious", "critical")
+        ]
+        assert serious == []
+        assert found["passes"], "nothing was looked at"
 
     def picture(self, name: str) -> None:
         """Keep a picture of the page for the docs, where that is asked for."""

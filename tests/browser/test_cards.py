@@ -63,6 +63,7 @@ def test_a_kernel_is_added_changed_and_removed(
             assert "its program /no/such/program is not there" in words(gone)
             assert gone.get_by_role("button").count() == 0
             lab.picture("add")
+            lab.check_access(".sshpyk-cards")
 
             plain = offered.get_by_role("row", name="plain", exact=False).filter(has_text="missing")
             plain.get_by_role("button").click()
@@ -96,6 +97,7 @@ def test_a_kernel_is_added_changed_and_removed(
             form.get_by_label("Name in Jupyter").fill("Near Python")
             form.get_by_label("Set more").select_option("setup")
             form.get_by_label("setup", exact=True).fill("module load x\nexport A=1")
+            lab.check_access(".sshpyk-settings")
             form.get_by_role("button", name="Save").click()
             cards.get_by_role("cell", name="Near Python", exact=True).wait_for()
             setup = kernelspec.find("ssh_locked_plain").config["setup"]

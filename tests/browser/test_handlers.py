@@ -27,6 +27,7 @@ REQUESTS = [
     ("POST", "logins"),
     ("POST", "logins/0"),
     ("DELETE", "logins/0"),
+    ("POST", "kernels/0/measure"),
     ("POST", "kernels/0/seeing"),
     ("POST", "kernels/0/collect"),
     ("GET", "cards"),
@@ -46,6 +47,7 @@ EXPECTED = {
     ("GET", "cards"): (200, ""),
     ("DELETE", "cards/0"): (200, ""),  # with an error as the command has it
     ("POST", "kernels/0/retry"): (404, "there is no such "),
+    ("POST", "kernels/0/measure"): (404, "there is no such "),
     ("POST", "logins/0"): (404, "there is no such "),
     ("DELETE", "logins/0"): (404, "there is no such "),
 }

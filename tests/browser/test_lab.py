@@ -47,6 +47,12 @@ def test_an_outage_and_the_return(browser: Browser, server: Server, sshd: Sshd) 
         status = chip.get_by_role("status")
         assert status.get_attribute("aria-label") == "Kernel on sshd: connected"
         assert "Kernel: Python 3" in (chip.get_attribute("title") or "")
+        chip.hover()
+        measured = notebook.page.locator(".sshpyk-chip[title*='Round trip: ']:visible")
+        measured.wait_for()
+        title = measured.get_attribute("title") or ""
+        assert re.search(r"Node: .+\nAgent: [\w-]+\nEnvironment: .*python", title), title
+        assert re.search(r"Round trip: \d+ ms\nOutput waiting: \d+ B", title), title
 
         notebook.run()
         notebook.output("line 3\n")
@@ -56,6 +62,7 @@ def test_an_outage_and_the_return(browser: Browser, server: Server, sshd: Sshd) 
         assert re.match(r"sshd away since \d+:\d\d", words(chip))
         notice = notebook.notice("sshd is out of reach since")  # once it has lasted
         notebook.picture("away")
+        notebook.check_access(".sshpyk-chip")
         notice.get_by_role("button", name="Why").click()
         assert "ssh could not connect to sshd" in words(notebook.dialog())
         notebook.page.keyboard.press("Escape")
@@ -135,6 +142,7 @@ def test_a_start_that_waits_for_a_login(
         notebook.page.keyboard.press("Enter")
         notebook.dialog().filter(has_text="That was not accepted.").wait_for()
         notebook.picture("login")
+        notebook.check_access(".jp-Dialog-body")
         notebook.page.keyboard.type("open sesame")
         notebook.page.keyboard.press("Enter")
 

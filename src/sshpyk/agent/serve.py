@@ -198,6 +198,11 @@ class Agent:
 
         self.loop.watch(reader, READ, wake)
 
+    @property
+    def _waiting(self) -> int:
+        """Bytes of output that clients have not got yet."""
+        return int(self.limits.memory_used + self.limits.disk_used)
+
     def _describe(self) -> Dict[str, Any]:
         """What a client must know of the kernel."""
         kernel = self.kernel
@@ -359,7 +364,7 @@ class Agent:
             self.outputs.saved(message["message"])
         elif type == "state":
             self.life.confirm()
-            result = self._describe()
+            result = dict(self._describe(), waiting=self._waiting)
         else:
             raise ProtocolError(f"a {type} message from the client")
         client.notify("done", number=number, result=result)
@@ -394,7 +399,7 @@ class Agent:
             "attached": attached,
             "parted": None if attached else self._parted,
             "lease_left": None if attached else self.life.lease_left(now),
-            "spooled": self.limits.memory_used + self.limits.disk_used,
+            "spooled": self._waiting,
             "busy": self.outputs.busy,
             "busy_since": self.outputs.since,
             "keeps_outputs": self.outputs.is_away,

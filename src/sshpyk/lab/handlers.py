@@ -14,6 +14,7 @@ from jupyter_server.utils import ensure_async
 from tornado import iostream, web
 
 from .. import errors
+from ..aio import within
 from ..cli.look import config_of, destination_of, look
 from ..link.address import KernelAddress
 from ..link.thread import io_thread
@@ -35,6 +36,9 @@ SEEING = "sshpyk_seeing"
 
 #: Seconds after which an answer that takes long sends a blank line, lest a proxy ends it.
 STILL_HERE = 15.0
+
+#: Seconds for a kernel's host to say how it is.
+MEASURE_TIMEOUT = 3.0
 
 T = TypeVar("T")
 
@@ -174,6 +178,23 @@ class RetryHandler(Handler):
         for kernel in kernels:
             io_thread().loop.call_soon_threadsafe(kernel.retry)
         self.finish_empty()
+
+
+class MeasureHandler(Handler):
+    """What the connection to a kernel is like."""
+
+    @web.authenticated
+    @authorized
+    async def post(self, kernel_id: str) -> None:
+        """Ask its host, which takes a round trip."""
+        kernels = self.states.find(kernel_id)
+        if not kernels:
+            raise web.HTTPError(404, "there is no such remote kernel")
+        with contextlib.suppress(TimeoutError, errors.SshpykError):
+            work = io_thread().run(kernels[-1].measure())
+            self.finish_json(await within(MEASURE_TIMEOUT, work))
+            return
+        self.finish_json({})  # it is away
 
 
 class SeeingHandler(Handler):
@@ -408,6 +429,7 @@ class HostKernelHandler(LongHandler):
 PATHS: list[tuple[str, type[Handler]]] = [
     (r"kernels", KernelsHandler),
     (r"kernels/([\w-]+)/retry", RetryHandler),
+    (r"kernels/([\w-]+)/measure", MeasureHandler),
     (r"kernels/([\w-]+)/seeing", SeeingHandler),
     (r"kernels/([\w-]+)/collect", CollectHandler),
     (r"logins", LoginsHandler),

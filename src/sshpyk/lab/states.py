@@ -124,4 +124,13 @@ def _about(kernel: RemoteKernel) -> dict[str, Any]:
     facts = kernel.facts
     if facts is None:
         return {}
-    return {"kernel": facts["display_name"], "directory": facts["cwd"], "process": facts["pid"]}
+    address = kernel.address
+    agent = address.agent if isinstance(address, KernelAddress) else None
+    return {
+        "kernel": facts["display_name"],
+        "directory": facts["cwd"],
+        "process": facts["pid"],
+        "node": agent.node if agent else "",
+        "agent": agent.id if agent else "",
+        "python": agent.python if agent else "",  # of the environment, where it has one
+    }

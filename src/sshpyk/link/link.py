@@ -497,6 +497,11 @@ class Link(RemoteKernel):
     async def watch_activity(self) -> None:
         await self._requests.ask("watch")
 
+    async def measure(self) -> dict[str, float]:
+        begun = time.monotonic()
+        answer = await self._requests.ask("state")
+        return {"round_trip": time.monotonic() - begun, "waiting": answer.get("waiting", 0)}
+
     def seeing(self, seeing: bool, *, resumed: bool = False) -> None:
         self._say("seeing", number=0, seeing=seeing, resumed=resumed)
 

@@ -35,6 +35,7 @@ export class Chip {
     this._button.type = 'button';
     this._button.addEventListener('click', () => this._act());
     this.node.append(this._status, this._countdown, this._button);
+    this.node.addEventListener('pointerenter', () => void this._measure());
 
     this._update = () => this.update();
     this._signals = [context.kernelChanged, context.sessionChanged, context.statusChanged];
@@ -89,6 +90,17 @@ export class Chip {
     this._countDown();
     if (state.state === 'away' && state.next_try !== null) {
       this._timer = window.setInterval(() => this._countDown(), 1000);
+    }
+  }
+
+  /** Somebody looks closer: find out what only the host knows. */
+  async _measure() {
+    const state = this.state;
+    if (state?.state === 'connected') {
+      const measured = await this._actions.measure(state.kernel_id);
+      if (this.state === state) {
+        this.node.title = this._words.long(state, measured);
+      }
     }
   }
 

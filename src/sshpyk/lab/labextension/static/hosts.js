@@ -163,12 +163,15 @@ export class Hosts {
   _item(row) {
     return {
       icon: () => this._lab['ui-components'].kernelIcon,
-      label: () => `${this._titleOf(row)} – ${this._words.activity(row)}`,
+      label: () => this._titleOf(row),
       labelTitle: () =>
         this._facts(row)
           .map(([name, value]) => `${name}: ${value}`)
           .join('\n'),
-      detail: () => (row.memory === null ? '' : this._words.size(row.memory)),
+      detail: () =>
+        [this._words.activity(row), row.memory === null ? '' : this._words.size(row.memory)]
+          .filter(text => text !== '')
+          .join(', '),
       open: () => void this._open(row),
       shutdown: () => void this._stop(row)
     };

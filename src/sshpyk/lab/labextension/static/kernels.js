@@ -19,7 +19,8 @@ export const SCHEMA = 'https://sshpyk.invalid/events/v1';
  * @property {number?} next_try
  * @property {{code: number?, signum: number?, stderr: string, note: string}?} exited
  * @property {string?} exited_text
- * @property {{kernel?: string, directory?: string, process?: number}} about
+ * @property {{kernel?: string, directory?: string, process?: number, node?: string, agent?: string,
+ *   python?: string}} about
  * @property {number} number of the change that this is
  * @property {string} server which life of the server counts so
  */

@@ -91,6 +91,8 @@ function begin(app, lab, has) {
     retry: /** @param {string} id */ id => quietly(server.post(`kernels/${id}/retry`)),
     logIn: /** @param {string} id */ id => quietly(logins.begin({ kernel: id })),
     logInTo: /** @param {string} host */ host => quietly(logins.begin({ host })),
+    measure: /** @param {string} id */ id =>
+      server.post(`kernels/${id}/measure`).catch(() => ({})),
     follow: /** @param {string} login */ login => quietly(logins.follow(login)),
     explain: /** @param {string} title @param {string} text */ (title, text) =>
       explain(apputils, widgets, title, text)

@@ -58,13 +58,25 @@ export class Words {
     return state.state === 'away' && seconds > 0 ? this.say('next try in %1 s', seconds) : '';
   }
 
-  /** @param {State} state @returns {string} all that is known, in lines */
-  long(state) {
+  /**
+   * @param {State} state
+   * @param {{round_trip?: number, waiting?: number}} [measured] how the connection was just now
+   * @returns {string} all that is known, in lines
+   */
+  long(state, measured = {}) {
     const about = state.about;
     const lines = [`${state.host}: ${this.short(state)}`];
     if (about.kernel) {
       lines.push(this.say('Kernel: %1', about.kernel), this.say('Directory: %1', about.directory));
       lines.push(this.say('Process: %1', about.process));
+    }
+    if (about.node) {
+      lines.push(this.say('Node: %1', about.node), this.say('Agent: %1', about.agent));
+      lines.push(this.say('Environment: %1', about.python));
+    }
+    if (measured.round_trip !== undefined) {
+      lines.push(this.say('Round trip: %1 ms', Math.round(1000 * measured.round_trip)));
+      lines.push(this.say('Output waiting: %1', this.size(measured.waiting ?? 0)));
     }
     lines.push(this.say('So since %1', this.time(state.since)));
     if (state.state === 'away') {
