@@ -53,6 +53,7 @@ class Master:
         self, destination: Destination, login_logs: Mapping[Callable[..., None], str] | None = None
     ) -> None:
         self.destination = destination
+        self.name = ""  #: of what is kept for it in files; known once `prepare` was there
         self.connect_time = 0.0  # seconds that the last login took
         self._login_logs = {} if login_logs is None else login_logs
         self._control_path = ""
@@ -113,12 +114,12 @@ class Master:
         # "ask" wants a person for each session; a master of ours asks nobody.
         self._is_ours = path == "none" or wanted not in ("true", "yes", "auto")
         self._persists = settings.get("controlpersist", ["no"])[0] not in ("no", "false")
+        # Another user, port, jump host or key is another connection. Which file says so is not:
+        # `sshpyk connect HOST` makes it for a kernel that names ssh's usual file, too.
+        text = repr((self.destination.host, self.destination.node, sorted(settings.items())))
+        self.name = hashlib.sha256(text.encode()).hexdigest()[:16]
         if self._is_ours:
-            # Another user, port, jump host or key is another connection. Which file says so is
-            # not: `sshpyk connect HOST` makes it for a kernel that names ssh's usual file, too.
-            text = repr((self.destination.host, self.destination.node, sorted(settings.items())))
-            name = hashlib.sha256(text.encode()).hexdigest()[:16]
-            path = os.path.join(runtime_directory(), name)
+            path = os.path.join(runtime_directory(), self.name)
         self._options = [*QUIET]
         for name, value in HARMLESS.items():
             if settings.get(name, [value])[0] != value:
