@@ -26,7 +26,7 @@ async def introduce(manager: Any, url: str) -> None:
     """Tell the Jupyter Server of `manager` about its kernel, whose control channel is at `url`."""
     try:
         content = await within(PATIENCE, _ask(manager.session.clone(), manager.context, url))
-    except TimeoutError:
+    except (TimeoutError, zmq.ZMQError, ValueError, KeyError):
         return  # it asks by itself, then
     known: concurrent.futures.Future[dict[str, Any]] = concurrent.futures.Future()
     known.set_result(content)
@@ -34,7 +34,8 @@ async def introduce(manager: Any, url: str) -> None:
 
 
 async def _ask(session: Any, context: zmq.Context[Any], url: str) -> dict[str, Any]:
-    with zmq.asyncio.Context(context).socket(zmq.DEALER, linger=0) as sock:
+    with zmq.asyncio.Context(context).socket(zmq.DEALER) as sock:
+        sock.linger = 0
         sock.connect(url)
         asked = session.msg("kernel_info_request")
         await sock.send_multipart(session.serialize(asked))
