@@ -27,6 +27,19 @@ for number in range(120):
     time.sleep(0.05)
 """
 
+#: Serves a page.
+SERVE = """
+import http.server, threading
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"served by a kernel")
+server = http.server.HTTPServer(("127.0.0.1", 0), Page)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+print(f"http://localhost:{server.server_port}/page")
+"""
+
 #: Dies with last words that a page must not obey.
 DIE = """
 import os, sys
@@ -95,6 +108,15 @@ def test_a_kernel_that_dies(browser: Browser, server: Server) -> None:
         notebook.type("print('works', 6 * 7)")
         notebook.output("works 42\n")
         assert notebook.page.evaluate("window.obeyed") is None
+        # What it serves can be opened from here.
+        notebook.page.locator(".jp-Notebook .cm-content").last.click()
+        notebook.page.keyboard.insert_text(SERVE)
+        notebook.page.keyboard.press("Shift+Enter")
+        link = notebook.chip.get_by_role("link", name="Open localhost:")
+        link.wait_for()
+        with notebook.page.expect_popup() as popup:
+            link.click()
+        popup.value.get_by_text("served by a kernel").wait_for()
         assert notebook.errors == []
 
 

@@ -116,6 +116,8 @@ def printable_all(told: Any) -> Any:
     """JSON: what a host has told, without what a terminal would obey and what turns text around."""
     if isinstance(told, dict):
         return {name: printable_all(value) for name, value in told.items()}
+    if isinstance(told, list):
+        return [printable_all(value) for value in told]
     return printable(told) if isinstance(told, str) else told
 
 
