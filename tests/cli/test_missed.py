@@ -63,6 +63,7 @@ def test_a_cell_that_ran_on_is_filled_and_one_that_began_anew_is_emptied_first()
     assert found.requests == {"A": made["cells"][0], "B": made["cells"][1]}
     again = collect(made, LINES, "k")
     assert (again.count, text(made, 0), text(made, 1)) == (0, "0 1 2 3 ", "5 ")
+    assert again.homeless == []
 
 
 def test_what_the_page_has_shown_does_not_come_twice() -> None:

@@ -139,7 +139,8 @@ def collect(
     cells = [cell for cell in notebook.get("cells", []) if cell.get("cell_type") == "code"]
     filler = Filler()
     known_requests: set[str] = set()
-    homeless: list[str] = []
+    homeless: dict[str, str] = {}  # by the request, until something new of it is told
+    told: dict[str, str] = {}
     requests: dict[str, Cell] = {}
     after_message = after_message or str(known.get("last", ""))
     ids = [str(line["header"]["msg_id"]) if "mark" not in line else "" for line in lines]
@@ -158,7 +159,9 @@ def collect(
             known_requests.add(request)
             cell = _find(cells, str(content.get("code", "")), taken)
             if cell is None:
-                homeless.append(str(content.get("code", "")))
+                homeless[request] = str(content.get("code", ""))
+                if is_new:
+                    told[request] = homeless[request]
                 continue
             taken.add(id(cell))
             filler.begin(request, cell)
@@ -166,11 +169,13 @@ def collect(
             if is_new and not line["again"]:
                 cell["outputs"].clear()
             filler.take(request, kind, content)
+        elif is_new and request in homeless:
+            told[request] = homeless[request]
         elif is_new:
             count += filler.take(request, kind, content)
     if lines:
         known[kernel_id] = max(after, max(line["at"] for line in lines))
-    return Collected(count, homeless, requests)
+    return Collected(count, list(told.values()), requests)
 
 
 def _find(cells: list[dict[str, Any]], code: str, taken: set[int]) -> dict[str, Any] | None:

@@ -132,7 +132,7 @@ export class Back {
     for (const [request, place] of Object.entries(found.requests)) {
       this._adopted.set(request, cells[place]);
     }
-    if (found.count > 0) {
+    if (found.count > 0 || found.homeless.length > 0) {
       this._collected = found.kernel ?? '';
       this._panel.content.model.setMetadata(METADATA, found.metadata);
     }
