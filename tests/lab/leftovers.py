@@ -19,7 +19,7 @@ TMP = Path("/tmp")
 SOCKETS = re.compile(r"sshpyk-[0-9a-f]{12}")
 
 #: Seconds for everything to be gone: an agent gives its kernel two, then kills it.
-PATIENCE = 15.0
+PATIENCE = 40.0
 
 
 class Leftovers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import queue
 import socket
 import time
 
@@ -11,6 +12,7 @@ import pytest
 from sshpyk import errors
 from sshpyk.link.ports import LocalPort
 from sshpyk.link.thread import io_thread
+from sshpyk.remotekernel import OpenPort
 from tests.lab.kernels import PATIENCE, run_code
 from tests.ports.conftest import Serving
 from tests.ports.servers import connect, get, open_port, pattern, read_all
@@ -120,3 +122,20 @@ def test_a_port_that_is_taken_here(serving: Serving) -> None:
             open_port(serving.link, serving.ports["http"], number)
     assert "Another is free: --local " in raised.value.line
     assert serving.link.status.ports == ()
+
+
+def test_a_url_that_the_kernel_prints_is_opened(serving: Serving) -> None:
+    half = serving.ports["half"]
+    code = f"print('Dashboard: <http://127.0.0.1:{half}/status?x=1>, http://localhost:{half}')"
+    opened: queue.Queue[tuple[OpenPort, ...]] = queue.Queue()
+    forget = serving.link.subscribe(lambda status: opened.put(status.ports))
+    run_code(serving.client, code)
+    run_code(serving.client, f"print('http://localhost:{serving.ports['nobody']}/')")
+    (port,) = opened.get(timeout=PATIENCE)
+    forget()
+    assert port.target == str(half)
+    assert port.url == f"http://localhost:{port.local}/status?x=1"  # taken here, as it is there
+    with connect(serving.link.ports.open_ports[0]) as sock:
+        sock.shutdown(socket.SHUT_WR)
+        assert read_all(sock) == b"I have heard 0 bytes"
+    io_thread().loop.call_soon_threadsafe(serving.link.ports.close_printed)

@@ -24,6 +24,7 @@ from .kernel import Kernel, Log, Plan
 from .lifecycle import Lifecycle
 from .loop import READ, Loop
 from .outputs import FILE, Outputs
+from .printed import Printed
 from .spool import Limits
 
 TYPE_CHECKING = False
@@ -78,7 +79,8 @@ class Agent:
         )
         path = os.path.join(self.directory, FILE)
         limit = request.get("outputs_limit", 16 * 1024 * 1024)
-        self.outputs = Outputs(self.loop, path, limit, self._activity)
+        self.printed = Printed(self._tell_url, self.loop.hurry)
+        self.outputs = Outputs(self.loop, path, limit, self._activity, self._on_output)
         self.clients: Dict[str, Client] = {}
         self.hold = Hold(self.loop, self.log)
         self.door = Door(self, self.loop, self.log, self.sockets, self.token)
@@ -260,6 +262,7 @@ class Agent:
             self._unwatch(self.kernel.report.fileno())
         self.kernel.close()
         self.outputs.forget_kernel()
+        self.printed.forget()
         for client in self.clients.values():
             client.notify("exited", **exited)
         self.life.exited(now)
@@ -356,12 +359,19 @@ class Agent:
         elif type == "watch":
             client.watches = True
             self._activity()
+<<<<<<< HEAD
         elif type == "seeing":
             client.is_seen = message["seeing"]
             self.outputs.seen_by_person(client.is_seen, is_same=message["resumed"])
             self.loop.hurry()
         elif type == "seen":
             self.outputs.saved(message["message"])
+=======
+        elif type == "urls":
+            client.wants_urls = True
+            for url in self.printed.urls.values():
+                client.notify("url", url=url)
+>>>>>>> main
         elif type == "state":
             self.life.confirm()
             result = dict(self._describe(), waiting=self._waiting)
@@ -390,6 +400,14 @@ class Agent:
         """What the kernel does has changed: tell it soon, and not each time."""
         if self._activity_at is None:
             self._activity_at = self.loop.now() + ACTIVITY_PAUSE
+
+    def _on_output(self, content: bytes) -> None:
+        self.printed.look_for(content, self.loop.now())
+
+    def _tell_url(self, url: str) -> None:
+        for client in self.clients.values():
+            if client.wants_urls:
+                client.notify("url", url=url)
 
     def status(self) -> Dict[str, Any]:
         """How the kernel is, for those who list the kernels of this host."""
@@ -426,6 +444,7 @@ class Agent:
             deadlines += client.tick(now)
             self._see(client, now)
         deadlines += self._tick_outputs(now)
+        deadlines.append(self.printed.tick(now))
         deadlines.append(self.hold.tick(self.kernel, bool(self.outputs.busy), now))
         while self._act(now):
             pass

@@ -83,7 +83,8 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         """The host, as the user calls it."""
         if self.kernel is not None:
             return self.kernel.status.host
-        return self.server.host if self.server is not None else self.destination.host
+        server = self.server_address
+        return server.host if server is not None else self.destination.host
 
     # -- jupyter_client's questions --------------------------------------------------------------
 
@@ -159,8 +160,12 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         kwargs = await super().pre_launch(**kwargs)
         kwargs["env"] = self._passed_env(kwargs["env"], is_given=given is not None)
         shown = self.remote_kernel_name or "(local command)"
-        server = self.server
-        way = [server.url] if server else shlex.split(self.destination.for_people())
+        server = self.server_address
+        way = (
+            [server.host if server.through else server.url]
+            if server
+            else shlex.split(self.destination.for_people())
+        )
         kwargs["cmd"] = [*way, shown]
         if self.kernel_spec is not None:
             # An interrupt comes to `send_signal` then, and the host's own kernelspec decides how
@@ -279,8 +284,8 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
             link = self._make(command.transport(destination), saved.agent)
         elif saved is not None:
             link = self._make_of_server(saved.address.server, saved.address.id)
-        elif self.server is not None:
-            link = self._make_of_server(self.server, self.server_kernel_id)
+        elif (server := self.server_address) is not None:
+            link = self._make_of_server(server, self.server_kernel_id)
         else:
             link = self._make(self.transport(), agent)
         sockets = self._local.duplicates()
@@ -308,13 +313,15 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         """On the I/O thread: a link with this kernel's settings."""
         if self.ssh_verbose is not None:
             transport.login_logs[self._log.info] = self.ssh_verbose
-        return Link(
+        link = Link(
             transport,
             agent,
             self._log,
             pythonhome=self.remote_pythonhome or None,
             limits=pacing.of_server(self.parent),
         )
+        link.opens_printed = self.open_ports
+        return link
 
     def _make_of_server(self, address: ServerAddress, id: str) -> RemoteKernel:
         """On the I/O thread: a kernel of a Jupyter Server, with this kernel's settings."""

@@ -111,6 +111,7 @@ class Link(RemoteKernel):
         self._is_starting = False
         self._is_bound = False
         self._expects_exit = False  # whether we have asked for it
+        self.opens_printed = False  # whether URLs that the kernel prints have their ports opened
         self._job: jobs.Job | None = None  # while the launch owes its first answer
 
     @property
@@ -135,6 +136,7 @@ class Link(RemoteKernel):
             await self._wait_bound()
             if self.found_keys is None:
                 self._confirm(request)
+            self._ask_for_urls()
 
         await self._begin(work(), timeout)
 
@@ -144,6 +146,7 @@ class Link(RemoteKernel):
         async def work() -> None:
             self.streams.listen(sockets)
             await self._attach(timeout)
+            self._ask_for_urls()
 
         await self._begin(work(), timeout)
 
@@ -428,6 +431,7 @@ class Link(RemoteKernel):
     async def _begin_anew(self) -> Outcome:
         self.streams.begin_anew()
         self._requests.fail(errors.ForgottenByAgent(host=self.transport.host))
+        self._ask_for_urls()
         return Outcome.DONE
 
     def _tell_next_try(self) -> None:
@@ -549,6 +553,8 @@ class Link(RemoteKernel):
             self._on_exited({name: message.get(name) for name in names})  # type: ignore[arg-type]  # checked as it came
         elif type == "activity":
             self._update(busy=message["busy"], busy_since=message["since"])
+        elif type == "url":
+            self._open_printed(message["url"])
         elif type == "notice":
             self.log.warning("! %s", message["text"])
 
@@ -562,6 +568,7 @@ class Link(RemoteKernel):
             last = f"; it said last:\n{stderr}" if stderr else ""
             self.log.warning("! the kernel died (%s)%s", how, last)
         self._is_bound = False
+        self.ports.close_printed()
         self._update(exited=exited, busy=None, busy_since=None)
         self._show()
         self._changed.set()
@@ -596,6 +603,17 @@ class Link(RemoteKernel):
         if self.facts is None or not self.facts.get("ports"):
             raise errors.OldAgent(host=self.transport.host)
         return self.ports.open(target, local, url=url)
+
+    def _ask_for_urls(self) -> None:
+        if self.opens_printed and self.facts is not None and self.facts.get("ports"):
+            self._say("urls", number=0)
+
+    def _open_printed(self, url: str) -> None:
+        """The kernel has printed a URL of its host's loopback."""
+        try:
+            self.ports.open_printed(url)
+        except OSError as error:
+            self.log.warning("! %s of the host can't be opened here: %s", url, error)
 
     def _show_ports(self) -> None:
         self._update(ports=tuple(port.status for port in self.ports.open_ports))

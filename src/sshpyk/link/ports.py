@@ -33,6 +33,12 @@ if TYPE_CHECKING:
 #: Bytes from which a record's head travels by itself, so that the rest is not copied.
 LARGE = 32 * 1024
 
+#: Ports of one kernel that are opened because it has printed them.
+MOST_PRINTED = 16
+
+#: Ports below it are the system's.
+FIRST_FREE = 1024
+
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER that makes close() send a reset
 
 
@@ -148,6 +154,22 @@ class Ports:
         self.log.info("= %s leads to %s of %s", shown(port.local), target.address, self.host)
         self._changed()
         return port
+
+    def open_printed(self, url: str) -> None:
+        """Open the port of a URL that a kernel has printed, unless it is open. Raises OSError."""
+        number = wire.port_of(url)
+        target = Target(number)
+        printed = [port for port in self.open_ports if port.url]
+        is_open = any(port.target.address == target.address for port in printed)
+        if not is_open and len(printed) < MOST_PRINTED:
+            # What a host chooses gets no number here that belongs to the system.
+            port = self.open(target, None if number >= FIRST_FREE else 0, url=url)
+            self.log.info("= %s of %s is %s here", url, self.host, port.url)
+
+    def close_printed(self) -> None:
+        """The kernel has ended, and what it served with it."""
+        for port in [port for port in self.open_ports if port.url]:
+            self.close(port)
 
     def close(self, port: LocalPort) -> None:
         """Close a port and all connections to it."""

@@ -57,6 +57,9 @@ MOST_URLS = 8
 #: Where a program listens that prints one of these.
 _LOOPBACK = (b"localhost", b"127.0.0.1", b"0.0.0.0", b"[::1]", b"[::]")
 
+#: TensorBoard's frame in a notebook has no URL: a script in it puts this port into the page's own.
+_FRAME, _FRAME_PORT = b"tensorboard-frame-", b"const port = "
+
 #: What ends a URL in a text that is JSON, and perhaps HTML within.
 _ENDS = b" \t\r\n\"'<>\\`{}|^"
 
@@ -186,6 +189,9 @@ def urls_in(text: bytes) -> List[str]:
             if url and url not in found:
                 found.append(url)
         start = text.find(b"://", start + 3)
+    if _FRAME in text:
+        port = text.partition(_FRAME_PORT)[2][:6].partition(b";")[0]
+        found += filter(None, [_url(b"http", b"localhost:" + port + b"/")])
     return found
 
 
