@@ -58,11 +58,8 @@ class Client:
     ) -> None:
         self.has_left = False
         self.watches = False  # whether it wants to know of busy and idle
-<<<<<<< HEAD
         self.is_seen = True  # whether anybody sees the output that it gets
-=======
         self.wants_urls = False  # and of the URLs that the kernel prints
->>>>>>> main
         self._owner = owner
         self._loop = loop
         self._limits = limits

@@ -359,19 +359,16 @@ class Agent:
         elif type == "watch":
             client.watches = True
             self._activity()
-<<<<<<< HEAD
         elif type == "seeing":
             client.is_seen = message["seeing"]
             self.outputs.seen_by_person(client.is_seen, is_same=message["resumed"])
             self.loop.hurry()
         elif type == "seen":
             self.outputs.saved(message["message"])
-=======
         elif type == "urls":
             client.wants_urls = True
             for url in self.printed.urls.values():
                 client.notify("url", url=url)
->>>>>>> main
         elif type == "state":
             self.life.confirm()
             result = dict(self._describe(), waiting=self._waiting)
