@@ -10,7 +10,8 @@ import os
 from .. import errors
 from ..jupyter import persistence
 from . import kernels
-from .kernels import Kernel, Place, Survey
+from .kernels import Kernel, Survey
+from .place import Place
 from .terminal import Terminal
 
 

@@ -14,7 +14,7 @@ from ..layout import printable
 from .states import printable_all
 
 if TYPE_CHECKING:
-    from ..cli.kernels import Place
+    from ..cli.place import Place
 
 #: Bytes of each log that a page is shown: the last of them.
 MOST_LOG = 200_000

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..cli import logs, missed
-from ..cli.kernels import Place
+from ..cli.place import Place
 from ..layout import printable
 from ..link.address import KernelAddress
 from ..link.thread import io_thread
