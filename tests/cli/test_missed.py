@@ -25,7 +25,7 @@ def printed(at: float, request: str) -> Line:
 
 def notebook(*texts: str, known: dict[str, Any] | None = None) -> dict[str, Any]:
     """Cells `a`, `b` and so on, which have printed that."""
-    cells = [
+    cells: list[dict[str, Any]] = [
         {
             "cell_type": "code",
             "source": chr(ord("a") + number),
