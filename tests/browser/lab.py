@@ -16,7 +16,7 @@ from tests.jupyter.server import Server
 from tests.lab.kernels import PATIENCE
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Locator
+    from playwright.sync_api import Browser, Locator, Request, WebSocket
     from playwright.sync_api import Page as PlaywrightPage
     from typing_extensions import Self
 
@@ -65,6 +65,10 @@ class Page:
         self.page: PlaywrightPage = self._context.new_page()
         self.page.set_default_timeout(1000 * PATIENCE)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.asked: list[str] = []  # our requests: methods, and paths below /sshpyk
+        self.event_sockets = 0
+        self.page.on("request", self._note_request)
+        self.page.on("websocket", self._note_socket)
         self.page.goto(server.url(path))
         self.notices: Locator = self.page.locator(".Toastify__toast")
 
@@ -73,6 +77,14 @@ class Page:
 
     def __exit__(self, *exc: object) -> None:
         self._context.close()
+
+    def _note_request(self, request: Request) -> None:
+        _, is_ours, path = request.url.partition("/sshpyk/")
+        if is_ours and not path.startswith("static/"):
+            self.asked.append(f"{request.method} {path.partition('?')[0]}")
+
+    def _note_socket(self, socket: WebSocket) -> None:
+        self.event_sockets += "events/subscribe" in socket.url
 
     def notice(self, text: str) -> Locator:
         """Wait for a notification with `text`; it."""

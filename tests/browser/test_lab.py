@@ -89,6 +89,16 @@ def test_an_outage_and_the_return(browser: Browser, server: Server, sshd: Sshd) 
         (text,) = notebook.page.locator(".jp-OutputArea-output").all_inner_texts()
         assert text.split() == " ".join(f"line {number}" for number in range(120)).split()
         assert notebook.errors == []
+        # Nothing polls, whatever the time that this took: each request has its reason.
+        assert notebook.event_sockets == 1
+        asked = [re.sub("kernels/[^/]+/", "", request) for request in notebook.asked]
+        kept = ("GET kernels", "POST seeing")  # the second with each save
+        assert [one for one in asked if one not in kept] == [
+            "POST collect",
+            "POST measure",
+            "POST retry",
+        ]
+        assert asked.count("GET kernels") <= 4  # the page, and the kernel that came
 
 
 def test_a_kernel_that_dies(browser: Browser, server: Server) -> None:
