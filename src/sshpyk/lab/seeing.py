@@ -58,13 +58,17 @@ class Seeing:
             self._claims[kernel_id] = loop.call_later(CLAIM, self.claim, kernel_id)
 
     def _disconnected(self, kernel_id: str) -> None:
-        if kernel_id in self._manager and self._manager.kernel_model(kernel_id)["connections"]:
+        is_there = kernel_id in self._manager and bool(self._find(kernel_id))
+        if is_there and self._manager.kernel_model(kernel_id)["connections"]:
             return
         claim = self._claims.pop(kernel_id, None)
         if claim is not None:
             claim.cancel()
-        self._unseen.add(kernel_id)
-        self._tell(kernel_id, False)
+        if is_there:
+            self._unseen.add(kernel_id)
+            self._tell(kernel_id, False)
+        else:
+            self._unseen.discard(kernel_id)
 
     def claim(self, kernel_id: str, *, resumed: bool = False) -> None:
         """A page shows what the kernel prints; `resumed`: it has done so before, and got all."""
