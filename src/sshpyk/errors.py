@@ -350,6 +350,99 @@ class NoSuchPlace(HostError):
     next_command = "{show}"
 
 
+class SchedulerError(HostError):
+    """The scheduler of a cluster did not do what it was asked for.
+
+    `why` is what it said, `advice` and `remote` what to do about it, the latter a command for the
+    host; `command` gets a shell there.
+    """
+
+    sentence = "{scheduler} on {host} did not do what it was asked for ({program}): {why}."
+    next_command = ""
+
+    @property
+    def command(self) -> str:
+        """The command that helps, on the host."""
+        remote = str(self.fields["remote"])
+        if not remote or not self.fields["command"]:
+            return printable(remote)
+        return printable(on_host(str(self.fields["command"]), remote))
+
+
+class SchedulerFailed(SchedulerError):
+    next_step = "Below is what it said. Try it there, in a terminal."
+    command = ""  # type: ignore[assignment]  # nobody knows which
+
+
+class SchedulerStrange(SchedulerError):
+    sentence = "{scheduler} on {host} took the job, and named no number for it."
+    next_step = "See whether it is there (squeue --me), and cancel it. Below is what it said."
+    command = ""  # type: ignore[assignment]
+
+
+class SchedulerDown(SchedulerError):
+    sentence = "{scheduler} on {host} does not answer: {why}."
+    next_step = "{advice}"
+
+
+class SchedulerTooOld(SchedulerError):
+    sentence = "{scheduler} on {host} is too old: its srun has no --overlap (that came in 20.11)."
+    next_step = (
+        "Ask its administrator; or start a job yourself, and add its machine as a host, if yours "
+        "lets you in by ssh:"
+    )
+    command = "sshpyk add NODE"  # type: ignore[assignment]
+
+
+class NoScheduler(SchedulerError):
+    sentence = "There is no {scheduler} on {host}: {program} was not found."
+    next_step = (
+        "If it is elsewhere there, have the shell's start-up file add it to PATH, also where there "
+        "is no terminal (~/.bashrc, before it looks for one)."
+    )
+    command = ""  # type: ignore[assignment]
+
+
+class JobRefused(SchedulerError):
+    """Nothing was left behind."""
+
+    sentence = "{scheduler} on {host} refused the job: {why}."
+    next_step = "{advice}"
+
+
+class NeverStarts(HostError):
+    """It was taken back."""
+
+    sentence = "The allocation {name} (job {job} on {host}) would never start: {why}. "
+    next_step = "It was cancelled. Ask for something else:"
+    next_command = "sshpyk edit {card} --slurm OPTIONS"
+
+
+class StillQueued(HostError):
+    """It stays in the queue."""
+
+    sentence = "The allocation {name} (job {job} on {host}) is queued: {why}. {expected}."
+    next_step = "It stays queued: start the kernel again then. To give it up:"
+    next_command = "sshpyk allocations cancel {allocation}"
+
+
+class NoAllocation(HostError):
+    """For those who must not ask for one."""
+
+    sentence = "The allocation {name} on {host} is not there any more."
+    next_step = "Shut the kernel down, and start it: that asks for a new one."
+    next_command = ""
+
+
+class NoHolder(HostError):
+    sentence = "The allocation {name} (job {job}) runs, and sshpyk's program in it does not answer."
+    next_step = (
+        "Its machines need a Python 3.8 or later (`remote_python`) and your home directory. Cancel "
+        "it, and start the kernel again:"
+    )
+    next_command = "sshpyk allocations cancel {name}"
+
+
 class NotLoggedIn(NeedsPerson):
     sentence = "The command that leads to {host} asks for a password or a login."
     next_step = (
@@ -533,6 +626,17 @@ class KernelDied(RemoteError):
 class KernelGone(RemoteError):
     sentence = "The kernel on {host} is gone: {why}."
     next_step = "Start a new one."
+
+
+class AllocationEnded(RemoteError):
+    sentence = "The allocation {name} (job {job}) has ended: {why}."
+    next_step = "Start the kernel again, and another is asked for."
+
+    @property
+    def why(self) -> str:
+        """What happened, as a part of a sentence."""
+        name, job, why = (printable(str(self.fields[field])) for field in ("name", "job", "why"))
+        return f"the allocation {name} (job {job}) has ended: {why}"
 
 
 class NoKernel(RemoteError):

@@ -42,6 +42,7 @@ class Stage(enum.Enum):
     AGENT = "connecting to its agent there"
     SOCKETS = "waiting for the kernel to open its sockets"
     RESTART = "starting the kernel again"
+    ALLOCATION = "finding its allocation"
     QUEUED = "queued"
 
 
@@ -53,12 +54,21 @@ class Status:
     state: State = State.NEW
     since: float = 0.0  # when `state` began
     stage: Stage | None = None  # of a start, or of a restart
+    stage_detail: str = ""  # why it takes its time, such as the reason of a queue
+    ends_at: float | None = None  # when the place itself ends, and the kernel with it
     trouble: errors.SshpykError | None = None  # why it is not connected, as far as known
     next_try: float | None = None  # when the host is tried again
     exited: Exit | None = None
     busy: bool | None = None
     busy_since: float | None = None
     gap: tuple[float, float] | None = None  # when a server may have dropped output, the last time
+
+    @property
+    def stage_text(self) -> str | None:
+        """What it is at, for people."""
+        if self.stage is None:
+            return None
+        return f"{self.stage.value}: {self.stage_detail}" if self.stage_detail else self.stage.value
 
     def to_json(self) -> dict[str, Any]:
         """The status for other programs: enums by their name in lower case, `trouble` and `exited`
@@ -68,7 +78,8 @@ class Status:
             "state": self.state.value,
             "since": self.since,
             "stage": None if self.stage is None else self.stage.name.lower(),
-            "stage_text": None if self.stage is None else self.stage.value,
+            "stage_text": self.stage_text,
+            "ends_at": self.ends_at,
             "trouble": None if self.trouble is None else self.trouble.to_json(),
             "needs_person": isinstance(self.trouble, errors.NeedsPerson),
             "next_try": self.next_try,

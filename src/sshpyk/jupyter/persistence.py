@@ -21,6 +21,7 @@ from jupyter_core.paths import jupyter_runtime_dir, secure_write
 from .. import errors
 from ..link.address import AgentAddress
 from ..server.address import ServerAddress, ServerKernelAddress
+from ..schedulers.base import Allocation
 from ..ssh.command import Destination
 from ..transport import answers
 from ..transport.entrance import Entrance
@@ -36,7 +37,7 @@ LARGEST = 1 << 20
 class Persistence:
     """Host, agent, and the kernel's keys: "key", "signature_scheme", and CURVE keys if any."""
 
-    destination: Destination | Entrance
+    destination: Destination | Entrance | Allocation
     agent: AgentAddress
     keys: dict[str, str]
     kernel_id: str
@@ -44,7 +45,9 @@ class Persistence:
     def __repr__(self) -> str:
         return f"<Persistence of {self.kernel_id} on {self.destination.host}>"
 
-    def destination_here(self, ssh: str | None, ssh_config: str | None) -> Destination | Entrance:
+    def destination_here(
+        self, ssh: str | None, ssh_config: str | None
+    ) -> Destination | Entrance | Allocation:
         """The destination on this machine, where the paths in the file may be another's.
 
         `ssh` and `ssh_config` then come in their place; None for ssh's own.
@@ -60,7 +63,7 @@ class Persistence:
         content = {
             "version": VERSION,
             "kernel_id": self.kernel_id,
-            "transport": "ssh" if isinstance(self.destination, Destination) else "command",
+            "transport": _kind(self.destination),
             "host": asdict(self.destination),
             "agent": asdict(self.agent),
             "keys": self.keys,
@@ -188,14 +191,23 @@ def _of_server(content: dict[str, Any]) -> ServerPersistence:
     return ServerPersistence(ServerKernelAddress(server, content["id"]), content["kernel_id"])
 
 
-def _destination(transport: str, host: dict[str, Any]) -> Destination | Entrance:
+def _kind(destination: Destination | Entrance | Allocation) -> str:
+    """What a file calls the transport."""
+    if isinstance(destination, Destination):
+        return "ssh"
+    return "command" if isinstance(destination, Entrance) else "slurm"
+
+
+def _destination(transport: str, host: dict[str, Any]) -> Destination | Entrance | Allocation:
     """Raises TypeError or ValueError where this is no destination."""
     if transport == "ssh":
         return Destination(**host)
-    if transport != "command":
+    if transport not in ("command", "slurm"):
         raise ValueError(f"the transport {transport!r:.40}")
-    outer = host["outer"]
-    return Entrance(host["command"], None if outer is None else Destination(**outer))
+    outer = None if host["outer"] is None else Destination(**host["outer"])
+    if transport == "command":
+        return Entrance(host["command"], outer)
+    return Allocation(**{**host, "outer": outer})
 
 
 def _check_owner(path: str, status: os.stat_result) -> None:
@@ -220,6 +232,10 @@ def _check(saved: Persistence) -> None:
     ssh = host if isinstance(host, Destination) else host.outer
     if isinstance(host, Entrance):
         texts.append(host.command)
+    if isinstance(host, Allocation):
+        texts += [host.options, host.name, host.job, host.node, host.python]
+        if not all(isinstance(n, float) for n in (host.idle, host.patience)):
+            raise ValueError("no times")
     if ssh is not None:
         more = (ssh.ssh, ssh.ssh_config, ssh.node)
         texts += [ssh.host, *(text for text in more if text is not None)]

@@ -74,6 +74,7 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         self._is_held = False
         self._is_attached = False  # to a kernel that was there, not launched by us
         self._died = False
+        self._may_submit = True
         self.persistence_path = ""
         self._launches = 0
         self._log = KernelLog(self.log, str(self.kernel_id), self.host_name)
@@ -196,7 +197,7 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
             if self.kernel is not None and not self.kernel.is_gone:
                 await self._restart(self.kernel, kwargs)
             else:
-                await self._start(kwargs)
+                await self._start(kwargs, may_submit=not died)
         except BaseException as error:
             if isinstance(error, errors.SshpykError):
                 error.fields.update(self._card())
@@ -222,7 +223,9 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         spec = LocalSpec(name, "", {"metadata": self.kernel_spec.metadata})
         return {"card": name} if spec.is_ours else {}
 
-    async def _start(self, kwargs: dict[str, Any]) -> None:
+    async def _start(self, kwargs: dict[str, Any], *, may_submit: bool) -> None:
+        # A kernel that has died by itself is started again by nobody's wish, so no queue is joined.
+        self._may_submit = may_submit
         old, self.kernel = self.kernel, None
         if old is not None:
             await io_thread().run(old.end())
@@ -287,13 +290,15 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         """On the I/O thread: a link with this kernel's settings."""
         if self.ssh_verbose is not None:
             transport.login_logs[self._log.info] = self.ssh_verbose
-        return Link(
+        link = Link(
             transport,
             agent,
             self._log,
             pythonhome=self.remote_pythonhome or None,
             limits=pacing.of_server(self.parent),
         )
+        link.may_submit = self._may_submit
+        return link
 
     def _make_of_server(self, address: ServerAddress, id: str) -> RemoteKernel:
         """On the I/O thread: a kernel of a Jupyter Server, with this kernel's settings."""

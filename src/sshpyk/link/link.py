@@ -25,6 +25,7 @@ from ..wire.liveness import Backoff
 from .address import AgentAddress, KernelAddress
 from .clock import boot_time
 from .connectivity import Connectivity, Outcome, State, Step
+from .ending import Ending
 from .requests import Requests
 from .stages import Stages
 from .streams import Streams
@@ -91,6 +92,7 @@ class Link(RemoteKernel):
         self.transport = transport
         self.agent = agent
         self.log = log
+        self.may_submit = True  # whether a start may ask for an allocation where there is none
         self.streams = Streams(self, log, agent.token)
         self.streams.limits = limits
         self._pythonhome = pythonhome
@@ -101,6 +103,7 @@ class Link(RemoteKernel):
         self._connection: Identity | None = None
         self._dialer: Dialer | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._ending = Ending()
         self._hurry = asyncio.Event()
         self._heard = asyncio.Event()
         self._changed = asyncio.Event()  # of what the agent says of the kernel
@@ -121,6 +124,7 @@ class Link(RemoteKernel):
         async def work() -> None:
             self.streams.listen(sockets)
             await self._log_in(timeout)
+            await self._find_place()
             self._stages.at(Stage.LAUNCH)
             await self._launch(request, timeout)
             if self.found_keys is not None:
@@ -193,6 +197,23 @@ class Link(RemoteKernel):
         while True:
             with contextlib.suppress(errors.NeedsPerson):  # our own attempt, once in minutes
                 return await asyncio.shield(self.transport.reconnect(None))
+
+    async def _find_place(self) -> None:
+        """Go on to where the kernel will be, where the host only leads there."""
+        limit = self.transport.queue_limit
+        if limit is None:
+            return
+
+        def say(why: str) -> None:
+            self._stages.at(Stage.QUEUED)
+            if why != self.status.stage_detail:
+                self.log.info("= queued: %s", why)
+            self._update(stage_detail=why)
+
+        with self._stages.stage(Stage.ALLOCATION, limit):
+            self.transport = await self.transport.allocate(say, may_submit=self.may_submit)
+            self._connection = await self.transport.ensure(timeout=limit)
+        self._update(stage_detail="", ends_at=self.transport.ends_at)
 
     async def _launch(self, request: LaunchRequest, timeout: float) -> None:
         agent, transport = self.agent, self.transport
@@ -339,11 +360,21 @@ class Link(RemoteKernel):
                 self._connectivity.woke(now)
                 self.retry()
             before = boot_time()
+            if self._ending.is_due(time.time(), self.transport.ends_at):
+                self._spawn(self._warn_of_end())
             verdict = self._connectivity.tick(now, self.transport.heard_at)
             if verdict == "ping":
                 self.streams.ping()
             elif verdict == "lost":
                 self._lose("the host does not answer", broken=False)
+
+    async def _warn_of_end(self) -> None:
+        """Say that the place will end soon, unless that has changed since we heard of it."""
+        with contextlib.suppress(errors.SshpykError, OSError):
+            self._update(ends_at=await self.transport.look_at_end())
+        text = self._ending.tell(time.time(), self.transport.ends_at)
+        if text:
+            self.log.warning("! %s ends %s: save what you need", self.transport.host, text)
 
     def retry(self) -> None:
         self.transport.hurry()
@@ -383,6 +414,10 @@ class Link(RemoteKernel):
         }
         try:
             return await steps[step]()
+        except errors.AllocationEnded as error:
+            if step is not Step.REACH:  # which asks the scheduler why
+                return Outcome.FAILED
+            return self._agent_gone(error.why, self.exited)
         except (errors.SshpykError, OSError) as error:
             self._tell_trouble(error)
             return Outcome.FAILED
