@@ -87,9 +87,10 @@ class SshpykError(Exception):
             name: shell_word(let_go(hold(str(value)))) if name in NAMES else value
             for name, value in self.fields.items()
         }
-        if self.remote_command:
+        remote = self.remote_command.format_map(words)
+        if remote:
             ssh = str(self.fields["command"]) or f"ssh {words['host']}"
-            lines.append(on_host(ssh, self.remote_command.format_map(words)))
+            lines.append(on_host(ssh, remote))
         lines.append(self.next_command.format_map(words))
         return printable("\n".join(filter(None, lines)))
 
@@ -359,25 +360,18 @@ class SchedulerError(HostError):
 
     sentence = "{scheduler} on {host} did not do what it was asked for ({program}): {why}."
     next_command = ""
-
-    @property
-    def command(self) -> str:
-        """The command that helps, on the host."""
-        remote = str(self.fields["remote"])
-        if not remote or not self.fields["command"]:
-            return printable(remote)
-        return printable(on_host(str(self.fields["command"]), remote))
+    remote_command = "{remote}"
 
 
 class SchedulerFailed(SchedulerError):
     next_step = "Below is what it said. Try it there, in a terminal."
-    command = ""  # type: ignore[assignment]  # nobody knows which
+    remote_command = ""
 
 
 class SchedulerStrange(SchedulerError):
     sentence = "{scheduler} on {host} took the job, and named no number for it."
     next_step = "See whether it is there (squeue --me), and cancel it. Below is what it said."
-    command = ""  # type: ignore[assignment]
+    remote_command = ""
 
 
 class SchedulerDown(SchedulerError):
@@ -391,7 +385,8 @@ class SchedulerTooOld(SchedulerError):
         "Ask its administrator; or start a job yourself, and add its machine as a host, if yours "
         "lets you in by ssh:"
     )
-    command = "sshpyk add NODE"  # type: ignore[assignment]
+    remote_command = ""
+    next_command = "sshpyk add NODE"
 
 
 class NoScheduler(SchedulerError):
@@ -400,7 +395,7 @@ class NoScheduler(SchedulerError):
         "If it is elsewhere there, have the shell's start-up file add it to PATH, also where there "
         "is no terminal (~/.bashrc, before it looks for one)."
     )
-    command = ""  # type: ignore[assignment]
+    remote_command = ""
 
 
 class JobRefused(SchedulerError):

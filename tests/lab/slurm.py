@@ -1,4 +1,4 @@
-"""A real Slurm for tests: slurmctld, two slurmd and munge on this machine, in private directories."""
+"""A real Slurm for tests: slurmctld, two slurmd and munge here, in private directories."""
 
 from __future__ import annotations
 
@@ -187,6 +187,10 @@ class Slurm:
             _until(lambda: not self.jobs(), "the end of all jobs")
         self.log.unlink(missing_ok=True)
 
+    def until_gone(self, job: str) -> None:
+        """Wait until a job neither waits nor runs."""
+        _until(lambda: job not in self.jobs(), f"the end of job {job}")
+
     def close(self) -> None:
         """End it, and what runs in it."""
         if "slurmctld" in self.daemons:
@@ -204,7 +208,7 @@ class Slurm:
             script = self.bin / name
             script.write_text(
                 f'#!/bin/sh\necho "{name} $*" >>{self.log}\n'
-                f"export SLURM_CONF={self.config}\nexec {real} \"$@\"\n"
+                f'export SLURM_CONF={self.config}\nexec {real} "$@"\n'
             )
             script.chmod(0o755)
 

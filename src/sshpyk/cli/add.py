@@ -20,6 +20,7 @@ from .edit import check
 from .terminal import Terminal, clean
 
 if TYPE_CHECKING:
+    from ..schedulers.base import Allocation
     from ..ssh.command import Destination
     from ..transport.base import Transport
     from ..transport.entrance import Entrance
@@ -85,6 +86,8 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     config = options.given(arguments)
     _take_place(arguments, config)
     check(config)
+    if "slurm" in config and not arguments.no_check:
+        _try_options(terminal, config)
     if arguments.kernel_name is not None:
         _require_free(kernelspec.check_name(arguments.kernel_name), arguments)
     if arguments.no_check:
@@ -119,6 +122,44 @@ def _take_place(arguments: argparse.Namespace, config: dict[str, Any]) -> None:
         arguments.kernels.insert(0, host)  # the command leads there, so this is a kernel
     elif config.setdefault("ssh_host_alias", host) != host:
         raise errors.SettingsError(text="HOST and --ssh-host-alias name two hosts.")
+
+
+def _try_options(terminal: Terminal, config: dict[str, Any]) -> None:
+    """Have the scheduler say what it makes of the options; where there are none, let a person see
+    what there is and choose. Raises `HostError` where it would refuse them."""
+    from ..schedulers.base import Allocation
+    from ..transport.scheduled import Scheduled
+    from . import wait_for
+    from .remote import transport_to
+
+    def allocation() -> Allocation:
+        found = _destination(config)
+        assert isinstance(found, Allocation)
+        found.check()
+        return found
+
+    async def ask(what: str) -> str:
+        place = transport_to(allocation())
+        assert isinstance(place, Scheduled)
+        await place.ensure(timeout=_patience(config))
+        queue = place.queue
+        return await (queue.offers() if what == "offers" else queue.test(place.allocation))
+
+    host = allocation().host
+    if not config["slurm"] and terminal.is_interactive:
+        with terminal.busy(f"Asking for {host} …"):
+            offers = wait_for(ask("offers"))
+        heads = ("partition", "state", "time limit", "machines", "cpus", "memory (MB)", "gpus")
+        rows = [tuple(map(clean, line.split("|"))) for line in offers.splitlines()]
+        terminal.table(heads, [row for row in rows if len(row) == len(heads)])
+        config["slurm"] = terminal.ask(
+            "Options (partition=NAME gres=gpu:1 time=4:00:00; Enter for the cluster's defaults):"
+        )
+        check(config)
+    with terminal.busy(f"Asking for {host} …"):
+        told = wait_for(ask("test"))
+    if told:
+        terminal.note(f"The cluster would take it: {clean(told)}")
 
 
 #: What gets written: a name, kernel.json and logos.
@@ -395,7 +436,7 @@ def name_for(*parts: str) -> str:
 
 def _kind(config: Mapping[str, Any]) -> str:
     """How the name of a kernel begins."""
-    return "" if config.get("via") else "ssh"
+    return "" if config.get("via") or "slurm" in config else "ssh"
 
 
 def display_for(display_name: str, environment: str, host: str) -> str:
@@ -417,7 +458,7 @@ def _transport(config: Mapping[str, Any]) -> Transport:
     return transport_to(_destination(config))
 
 
-def _destination(config: Mapping[str, Any]) -> Destination | Entrance:
+def _destination(config: Mapping[str, Any]) -> Destination | Entrance | Allocation:
     from ..jupyter.places import destination_of
 
     return destination_of(config)

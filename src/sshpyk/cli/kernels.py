@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .. import errors
 from ..jupyter import kernelspec
 from ..jupyter.places import destination_of
+from ..schedulers.base import Allocation
 from ..ssh.command import Destination
 from ..transport.entrance import Entrance, expand
 
@@ -33,7 +34,7 @@ Kernel = dict[str, Any]
 class Place:
     """A host, and the Python there that runs our agent."""
 
-    destination: Destination | Entrance
+    destination: Destination | Entrance | Allocation
     python: str
 
     @property
@@ -78,7 +79,7 @@ def add_place_options(parser: argparse.ArgumentParser, *, host_option: bool = Tr
 
 def places(hosts: Sequence[str], ssh_config: str | None = None) -> list[Place]:
     """Where to look: `hosts`, or all of the kernelspecs. Raises `SettingsError`."""
-    known: dict[Destination | Entrance, Place] = {}
+    known: dict[Destination | Entrance | Allocation, Place] = {}
     for spec in kernelspec.all_specs().values():
         config = spec.config
         destination = destination_of(config)

@@ -20,8 +20,8 @@ from jupyter_core.paths import jupyter_runtime_dir, secure_write
 
 from .. import errors
 from ..link.address import AgentAddress
-from ..server.address import ServerAddress, ServerKernelAddress
 from ..schedulers.base import Allocation
+from ..server.address import ServerAddress, ServerKernelAddress
 from ..ssh.command import Destination
 from ..transport import answers
 from ..transport.entrance import Entrance
@@ -234,8 +234,8 @@ def _check(saved: Persistence) -> None:
         texts.append(host.command)
     if isinstance(host, Allocation):
         texts += [host.options, host.name, host.job, host.node, host.python]
-        if not all(isinstance(n, float) for n in (host.idle, host.patience)):
-            raise ValueError("no times")
+        if not isinstance(host.idle, float):
+            raise ValueError(f"the time {host.idle!r:.40}")
     if ssh is not None:
         more = (ssh.ssh, ssh.ssh_config, ssh.node)
         texts += [ssh.host, *(text for text in more if text is not None)]

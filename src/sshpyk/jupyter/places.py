@@ -130,7 +130,7 @@ class AnyPlace(OpenSSHPlace, CommandPlace, ScheduledPlace):
 
 #: The settings that tell where a place is.
 NAMES: tuple[str, ...] = ("ssh_host_alias", "ssh", "ssh_config", "via", "inside")
-NAMES += ("slurm", "allocation", "queue_timeout", "allocation_idle", "remote_python")
+NAMES += ("slurm", "allocation", "allocation_idle", "remote_python")
 
 
 def destination_of(settings: Mapping[str, Any]) -> Destination | Entrance | Allocation:
@@ -157,16 +157,13 @@ def _allocation_of(settings: Mapping[str, Any], outer: Destination | None) -> Al
         value if isinstance(value, str) else ""
         for value in (settings.get(key) for key in ("slurm", "allocation", "remote_python"))
     )
-    times = {
-        field: float(value)
-        for field, value in (
-            ("idle", settings.get("allocation_idle")),
-            ("patience", settings.get("queue_timeout")),
-        )
-        if isinstance(value, (int, float))
-    }
+    idle = settings.get("allocation_idle")
     return Allocation(
-        slurm, name or default_name(slurm), outer, python=python or "python3", **times
+        slurm,
+        name or default_name(slurm),
+        outer,
+        python=python or "python3",
+        idle=float(idle) if isinstance(idle, (int, float)) else Allocation.idle,
     )
 
 

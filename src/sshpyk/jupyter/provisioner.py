@@ -297,6 +297,7 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
             pythonhome=self.remote_pythonhome or None,
             limits=pacing.of_server(self.parent),
         )
+        link.queue_timeout = self.queue_timeout
         link.may_submit = self._may_submit
         return link
 

@@ -11,11 +11,10 @@ from tornado import web
 
 from ..link.address import KernelAddress
 from ..link.thread import io_thread
-from ..transport.entrance import Entrance
+from ..ssh.command import Destination
 
 if TYPE_CHECKING:
     from ..remotekernel import RemoteKernel
-    from ..ssh.command import Destination
     from .logins import Login, Logins
     from .states import States
 
@@ -27,7 +26,7 @@ def ssh_destination(kernel: RemoteKernel) -> Destination | None:
     """The host that ssh logs in to for a kernel, if it does."""
     address = kernel.address
     found = address.destination if isinstance(address, KernelAddress) else None
-    host = found.outer if isinstance(found, Entrance) else found
+    host = found if found is None or isinstance(found, Destination) else found.outer
     # A connection that paramiko makes is its process's own; `sshpyk connect` leaves a password.
     return None if host is None or host.is_by_paramiko else host
 

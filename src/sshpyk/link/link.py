@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 #: transport, which can say why.
 LOGIN_SHARE = 0.9
 
+#: Seconds beyond its own patience that a start may be at a scheduler, which may be slow.
+SCHEDULER_MARGIN = 60.0
+
 #: Seconds for the agent's welcome through a fresh dialer.
 WELCOME_WITHIN = 5.0
 
@@ -92,6 +95,7 @@ class Link(RemoteKernel):
         self.transport = transport
         self.agent = agent
         self.log = log
+        self.queue_timeout = 60.0  # seconds that a start waits for an allocation
         self.may_submit = True  # whether a start may ask for an allocation where there is none
         self.streams = Streams(self, log, agent.token)
         self.streams.limits = limits
@@ -200,8 +204,7 @@ class Link(RemoteKernel):
 
     async def _find_place(self) -> None:
         """Go on to where the kernel will be, where the host only leads there."""
-        limit = self.transport.queue_limit
-        if limit is None:
+        if not self.transport.is_lent:
             return
 
         def say(why: str) -> None:
@@ -210,9 +213,12 @@ class Link(RemoteKernel):
                 self.log.info("= queued: %s", why)
             self._update(stage_detail=why)
 
-        with self._stages.stage(Stage.ALLOCATION, limit):
-            self.transport = await self.transport.allocate(say, may_submit=self.may_submit)
-            self._connection = await self.transport.ensure(timeout=limit)
+        patience = self.queue_timeout
+        with self._stages.stage(Stage.ALLOCATION, patience + SCHEDULER_MARGIN):
+            self.transport = await self.transport.allocate(
+                say, patience=patience, may_submit=self.may_submit
+            )
+            self._connection = await self.transport.ensure(timeout=SCHEDULER_MARGIN)
         self._update(stage_detail="", ends_at=self.transport.ends_at)
 
     async def _launch(self, request: LaunchRequest, timeout: float) -> None:

@@ -1,1 +1,1 @@
-"""Schedulers, which lend machines for a time: what a link needs of one (`base`), and Slurm. Pure."""
+"""Schedulers, which lend machines for a time: what is needed of one, and Slurm. Pure."""

@@ -93,7 +93,6 @@ class Allocation:
     node: str = ""
     python: str = field(default="python3", compare=False)  # runs the holder
     idle: float = field(default=1800.0, compare=False)  # seconds without kernels until it ends
-    patience: float = field(default=60.0, compare=False)  # seconds that a start waits in the queue
 
     @property
     def host(self) -> str:
@@ -180,8 +179,8 @@ def options(text: str) -> list[str]:
             )
         if name in OURS:
             raise errors.SettingsError(
-                text=f"--slurm: the option {name} is not yours to give: sshpyk sets it, or it would "
-                "make something else than an allocation."
+                text=f"--slurm: the option {name} is not yours to give: sshpyk sets it, or it "
+                "would make something else than an allocation."
             )
         found.append(f"--{name}" + (f"={value}" if equals else ""))
     return found
@@ -216,6 +215,14 @@ class Scheduler(ABC):
     @abstractmethod
     def submitted(self, text: str) -> str | None:
         """The job's id, as `submit` has printed it."""
+
+    @abstractmethod
+    def try_out(self, allocation: Allocation) -> list[str]:
+        """As `submit`, but only has the options checked."""
+
+    @abstractmethod
+    def tried(self, text: str) -> str:
+        """What that has said, for people; empty where it has said nothing of use."""
 
     @abstractmethod
     def cancel(self, job: str) -> list[str]:

@@ -25,7 +25,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Dict, List
+    pass
 
 #: What the script runs: connects, hands over its files, waits for the exit status.
 ENTER = """
@@ -55,7 +55,7 @@ class Holder:
         self.idle = idle
         self.path = path
         self.ending = False
-        self.commands: Dict[int, socket.socket] = {}
+        self.commands: dict[int, socket.socket] = {}
         self.directory = tempfile.mkdtemp(prefix="sshpyk-", dir="/tmp")  # 0700
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(os.path.join(self.directory, "holder"))
@@ -138,12 +138,12 @@ class Holder:
             asker.close()
             return
         asker.settimeout(10)
-        files: List[int] = []
+        files: list[int] = []
         try:
             data, ancillary, _, _ = asker.recvmsg(65536, socket.CMSG_SPACE(12))
             for level, kind, value in ancillary:
                 if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-                    files += struct.unpack("%di" % (len(value) // 4), value[: len(value) // 4 * 4])
+                    files += struct.unpack(f"{len(value) // 4}i", value[: len(value) // 4 * 4])
             while not data.endswith(b"\n") and len(data) < LONGEST:
                 more = asker.recv(65536)
                 if not more:
@@ -159,7 +159,7 @@ class Holder:
             for file in files:
                 os.close(file)
 
-    def start(self, asker: socket.socket, words: List[str], files: List[int]) -> None:
+    def start(self, asker: socket.socket, words: list[str], files: list[int]) -> None:
         """Start a command for `asker`, which gets its exit status; it ends with `asker`."""
         pid = os.fork()
         if pid == 0:
@@ -172,7 +172,7 @@ class Holder:
                     os.dup2(file, number)
                 os.execvp(words[0], words)
             except OSError as error:
-                os.write(2, ("%s: %s\n" % (words[0], error.strerror)).encode())
+                os.write(2, f"{words[0]}: {error.strerror}\n".encode())
             finally:
                 os._exit(127)
         self.commands[pid] = asker
@@ -197,23 +197,23 @@ class Holder:
         asker.close()
 
 
-def children() -> List[int]:
+def children() -> list[int]:
     """The processes that are our children; none where the system does not say."""
     try:
-        with open("/proc/self/task/%d/children" % os.getpid()) as file:
+        with open(f"/proc/self/task/{os.getpid()}/children") as file:
             return [int(pid) for pid in file.read().split()]
     except (OSError, ValueError):
         return []
 
 
-def main(argv: List[str]) -> None:
+def main(argv: list[str]) -> None:
     """Be the job."""
     idle, id, directory = argv
     os.umask(0o077)
     os.chdir(os.path.expanduser("~"))
     os.makedirs(directory, 0o700, exist_ok=True)
     if os.stat(directory).st_uid != os.getuid():
-        sys.exit("%s is not mine" % directory)
+        sys.exit(f"{directory} is not mine")
     os.chmod(directory, 0o700)
     Holder(float(idle), os.path.join(directory, id)).run()
 

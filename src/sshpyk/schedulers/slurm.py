@@ -186,6 +186,13 @@ class Slurm(Scheduler):
         found = re.findall(r"^(\d{1,18})(?:;\S+)?$", text, re.MULTILINE)
         return found[-1] if found else None
 
+    def try_out(self, allocation: Allocation) -> list[str]:
+        return [*self.submit(allocation), "--test-only"]
+
+    def tried(self, text: str) -> str:
+        found = re.search(r"to start at \S+ (using .*)$", text, re.MULTILINE)
+        return found.group(1).strip() if found else ""
+
     def cancel(self, job: str) -> list[str]:
         return ["scancel", job]
 

@@ -153,16 +153,17 @@ class Transport(ABC):
 
     # -- places that are lent for a time -----------------------------------------------------------
 
-    @property
-    def queue_limit(self) -> float | None:
-        """Seconds that `allocate` may take; None where a kernel can start here as it is."""
-        return None
+    #: Whether a kernel can start here only in what `allocate` gives.
+    is_lent = False
 
-    async def allocate(self, say: Callable[[str], None], *, may_submit: bool = True) -> Transport:
-        """The very place where a kernel may start, asked for and waited for where it must be.
+    async def allocate(
+        self, say: Callable[[str], None], *, patience: float, may_submit: bool
+    ) -> Transport:
+        """The very place where a kernel may start, asked for where it must be, and waited for, so
+        many seconds; `say` is told why.
 
-        `say` is told why it waits. Unless it `may_submit`, only one that is there, or was asked for
-        already. Raises `HostError`, or `AllocationEnded`.
+        Unless it `may_submit`, only one that is there, or was asked for already. Raises
+        `HostError`, or `AllocationEnded`.
         """
         return self
 

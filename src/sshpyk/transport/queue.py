@@ -97,6 +97,14 @@ class Queue:
         """Let a job run longer. Raises `HostError`: most sites leave that to administrators."""
         await self._run(self.scheduler.extend(id, minutes))
 
+    async def test(self, allocation: Allocation) -> str:
+        """What the scheduler says to these options, without a job. Raises `HostError` where it
+        would refuse them."""
+        said: list[str] = []
+        words = self.scheduler.try_out(allocation)
+        text = await self._run(words, holder_script(allocation), said)
+        return self.scheduler.tried(text + "".join(said))
+
     async def offers(self) -> str:
         """What may be asked for, as the scheduler prints it."""
         return await self._run(self.scheduler.offers())
@@ -114,8 +122,13 @@ class Queue:
                 return words
         return f"{self.scheduler.name} no longer knows why"
 
-    async def _run(self, words: Sequence[str], script: str = "") -> str:
-        """What a command prints. Raises `HostError` where it fails, or takes too long."""
+    async def _run(
+        self, words: Sequence[str], script: str = "", said: list[str] | None = None
+    ) -> str:
+        """What a command prints; what it says on stderr goes into `said`.
+
+        Raises `HostError` where it fails, or takes too long.
+        """
         data = script.encode()
         front = ["sh", "-c", FEED if data else RUN, str(len(data)) if data else "sh"]
         line = " ".join(map(quote, [*front, *words]))
@@ -137,14 +150,16 @@ class Queue:
             ) from None
         text = output.decode("utf-8", "replace")
         if status == 0:
+            if said is not None:
+                said.append(stderr)
             return text
-        said = f"{text}\n{stderr}".strip()
-        refusal = self.scheduler.refusal(status, said)
+        told = f"{text}\n{stderr}".strip()
+        refusal = self.scheduler.refusal(status, told)
         if refusal is None:
             kind, fields = errors.SchedulerFailed, {"why": f"exit status {status}"}
         else:
             kind, fields = refusal.kind, refusal.fields  # type: ignore[assignment]
-        raise kind(**{**self._fields(words, ""), **fields}, details=said[-2000:])
+        raise kind(**{**self._fields(words, ""), **fields}, details=told[-2000:])
 
     def _fields(self, words: Sequence[str], why: str) -> dict[str, str]:
         return {

@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 #: This machine, as the login node. It has the path of a program that is everywhere.
 HERE = Entrance("env")
 
-#: Seconds beyond a start's patience in the queue: the scheduler itself may be slow.
-MARGIN = 60.0
-
 
 def login_node(allocation: Allocation) -> Transport:
     """The way to where the scheduler is asked."""
@@ -99,13 +96,12 @@ class InJob(Command):
     ) -> tuple[type[errors.SshpykError], dict[str, str]]:
         said = f"{heard.stdout}\n{heard.stderr}"
         common = {
-            **{"name": self.allocation.name, "job": self.allocation.job},
-            **{
-                "scheduler": self.queue.scheduler.name,
-                "program": "srun",
-                "advice": "",
-                "remote": "",
-            },
+            "name": self.allocation.name,
+            "job": self.allocation.job,
+            "scheduler": self.queue.scheduler.name,
+            "program": "srun",
+            "advice": "",
+            "remote": "",
         }
         if "SSHPYK2-NO-HOLDER" in said:
             return errors.NoHolder, {**common, **fields}
@@ -122,6 +118,8 @@ class Scheduled(Transport):
     """An allocation by its name: whatever job that is now, else the login node alone, from which
     the records of its kernels can be read."""
 
+    is_lent = True
+
     def __init__(self, allocation: Allocation) -> None:
         super().__init__(allocation)
         self.allocation = allocation
@@ -131,13 +129,11 @@ class Scheduled(Transport):
         self._submitting = asyncio.Lock()  # one at a time looks, and asks for what is not there
         self._waiting: dict[str, int] = {}  # starts that wait, by the job's id
 
-    @property
-    def queue_limit(self) -> float | None:
-        return self.allocation.patience + MARGIN
-
     # -- finding and asking for it ---------------------------------------------------------------
 
-    async def allocate(self, say: Callable[[str], None], *, may_submit: bool = True) -> Transport:
+    async def allocate(
+        self, say: Callable[[str], None], *, patience: float, may_submit: bool
+    ) -> Transport:
         loop = asyncio.get_running_loop()
         begun = loop.time()
         found = self._now
@@ -147,7 +143,7 @@ class Scheduled(Transport):
         is_ours = False
         try:
             async with self._submitting:
-                job = pick(await self.queue.jobs(since=begun), self.allocation.name)
+                job = await self.current(since=begun)
                 if job is None:
                     if not may_submit:
                         raise errors.NoAllocation(**self._fields())
@@ -155,7 +151,7 @@ class Scheduled(Transport):
                     is_ours = True
                 id = job.id
                 self._waiting[id] = self._waiting.get(id, 0) + 1
-            job = await self._wait(job, say, begun + self.allocation.patience, is_ours)
+            job = await self._wait(job, say, begun + patience, is_ours)
         except asyncio.CancelledError:
             if is_ours and self._waiting.get(id) == 1:
                 # Nobody waits for it, and nobody was told that it stays.
@@ -168,11 +164,26 @@ class Scheduled(Transport):
                     del self._waiting[id]
         return self._enter(job)
 
+    async def ask_for_it(self) -> Job:
+        """Ask for it, where it is not there or asked for; its job. Raises `HostError`."""
+        begun = asyncio.get_running_loop().time()
+        async with self._submitting:
+            return await self.current(since=begun) or await self._submit()
+
+    async def current(self, *, since: float | None = None) -> Job | None:
+        """The job that the allocation is now, as seen at `since` or later. Raises `HostError`."""
+        return pick(await self.queue.jobs(since=since), self.allocation.name)
+
     async def _submit(self) -> Job:
         """Ask for it; its job, or that of who has asked a moment before us on another machine."""
-        name = self.allocation.name
-        id = await self.queue.submit(self.allocation)
-        job = pick(await self.queue.jobs(), name)
+        submitting = asyncio.ensure_future(self.queue.submit(self.allocation))
+        try:
+            id = await asyncio.shield(submitting)
+            job = await self.current()
+        except asyncio.CancelledError:
+            # It may be there already, and nobody was told that it stays.
+            await asyncio.shield(asyncio.ensure_future(self._take_back(submitting)))
+            raise
         if job is None:
             raise ended(self.allocation, id, await self.queue.how_it_ended(id))
         if job.id != id:
@@ -210,9 +221,10 @@ class Scheduled(Transport):
             job = found
         return job
 
-    async def _take_back(self, id: str) -> None:
-        with contextlib.suppress(errors.SshpykError, OSError, TimeoutError):
-            await self.queue.cancel(id)
+    async def _take_back(self, job: str | asyncio.Future[str]) -> None:
+        """Cancel a job, or that which is being submitted."""
+        with contextlib.suppress(errors.SshpykError, OSError):
+            await self.queue.cancel(job if isinstance(job, str) else await job)
 
     def _enter(self, job: Job) -> Transport:
         """The job as a place."""
@@ -267,7 +279,7 @@ class Scheduled(Transport):
         """The job where one runs, else the login node."""
         if not (isinstance(self._now, InJob) and self._now.is_in_use):
             since = asyncio.get_running_loop().time() - 1.0
-            job = pick(await self.queue.jobs(since=since), self.allocation.name)
+            job = await self.current(since=since)
             is_there = job is not None and job.phase is Phase.RUNNING
             self._now = self._enter(job) if job is not None and is_there else self.outer
             await self._now.ensure(timeout=COMMAND_WITHIN)
@@ -332,4 +344,7 @@ _scheduled: Registry[Allocation, Transport] = Registry(
 
 def transport(allocation: Allocation) -> Transport:
     """The process's one transport for an allocation, or for a job; call it on the I/O thread."""
-    return _scheduled.get(allocation)
+    found = _scheduled.get(allocation)
+    if isinstance(found, Scheduled):
+        found.allocation = allocation  # of which something may be new that is not compared
+    return found
