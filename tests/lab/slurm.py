@@ -101,7 +101,9 @@ class Slurm:
         key.chmod(0o600)
         self.bin = self.directory / "bin"
         self.log = self.directory / "calls"
-        self._wrap("squeue", "sbatch", "srun", "scancel", "scontrol", "sinfo")
+        names = ("squeue", "sbatch", "srun", "scancel", "scontrol", "sinfo")
+        self._programs = {name: shutil.which(name) or name for name in names}
+        self._wrap()
         try:
             self.start("munge")
             self.start("slurmctld")
@@ -162,7 +164,11 @@ class Slurm:
     def run(self, *argv: str, check: bool = True) -> str:
         """What a client program of Slurm's prints; its calls are not in `log`."""
         done = subprocess.run(
-            argv, env={**os.environ, **self.environment}, capture_output=True, text=True, timeout=60
+            [self._programs[argv[0]], *argv[1:]],
+            env={**os.environ, **self.environment},
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
         if check and done.returncode:
             raise RuntimeError(f"{shlex.join(argv)}: {done.stderr}")
@@ -200,11 +206,10 @@ class Slurm:
             self.end(name)
         self._temporary.cleanup()
 
-    def _wrap(self, *programs: str) -> None:
+    def _wrap(self) -> None:
         """Put programs into `bin` that note each call."""
         self.bin.mkdir()
-        for name in programs:
-            real = shutil.which(name)
+        for name, real in self._programs.items():
             script = self.bin / name
             script.write_text(
                 f'#!/bin/sh\necho "{name} $*" >>{self.log}\n'

@@ -35,7 +35,7 @@ JOB = "import os; print(os.environ['SLURM_JOB_ID'])"
 
 def write_spec(name: str, login: Sshd, options: str = "time=30", **config: Any) -> None:
     """A kernelspec for the allocation of its name; without a long wait for what is queued."""
-    write(name, login, **{"slurm": options, "allocation": name, "queue_timeout": 20.0, **config})
+    write(name, login, **{"slurm": options, "allocation": name, "queue_timeout": 40.0, **config})
 
 
 def job_in(client: Any) -> str:

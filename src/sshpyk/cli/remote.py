@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .. import errors
 from ..aio import within
 from ..transport import jobs
-from ..transport.command import transport
+from ..transport.ways import transport
 
 if TYPE_CHECKING:
     from ..schedulers.base import Allocation

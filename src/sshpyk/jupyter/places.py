@@ -121,7 +121,7 @@ class AnyPlace(OpenSSHPlace, CommandPlace, ScheduledPlace):
 
     def transport(self) -> Transport:
         """The way there; call it on the I/O thread. Raises `SettingsError`."""
-        from ..transport.command import transport  # which the commands' options do without
+        from ..transport.ways import transport  # which the commands' options do without
 
         destination = self.destination
         destination.check()

@@ -33,7 +33,7 @@ from ..link.log import KernelLog
 from ..link.thread import io_thread
 from ..remotekernel import RemoteKernel
 from ..server.address import ServerAddress, ServerKernelAddress
-from ..transport import command
+from ..transport import ways
 from ..wire.channels import CHANNELS
 from . import persistence, running
 from .kernelspec import LocalSpec
@@ -258,7 +258,7 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         agent = AgentAddress(self._new_id(), secrets.token_hex(32), self._python)
         if isinstance(saved, persistence.Persistence):
             destination = saved.destination_here(self.ssh, self.ssh_config)
-            link = self._make(command.transport(destination), saved.agent)
+            link = self._make(ways.transport(destination), saved.agent)
         elif saved is not None:
             link = self._make_of_server(saved.address.server, saved.address.id)
         elif self.server is not None:

@@ -176,6 +176,8 @@ class Link(RemoteKernel):
         except BaseException as error:
             # Shielded: a second cancellation must not leave half of it behind.
             await asyncio.shield(asyncio.ensure_future(self._give_up()))
+            if isinstance(error, (errors.SchedulerTooOld, errors.NoHolder)):
+                await self.transport.give_back()
             if isinstance(error, TimeoutError):
                 raise self._timeout(timeout) from None
             if isinstance(error, ProtocolError):

@@ -167,6 +167,10 @@ class Transport(ABC):
         """
         return self
 
+    async def give_back(self) -> None:
+        """Nothing can start here: end what was lent. A start that fails otherwise leaves it for
+        the next."""
+
     async def look_at_end(self) -> float | None:
         """`ends_at` as it is now: it may have been moved. Raises `HostError`."""
         return self.ends_at

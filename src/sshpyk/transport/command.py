@@ -13,7 +13,6 @@ from dataclasses import replace
 
 from .. import errors
 from ..aio import within
-from ..schedulers.base import Allocation
 from ..ssh.command import Destination
 from . import openssh, refusals
 from .base import Dialer, Identity, Listening, Login, Program, Transport
@@ -260,12 +259,8 @@ def _text(data: bytes | bytearray) -> str:
 _transports: Registry[Entrance, Command] = Registry(Command)
 
 
-def transport(destination: Entrance | Destination | Allocation) -> Transport:
+def transport(destination: Entrance | Destination) -> Transport:
     """The process's one transport for a destination; call it on the I/O thread."""
-    if isinstance(destination, Allocation):
-        from . import scheduled  # which is made of this
-
-        return scheduled.transport(destination)
     if isinstance(destination, Destination):
         if destination.is_by_paramiko:
             from . import paramiko_client  # which takes long to import, and is seldom needed

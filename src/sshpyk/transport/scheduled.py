@@ -82,6 +82,10 @@ class InJob(Command):
         except (errors.HostError, OSError):
             pass  # unknown is not ended
 
+    async def give_back(self) -> None:
+        with contextlib.suppress(errors.SshpykError, OSError):
+            await self.queue.cancel(self.allocation.job)
+
     async def look_at_end(self) -> float | None:
         """When the job will end, as the scheduler says now. Raises `HostError`."""
         job = await self.queue.find(
