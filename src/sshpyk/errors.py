@@ -416,7 +416,7 @@ class NeverStarts(HostError):
 class StillQueued(HostError):
     """It stays in the queue."""
 
-    sentence = "The allocation {name} (job {job} on {host}) is queued: {why}. {expected}."
+    sentence = "The allocation {name} (job {job} on {host}) is queued: {reason}. {expected}."
     next_step = "It stays queued: start the kernel again then. To give it up:"
     next_command = "sshpyk allocations cancel {allocation}"
 

@@ -176,6 +176,9 @@ class Slurm:
 
     def jobs(self) -> dict[str, str]:
         """The jobs that wait or run: their states, by id."""
+        return {id: state for id, state in self._all().items() if state != "COMPLETING"}
+
+    def _all(self) -> dict[str, str]:
         lines = self.run("squeue", "-h", "-o", "%i %T").splitlines()
         return dict(line.split() for line in lines)
 
@@ -187,10 +190,10 @@ class Slurm:
 
     def cancel_all(self) -> None:
         """End all jobs, and wait until no process of theirs is there."""
-        jobs = self.jobs()
+        jobs = self._all()
         if jobs:
             self.run("scancel", *jobs, check=False)
-            _until(lambda: not self.jobs(), "the end of all jobs")
+            _until(lambda: not self._all(), "the end of all jobs")
         self.log.unlink(missing_ok=True)
 
     def until_gone(self, job: str) -> None:

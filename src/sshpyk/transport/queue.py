@@ -51,10 +51,11 @@ BY_HOLDER = (
 
 
 class Queue:
-    """The queue as seen from the host that `transport` reaches. On the I/O thread."""
+    """The queue as seen from `host`, which `transport` reaches. On the I/O thread."""
 
-    def __init__(self, transport: Transport, scheduler: Scheduler) -> None:
+    def __init__(self, transport: Transport, scheduler: Scheduler, host: str) -> None:
         self.transport = transport
+        self.host = host
         self.scheduler = scheduler
         self._jobs: list[Job] = []
         self._looked_at = float("-inf")  # when the last look began, on the loop's clock
@@ -84,7 +85,7 @@ class Queue:
         id = self.scheduler.submitted(text)
         if id is None:
             raise errors.SchedulerStrange(
-                host=self.transport.host, scheduler=self.scheduler.name, details=text[-2000:]
+                host=self.host, scheduler=self.scheduler.name, details=text[-2000:]
             )
         return id
 
@@ -163,7 +164,7 @@ class Queue:
 
     def _fields(self, words: Sequence[str], why: str) -> dict[str, str]:
         return {
-            "host": self.transport.host,
+            "host": self.host,
             "scheduler": self.scheduler.name,
             "program": words_of(words),
             "command": self.transport.login.command,
@@ -199,9 +200,9 @@ def holder_script(allocation: Allocation) -> str:
 _queues: WeakValueDictionary[tuple[Transport, str], Queue] = WeakValueDictionary()
 
 
-def queue(transport: Transport, scheduler: Scheduler) -> Queue:
-    """The process's one queue there; call it on the I/O thread."""
+def queue(transport: Transport, scheduler: Scheduler, host: str) -> Queue:
+    """The process's one queue there, as seen from `host`; call it on the I/O thread."""
     found = _queues.get((transport, scheduler.name))
     if found is None:
-        found = _queues[(transport, scheduler.name)] = Queue(transport, scheduler)
+        found = _queues[(transport, scheduler.name)] = Queue(transport, scheduler, host)
     return found

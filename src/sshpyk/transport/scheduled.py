@@ -36,12 +36,17 @@ def login_node(allocation: Allocation) -> Transport:
     return command.transport(allocation.outer or HERE)
 
 
+def queue_of(allocation: Allocation) -> Queue:
+    """The queue in which it is asked for."""
+    host = allocation.outer.host if allocation.outer else "this machine"
+    return queue(login_node(allocation), Slurm(), host)
+
+
 class InJob(Command):
     """A job: a place that is entered by the scheduler's own command."""
 
     def __init__(self, allocation: Allocation) -> None:
-        node = login_node(allocation)
-        self.queue: Queue = queue(node, Slurm())
+        self.queue: Queue = queue_of(allocation)
         enter = self.queue.scheduler.enter(allocation.job, allocation.node)
         line = shlex.join(["sh", "-c", RUN, "sh", *enter, "sh", "-c", BY_HOLDER, "sh"])
         super().__init__(Entrance(line, allocation.outer))
@@ -128,7 +133,7 @@ class Scheduled(Transport):
         super().__init__(allocation)
         self.allocation = allocation
         self.outer = login_node(allocation)
-        self.queue: Queue = queue(self.outer, Slurm())
+        self.queue: Queue = queue_of(allocation)
         self._now: Transport = self.outer
         self._submitting = asyncio.Lock()  # one at a time looks, and asks for what is not there
         self._waiting: dict[str, int] = {}  # starts that wait, by the job's id
@@ -207,7 +212,7 @@ class Scheduled(Transport):
             if left <= 0:
                 raise errors.StillQueued(
                     **self._fields(job),
-                    why=reason(job),
+                    reason=reason(job),
                     expected=expected(job),
                     allocation=self.allocation.for_allocations(),
                 )
@@ -241,7 +246,7 @@ class Scheduled(Transport):
 
     def _fields(self, job: Job | None = None) -> dict[str, str]:
         return {
-            "host": self.outer.host if self.allocation.outer else "this machine",
+            "host": self.queue.host,
             "name": self.allocation.name,
             "job": job.id if job is not None else "",
             "scheduler": self.queue.scheduler.name,
