@@ -39,11 +39,29 @@ class Stage(enum.Enum):
     LOGIN = "logging in"
     PERSON = "waiting for you to log in"
     LAUNCH = "starting the kernel there"
+    SERVER = "waiting for its server to start"
     AGENT = "connecting to its agent there"
     SOCKETS = "waiting for the kernel to open its sockets"
     RESTART = "starting the kernel again"
     ALLOCATION = "finding its allocation"
     QUEUED = "queued"
+
+
+@dataclass(frozen=True)
+class OpenPort:
+    """A local port that leads to one of the host: `target` there is a port or the path of a unix
+    socket, `local` here likewise. `url` is what the kernel has printed, as it is to be opened here;
+    `trouble` why the last connection found nothing there."""
+
+    target: str
+    local: int | str
+    url: str = ""
+    trouble: errors.SshpykError | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """For other programs."""
+        trouble = None if self.trouble is None else self.trouble.to_json()
+        return {"target": self.target, "local": self.local, "url": self.url, "trouble": trouble}
 
 
 @dataclass(frozen=True)
@@ -54,21 +72,23 @@ class Status:
     state: State = State.NEW
     since: float = 0.0  # when `state` began
     stage: Stage | None = None  # of a start, or of a restart
-    stage_detail: str = ""  # why it takes its time, such as the reason of a queue
-    ends_at: float | None = None  # when the place itself ends, and the kernel with it
+    progress: str = ""  # what the other side says of that stage
+    ending: str = ""  # "in 5 min", where the place itself ends soon, and the kernel with it
+    ends_at: float | None = None  # when that is, as was last heard
     trouble: errors.SshpykError | None = None  # why it is not connected, as far as known
     next_try: float | None = None  # when the host is tried again
     exited: Exit | None = None
     busy: bool | None = None
     busy_since: float | None = None
+    ports: tuple[OpenPort, ...] = ()  # that lead to those of the host
     gap: tuple[float, float] | None = None  # when a server may have dropped output, the last time
 
     @property
     def stage_text(self) -> str | None:
-        """What it is at, for people."""
+        """What a start is at, for people."""
         if self.stage is None:
             return None
-        return f"{self.stage.value}: {self.stage_detail}" if self.stage_detail else self.stage.value
+        return f"{self.stage.value}: {self.progress}" if self.progress else self.stage.value
 
     def to_json(self) -> dict[str, Any]:
         """The status for other programs: enums by their name in lower case, `trouble` and `exited`
@@ -80,6 +100,7 @@ class Status:
             "stage": None if self.stage is None else self.stage.name.lower(),
             "stage_text": self.stage_text,
             "ends_at": self.ends_at,
+            "ending": self.ending or None,
             "trouble": None if self.trouble is None else self.trouble.to_json(),
             "needs_person": isinstance(self.trouble, errors.NeedsPerson),
             "next_try": self.next_try,
@@ -87,6 +108,7 @@ class Status:
             "exited_text": None if self.exited is None else errors.describe_exit(self.exited),
             "busy": self.busy,
             "busy_since": self.busy_since,
+            "ports": [port.to_json() for port in self.ports],
             "gap": None if self.gap is None else list(self.gap),
         }
 

@@ -21,12 +21,12 @@ from sshpyk.jupyter import running
 from sshpyk.link.thread import io_thread
 from sshpyk.remotekernel import State, Status
 from sshpyk.transport.scheduled import InJob
+from tests.faults.test_outages import Lines
 from tests.lab.kernels import client_of, left_behind, link_of, run_code, started, write_card
 from tests.lab.kernels import write_spec as write
 from tests.lab.slurm import Slurm
 from tests.lab.sshd import Sshd
 from tests.places.test_kernels import PRINT, place_of, relay_pid, until
-from tests.test_outages import Lines
 
 pytestmark = pytest.mark.sshd
 

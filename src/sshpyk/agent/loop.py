@@ -182,6 +182,10 @@ class Connection:
     def on_writable(self) -> None:
         """Everything was sent, after something had to wait."""
 
+    def on_end(self) -> None:
+        """The other side sends nothing more: with most connections that is their end."""
+        self._broken()
+
     def on_closed(self) -> None:
         """The other side has closed, or the connection broke; it is closed here as well."""
         raise NotImplementedError
@@ -229,11 +233,12 @@ class Connection:
             except OSError as error:
                 if error.errno in _AGAIN:
                     return
-                data = b""
+                self._broken()
+                return
             if data:
                 self.on_data(data)
             else:
-                self._broken()
+                self.on_end()
 
     def _broken(self) -> None:
         if not self.is_closed:

@@ -63,9 +63,17 @@ TRY_AGAIN = 1.0
 
 class Outputs:
     """Overhears one kernel after another. `limit` is in bytes on disk; `on_activity` is called when
-    `busy` changes, which is None while unknown; it is so since `since` (time.time())."""
+    `busy` changes, which is None while unknown; it is so since `since` (time.time()). `on_output`
+    gets the JSON of what is printed or shown."""
 
-    def __init__(self, loop: Loop, path: str, limit: int, on_activity: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        path: str,
+        limit: int,
+        on_activity: Callable[[], None],
+        on_output: Callable[[bytes], None] = lambda content: None,
+    ) -> None:
         self.busy: Optional[bool] = None
         self.since = time.time()
         self.is_away = False
@@ -73,6 +81,7 @@ class Outputs:
         self._path = path
         self._limit = limit
         self._on_activity = on_activity
+        self._on_output = on_output
         self._log: Optional[Log] = None
         # The readers of the clients' connections to iopub, and whether each has brought a message.
         self._readers: Dict[Reader, bool] = {}
@@ -209,6 +218,8 @@ class Outputs:
             line = b'{"at":%.3f,"header":%s,"parent":%s,"content":%s}\n' % (time.time(), *parts)
             if b'"execute_input"' in header:
                 self._running = line
+            else:
+                self._on_output(content)
             if self.is_away:
                 self._write(line)
             else:

@@ -128,6 +128,7 @@ NAMES: dict[str, Names] = {
     "hosts": _hosts,
     "ssh_host_alias": _hosts,
     "target": _hosts_and_kernels,
+    "port place": _hosts,
     "edit name": _kernels,
     "name_option": _kernels,
     "kernel_name": _kernels,

@@ -77,8 +77,8 @@ def add_place_options(parser: argparse.ArgumentParser, *, host_option: bool = Tr
     parser.add_argument("--ssh-config", metavar="PATH", help="path of the ssh configuration")
 
 
-def places(hosts: Sequence[str], ssh_config: str | None = None) -> list[Place]:
-    """Where to look: `hosts`, or all of the kernelspecs. Raises `SettingsError`."""
+def known_places() -> list[Place]:
+    """The places of all kernelspecs."""
     known: dict[Destination | Entrance | Allocation, Place] = {}
     for spec in kernelspec.all_specs().values():
         config = spec.config
@@ -87,6 +87,12 @@ def places(hosts: Sequence[str], ssh_config: str | None = None) -> list[Place]:
             known.setdefault(
                 destination, Place(destination, str(config.get("remote_python") or "python3"))
             )
+    return list(known.values())
+
+
+def places(hosts: Sequence[str], ssh_config: str | None = None) -> list[Place]:
+    """Where to look: `hosts`, or all of the kernelspecs. Raises `SettingsError`."""
+    known = known_places()
     if not hosts:
         if not known:
             raise errors.SettingsError(
@@ -94,10 +100,10 @@ def places(hosts: Sequence[str], ssh_config: str | None = None) -> list[Place]:
                 advice="Name a host, or add one:",
                 command="sshpyk add HOST",
             )
-        return list(known.values())
+        return known
     found = []
     for host in hosts:
-        of_host = [place for place in known.values() if place.host == host]
+        of_host = [place for place in known if place.host == host]
         if ssh_config is not None or not of_host:
             python = of_host[0].python if of_host else "python3"
             command = expand(host)

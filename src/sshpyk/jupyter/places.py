@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from traitlets import Bool, Enum, Float, HasTraits, Unicode, default, validate
+from traitlets import Bool, Dict, Enum, Float, HasTraits, Unicode, default, validate
 
 from .traits import from_environment, plain_text
 
@@ -177,6 +177,9 @@ class ServerPlace(HasTraits):
     server_kernel_id = Unicode(
         help="The id of a kernel that runs on the server: a start attaches to it."
     ).tag(config=True, metavar="ID", option="--kernel-id")
+    server_options = Dict(
+        help="What a JupyterHub asks for on its page before it starts the server (profile=small)."
+    ).tag(config=True, metavar="NAME=VALUE")
     token_env = Unicode(
         help="The local environment variable that has the token for the server."
     ).tag(config=True, metavar="NAME")

@@ -26,6 +26,7 @@ from .address import AgentAddress, KernelAddress
 from .clock import boot_time
 from .connectivity import Connectivity, Outcome, State, Step
 from .ending import Ending
+from .ports import Ports
 from .requests import Requests
 from .stages import Stages
 from .streams import Streams
@@ -34,9 +35,11 @@ from .thread import io_thread
 if TYPE_CHECKING:
     from ..transport.base import Dialer, Identity, Transport
     from ..wire.control import Message
+    from ..wire.ports import Target
     from ..wire.requests import Exit, KernelRequest, LaunchRequest, ProbeRequest, ResolveRequest
     from .log import KernelLog
     from .pacing import Limits
+    from .ports import LocalPort
 
 #: The share of a start's time that the login may take: less than all, so that who gives up is the
 #: transport, which can say why.
@@ -99,6 +102,7 @@ class Link(RemoteKernel):
         self.may_submit = True  # whether a start may ask for an allocation where there is none
         self.streams = Streams(self, log, agent.token)
         self.streams.limits = limits
+        self.ports = Ports(agent.id, transport.host, self.streams, log, self._show_ports)
         self._pythonhome = pythonhome
         self._connectivity = Connectivity(self.streams.now())
         self._requests = Requests(self._say)
@@ -114,6 +118,7 @@ class Link(RemoteKernel):
         self._is_starting = False
         self._is_bound = False
         self._expects_exit = False  # whether we have asked for it
+        self.opens_printed = False  # whether URLs that the kernel prints have their ports opened
         self._job: jobs.Job | None = None  # while the launch owes its first answer
 
     @property
@@ -139,6 +144,7 @@ class Link(RemoteKernel):
             await self._wait_bound()
             if self.found_keys is None:
                 self._confirm(request)
+            self._ask_for_urls()
 
         await self._begin(work(), timeout)
 
@@ -146,6 +152,7 @@ class Link(RemoteKernel):
         async def work() -> None:
             self.streams.listen(sockets)
             await self._attach(timeout)
+            self._ask_for_urls()
 
         await self._begin(work(), timeout)
 
@@ -211,9 +218,9 @@ class Link(RemoteKernel):
 
         def say(why: str) -> None:
             self._stages.at(Stage.QUEUED)
-            if why != self.status.stage_detail:
+            if why != self.status.progress:
                 self.log.info("= queued: %s", why)
-            self._update(stage_detail=why)
+            self._update(progress=why)
 
         patience = self.queue_timeout
         with self._stages.stage(Stage.ALLOCATION, patience + SCHEDULER_MARGIN):
@@ -221,7 +228,7 @@ class Link(RemoteKernel):
                 say, patience=patience, may_submit=self.may_submit
             )
             self._connection = await self.transport.ensure(timeout=SCHEDULER_MARGIN)
-        self._update(stage_detail="", ends_at=self.transport.ends_at)
+        self._update(progress="", ends_at=self.transport.ends_at)
 
     async def _launch(self, request: LaunchRequest, timeout: float) -> None:
         agent, transport = self.agent, self.transport
@@ -381,6 +388,7 @@ class Link(RemoteKernel):
         with contextlib.suppress(errors.SshpykError, OSError):
             self._update(ends_at=await self.transport.look_at_end())
         text = self._ending.tell(time.time(), self.transport.ends_at)
+        self._update(ending=text)
         if text:
             self.log.warning("! %s ends %s: save what you need", self.transport.host, text)
 
@@ -464,6 +472,7 @@ class Link(RemoteKernel):
     async def _begin_anew(self) -> Outcome:
         self.streams.begin_anew()
         self._requests.fail(errors.ForgottenByAgent(host=self.transport.host))
+        self._ask_for_urls()
         return Outcome.DONE
 
     def _tell_next_try(self) -> None:
@@ -574,6 +583,8 @@ class Link(RemoteKernel):
             self._on_exited({name: message.get(name) for name in names})  # type: ignore[arg-type]  # checked as it came
         elif type == "activity":
             self._update(busy=message["busy"], busy_since=message["since"])
+        elif type == "url":
+            self._open_printed(message["url"])
         elif type == "notice":
             self.log.warning("! %s", message["text"])
 
@@ -587,6 +598,7 @@ class Link(RemoteKernel):
             last = f"; it said last:\n{stderr}" if stderr else ""
             self.log.warning("! the kernel died (%s)%s", how, last)
         self._is_bound = False
+        self.ports.close_printed()
         self._update(exited=exited, busy=None, busy_since=None)
         self._show()
         self._changed.set()
@@ -608,6 +620,33 @@ class Link(RemoteKernel):
             self._on_exited(kernel["exited"])
         elif kernel["bound"]:
             self._is_bound = True
+
+    # -- ports -----------------------------------------------------------------------------------
+
+    def open_port(
+        self, target: Target, local: int | str | None = None, *, url: str = ""
+    ) -> LocalPort:
+        """Open a local port that leads to `target` on the host, as `Ports.open` does.
+
+        Raises `OldAgent` where an agent of an older sshpyk can't do that.
+        """
+        if self.facts is None or not self.facts.get("ports"):
+            raise errors.OldAgent(host=self.transport.host)
+        return self.ports.open(target, local, url=url)
+
+    def _ask_for_urls(self) -> None:
+        if self.opens_printed and self.facts is not None and self.facts.get("ports"):
+            self._say("urls", number=0)
+
+    def _open_printed(self, url: str) -> None:
+        """The kernel has printed a URL of its host's loopback."""
+        try:
+            self.ports.open_printed(url)
+        except OSError as error:
+            self.log.warning("! %s of the host can't be opened here: %s", url, error)
+
+    def _show_ports(self) -> None:
+        self._update(ports=tuple(port.status for port in self.ports.open_ports))
 
     # -- the end ---------------------------------------------------------------------------------
 
@@ -653,6 +692,7 @@ class Link(RemoteKernel):
         self._show()
         self._changed.set()
         io_thread().farewells.discard(self._farewell)
+        self.ports.close_all()
         self.streams.close()
         self._requests.fail(errors.LinkClosed(host=self.transport.host))
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]

@@ -153,7 +153,7 @@ _TABLE: tuple[tuple[str, type[errors.SshpykError], str, str], ...] = (
         _SHOW_PARTITIONS,
     ),
     (
-        r"unrecognized option|[Ii]nvalid (feature|option|.* specification)|[Uu]nknown option",
+        r"unrecognized option|[Ii]nvalid (feature|option|.* specification)|(?i:unknown) option",
         errors.JobRefused,
         "Correct the options (`slurm`): they are those of sbatch, by their long names:",
         "sbatch --help",
@@ -161,7 +161,7 @@ _TABLE: tuple[tuple[str, type[errors.SshpykError], str, str], ...] = (
 )
 
 #: What srun says of a job that is over.
-_OVER = r"Invalid job id|already complet|[Uu]nable to confirm allocation|has expired|is not running"
+_OVER = r"Invalid job id|already (complete|completing)|Unable to confirm allocation|has expired|is not running"
 
 
 class Slurm(Scheduler):

@@ -99,6 +99,7 @@ KERNEL = {
     "bound": bool,
     "curve": bool,
     "exited?": EXIT,
+    "ports?": bool,
     **dict.fromkeys(("name", "display_name", "language", "interrupt_mode", "cwd", "home"), line),
 }
 

@@ -210,6 +210,13 @@ class Transport(ABC):
         listens on unix sockets."""
 
     @abstractmethod
+    async def way(self) -> str:
+        """The same in words, as far as is known without asking the host; empty if it is not.
+
+        Raises `SettingsError`.
+        """
+
+    @abstractmethod
     def refused(self, family: str) -> str:
         """No agent was reached by `family`: what to try instead.
 
@@ -218,7 +225,8 @@ class Transport(ABC):
 
     @abstractmethod
     def reached(self, family: str) -> None:
-        """An agent was reached that listens on `family`, to be remembered for the next."""
+        """An agent was reached that listens on `family`, to be remembered for the next, also by
+        other processes."""
 
     @abstractmethod
     def unreached(self) -> None:

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
+from .. import errors
 from ..aio import within
 from ..wire.frames import ProtocolError
 from ..wire.mux import DATA, REFUSED, Mux
@@ -270,3 +271,30 @@ class RelayDialer(Dialer):
         self._relay.dialers.discard(self)
         if not self._relay.dialers:
             await asyncio.shield(asyncio.ensure_future(self._relay.close()))
+
+
+class SharedRelay:
+    """The relay of a transport's connection, for all links to its host: begun when it is needed."""
+
+    def __init__(self, transport: Transport) -> None:
+        self.relay: Relay | None = None
+        self._transport = transport
+        self._lock = asyncio.Lock()  # one at a time begins one
+
+    async def dialer(self, listening: Listening) -> Dialer | None:
+        """A dialer through it; None where no Python is known, which a probe finds.
+
+        Raises what `Relay.begin` does.
+        """
+        transport = self._transport
+        async with self._lock:
+            if self.relay is None or not self.relay.is_usable(transport.identity()):
+                if transport.python is None:
+                    return None
+                self.relay = None  # one that still runs ends with its last dialer
+                try:
+                    self.relay = await Relay.begin(transport, *transport.python)
+                except errors.RemoteError:
+                    transport.python = None  # it may be gone, and others not
+                    raise
+            return RelayDialer(self.relay, listening)

@@ -63,7 +63,8 @@ class InJob(Command):
     @property
     def is_in_use(self) -> bool:
         """Whether something of ours in it is known to run, without asking anybody."""
-        return self._relay is not None and self._relay.is_usable(self.identity())
+        relay = self._shared.relay
+        return relay is not None and relay.is_usable(self.identity())
 
     async def _connect_anew(self, dead: Identity | None, timeout: float) -> Identity:
         try:
@@ -306,6 +307,9 @@ class Scheduled(Transport):
         if self._now.python is None:
             self._now.python = self.python
         return await (await self._look()).dialer(listening)
+
+    async def way(self) -> str:
+        return f"{self.queue.scheduler.name}'s own command, which runs one program of ours a job"
 
     @property
     def family(self) -> str:

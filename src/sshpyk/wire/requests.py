@@ -20,7 +20,12 @@ if TYPE_CHECKING:
         curve_publickey: str
         curve_secretkey: str
 
-    class KernelRequest(Keys):
+    class Kind(TypedDict, total=False):
+        """What is to run, where that is no kernel."""
+
+        is_kernel: bool  # False: a program without the five sockets
+
+    class KernelRequest(Keys, Kind):
         """How to start a kernel (`sshpyk.agent.kernel.Plan`)."""
 
         kernel_name: str
@@ -147,7 +152,12 @@ if TYPE_CHECKING:
         peak: Optional[int]  # the most memory that its process used, in bytes
         cause: Optional[Dict[str, Any]]  # what the host knows of the reason: `exits.CAUSE`
 
-    class KernelFacts(TypedDict):
+    class Abilities(TypedDict, total=False):
+        """What an agent can do that those of older versions can't."""
+
+        ports: bool  # lead to ports of the host
+
+    class KernelFacts(Abilities):
         """What an agent says of its kernel."""
 
         pid: int
