@@ -140,7 +140,9 @@ class Holder:
         asker.settimeout(10)
         files: list[int] = []
         try:
-            data, ancillary, _, _ = asker.recvmsg(65536, socket.CMSG_SPACE(12))
+            # Without the flag each command would have them twice, and keep pipes open.
+            room, flags = socket.CMSG_SPACE(12), socket.MSG_CMSG_CLOEXEC
+            data, ancillary, _, _ = asker.recvmsg(65536, room, flags)
             for level, kind, value in ancillary:
                 if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                     files += struct.unpack(f"{len(value) // 4}i", value[: len(value) // 4 * 4])
