@@ -197,8 +197,8 @@ class Slurm:
         self.log.unlink(missing_ok=True)
 
     def until_gone(self, job: str) -> None:
-        """Wait until a job neither waits nor runs."""
-        _until(lambda: job not in self.jobs(), f"the end of job {job}")
+        """Wait until a job is over, and nothing of it runs."""
+        _until(lambda: job not in self._all(), f"the end of job {job}")
 
     def close(self) -> None:
         """End it, and what runs in it."""

@@ -31,7 +31,20 @@ def slurm(cluster: Slurm) -> Iterator[Slurm]:
 
 @pytest.fixture(scope="module")
 def login(cluster: Slurm, remote_home: Path) -> Iterator[Sshd]:
-    """A login node: its sessions have Slurm's commands, each call of which is noted."""
-    path = f"{cluster.bin}:{os.environ['PATH']}"
-    with Sshd(home=remote_home, environment={"PATH": path}, host="login") as server:
+    """A login node, which forwards nothing: its sessions have Slurm's commands, each call of which
+    is noted."""
+    with login_node(cluster, remote_home, "DisableForwarding yes") as server:
         yield server
+
+
+@pytest.fixture
+def other_login(cluster: Slurm, remote_home: Path) -> Iterator[Sshd]:
+    """Another of the same cluster, which forwards."""
+    with login_node(cluster, remote_home) as server:
+        yield server
+
+
+def login_node(cluster: Slurm, home: Path, *options: str) -> Sshd:
+    """A server whose sessions have Slurm's commands."""
+    path = f"{cluster.bin}:{os.environ['PATH']}"
+    return Sshd(options=options, home=home, environment={"PATH": path}, host="login")

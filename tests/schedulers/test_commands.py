@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from jupyter_client.manager import KernelManager
 
 from tests.cli.conftest import Call, config_of, names, sshpyk
-from tests.lab.kernels import link_of, run_code, started
+from tests.faults.test_outages import Lines
+from tests.lab.kernels import client_of, link_of, run_code, started, write_spec
 from tests.lab.slurm import Slurm
 from tests.lab.sshd import Sshd
 
@@ -59,7 +64,8 @@ def test_from_adding_to_collecting(
         (row,) = sshpyk("allocations", "--json").json
         assert (row["name"], row["job"], row["state"]) == ("mine", job, "running")
         assert row["host"] == "login"
-        assert "48 min" in sshpyk("allocations").out or "50 min" in sshpyk("allocations").out
+        assert 40 * 60 < row["ends_at"] - time.time() <= 50 * 60 + 5
+        assert " min" in sshpyk("allocations").out
         walked = sshpyk("doctor", name, "--no-launch")
         assert walked.status == 0, walked.out
         assert f"mine is job {job}, running" in walked.out
@@ -69,3 +75,40 @@ def test_from_adding_to_collecting(
         slurm.until_gone(job)
     assert sshpyk("allocations", "--json").json == []
     assert sshpyk("allocations", "cancel", "mine").status == 2
+
+
+SAY = "import time\nfor n in range(1000):\n    print('line', n, flush=True)\n    time.sleep(0.05)"
+
+
+def test_what_was_said_to_nobody_outlives_the_allocation(
+    slurm: Slurm, login: Sshd, sshpyk: Call, tmp_path: Path
+) -> None:
+    write_spec("left", login, slurm="time=20", allocation="left", persistent=True)
+    cell: dict[str, Any] = {
+        "cell_type": "code",
+        "metadata": {},
+        "execution_count": None,
+        "outputs": [],
+    }
+    notebook: dict[str, Any] = {"cells": [{**cell, "source": SAY}], "metadata": {}, "nbformat": 4}
+    notebook["nbformat_minor"] = 4
+    path = tmp_path / "notebook.ipynb"
+    path.write_text(json.dumps(notebook))
+    manager = KernelManager(kernel_name="left")
+    manager.start_kernel()
+    with client_of(manager) as client:
+        client.execute(SAY)
+        Lines(client).read_until(lambda: True)
+        job = next(iter(slurm.jobs()))
+        id = link_of(manager).agent.id
+        manager.shutdown_kernel()  # which leaves it
+    manager.context.destroy(linger=100)
+    assert sshpyk("ps", "--json").json[0]["state"] == "detached"
+    slurm.run("scancel", job)
+    slurm.until_gone(job)
+    ended = sshpyk("ps", "--all", "--json").json
+    assert [row["state"] for row in ended if row["id"] == id] == ["exited"]
+    collected = sshpyk("collect", id[:8], str(path))
+    assert collected.status == 0, collected.err
+    outputs = json.loads(path.read_text())["cells"][0]["outputs"]
+    assert "line 1" in "".join(outputs[0]["text"])
