@@ -15,13 +15,13 @@ from .. import errors
 from ..aio import within
 from ..schedulers.base import Allocation, Job, Phase
 from ..ssh.command import Destination
-from . import kernels
+from . import place
 from .rows import moment, span
 from .terminal import Terminal
 
 if TYPE_CHECKING:
     from ..transport.scheduled import Scheduled
-    from .kernels import Place
+    from .place import Place
 
 DESCRIPTION = """\
 Show the allocations of clusters that kernels run in, or wait for; `start` asks for those of
@@ -152,7 +152,7 @@ async def _scheduled(asked: Allocation) -> Scheduled:
     there = transport_to(asked)
     assert isinstance(there, Scheduled)
     try:
-        await within(kernels.CONNECT + 1.0, there.ensure(timeout=kernels.CONNECT))
+        await within(place.CONNECT + 1.0, there.ensure(timeout=place.CONNECT))
     except TimeoutError:
         raise errors.Unreachable(host=asked.host, command=there.login.command) from None
     return there
@@ -164,8 +164,7 @@ async def _act(arguments: argparse.Namespace, known: list[Allocation], name: str
         cards = list(dict.fromkeys(one for one in known if one.name == name))
         if len(cards) != 1:
             raise _unclear(name, [one.host for one in cards], "kernelspec names")
-        place = await _scheduled(cards[0])
-        job = await place.ask_for_it()
+        job = await (await _scheduled(cards[0])).ask_for_it()
         return f"job {job.id}, {_state(job)}"
     found = await survey(known)
     there = [(one, job) for one in found for job in one.jobs if job.allocation == name]

@@ -161,7 +161,10 @@ _TABLE: tuple[tuple[str, type[errors.SshpykError], str, str], ...] = (
 )
 
 #: What srun says of a job that is over.
-_OVER = r"Invalid job id|already (complete|completing)|Unable to confirm allocation|has expired|is not running"
+_OVER = (
+    r"Invalid job id|already (complete|completing)|Unable to confirm allocation"
+    r"|has expired|is not running"
+)
 
 
 class Slurm(Scheduler):
