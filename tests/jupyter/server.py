@@ -35,6 +35,8 @@ class Server:
     def __init__(self, root: Path, *options: str) -> None:
         self.log = root / "server.log"
         self.token = secrets.token_hex(16)
+        bases = [word.partition("base_url=")[2] for word in options if "base_url=" in word]
+        self._base = bases[0] if bases else "/"
         command = [sys.executable, "-m", "jupyter_server", "--ip=127.0.0.1", "--port=0"]
         command += ["--no-browser", "--allow-root", f"--ServerApp.root_dir={root}", *options]
         self._process = subprocess.Popen(
@@ -104,7 +106,7 @@ class Server:
         with contextlib.closing(connection):
             headers = {"Authorization": f"token {self.token}"}
             body = None if content is None else json.dumps(content)
-            connection.request(method, f"/{below}/{path}", body, headers)
+            connection.request(method, f"{self._base}{below}/{path}", body, headers)
             response = connection.getresponse()
             text = response.read()
             return response.status, json.loads(text) if text else None
