@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -29,7 +30,8 @@ ABSENT = str(Path(__file__).parents[1] / "lab" / "absent")
 class Server:
     """A server on a free loopback port, with the environment's Jupyter directories.
 
-    `options` are for its command line. Gives `pid`, `port`, `token`, and `log`, what it says.
+    Another Jupyter Server is tried by hand with the variable SSHPYK_SERVER_PYTHON, the Python that
+    has it. `options` are for its command line. Gives `pid`, `port`, `token`, and `log`, what it says.
     """
 
     def __init__(self, root: Path, *options: str) -> None:
@@ -37,7 +39,12 @@ class Server:
         self.token = secrets.token_hex(16)
         bases = [word.partition("base_url=")[2] for word in options if "base_url=" in word]
         self._base = bases[0] if bases else "/"
-        command = [sys.executable, "-m", "jupyter_server", "--ip=127.0.0.1", "--port=0"]
+        other, port = os.environ.get("SSHPYK_SERVER_PYTHON"), 0
+        if other:  # an old one does not tell which port it has taken for 0
+            with socket.create_server(("127.0.0.1", 0)) as free:
+                port = free.getsockname()[1]
+        command = [other or sys.executable, "-m", "jupyter_server", "--ip=127.0.0.1"]
+        command += [f"--port={port}"]
         command += ["--no-browser", "--allow-root", f"--ServerApp.root_dir={root}", *options]
         self._process = subprocess.Popen(
             command,
