@@ -31,7 +31,8 @@ class Server:
     """A server on a free loopback port, with the environment's Jupyter directories.
 
     Another Jupyter Server is tried by hand with the variable SSHPYK_SERVER_PYTHON, the Python that
-    has it. `options` are for its command line. Gives `pid`, `port`, `token`, and `log`, what it says.
+    has it. `options` are for its command line. Gives `pid`, `port`, `token`, and `log`, what it
+    says.
     """
 
     def __init__(self, root: Path, *options: str) -> None:

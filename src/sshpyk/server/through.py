@@ -252,7 +252,7 @@ async def _start(
 def command(path: str, answer: Mapping[str, Any], *, is_left: bool) -> Sequence[str]:
     """What starts a server in the directory that was found, on loopback alone.
 
-    Servers before 2.1 tell of a port 0 as if they listened on it, so it is a free one that was
+    Old servers (2.0) tell of a port 0 as if they listened on it, so it is a free one that was
     found; where that is taken by then, a server takes the next.
     """
     words = [path, "--no-browser", "--ServerApp.ip=127.0.0.1"]
