@@ -27,6 +27,10 @@ from tests.lab.kernels import PATIENCE
 ABSENT = str(Path(__file__).parents[1] / "lab" / "absent")
 
 
+#: The Python whose Jupyter it is: another environment's, for other versions of JupyterLab.
+PYTHON = os.environ.get("SSHPYK_JUPYTER", sys.executable)
+
+
 class Server:
     """A server on a free loopback port, with the environment's Jupyter directories.
 
@@ -44,8 +48,7 @@ class Server:
         if other:  # an old one does not tell which port it has taken for 0
             with socket.create_server(("127.0.0.1", 0)) as free:
                 port = free.getsockname()[1]
-        command = [other or sys.executable, "-m", "jupyter_server", "--ip=127.0.0.1"]
-        command += [f"--port={port}"]
+        command = [other or PYTHON, "-m", "jupyter_server", "--ip=127.0.0.1", f"--port={port}"]
         command += ["--no-browser", "--allow-root", f"--ServerApp.root_dir={root}", *options]
         self._process = subprocess.Popen(
             command,

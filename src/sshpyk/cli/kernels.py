@@ -186,6 +186,17 @@ def place_of_file(path: str) -> tuple[Place, str]:
     return Place(saved.destination_here(None, None), saved.agent.python), saved.agent.id
 
 
+async def save(place: Place, id: str, path: str) -> None:
+    """Write the persistence file of a kernel from what its host knows. Raises `SshpykError`."""
+    from ..jupyter.persistence import Persistence
+    from ..link.address import AgentAddress
+    from ..link.thread import io_thread
+
+    answer = await io_thread().run(place.ask({"do": "attach", "id": id}))
+    agent = AgentAddress.of_record(answer["record"], place.python)
+    Persistence(place.destination, agent, answer["keys"], id).write(path)
+
+
 async def locate(name: str, hosts: Sequence[str], ssh_config: str | None) -> tuple[Survey, Kernel]:
     """The kernel that a person names: a persistence file's, an id's, or a session's.
 

@@ -149,7 +149,13 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
     # -- start -----------------------------------------------------------------------------------
 
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
-        """Look at what the start is given, bind the local sockets. Contacts nobody."""
+        """Look at what the start is given, bind the local sockets. Contacts nobody.
+
+        `existing` in `kwargs` is the persistence file of a kernel to attach to.
+        """
+        existing = kwargs.pop("existing", "")
+        if existing:  # from who starts it, in place of what its kernelspec says
+            self.existing, self.persistent = existing, True
         given = kwargs.get("env")
         kwargs = await super().pre_launch(**kwargs)
         kwargs["env"] = self._passed_env(kwargs["env"], is_given=given is not None)
@@ -217,7 +223,22 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         self.connection_info = self._connection_info()
         if self.persistent and self.kernel is not None:
             await self._save(self.kernel)
+        if self._is_attached and pacing.of_server(self.parent) is not None:
+            await self._introduce()
         return self.connection_info
+
+    async def _introduce(self) -> None:
+        """Have Jupyter Server let browsers in to a kernel that is busy."""
+        from .busy import introduce
+
+        local = self._local
+        assert local is not None
+        if self.kernel is not None and self.kernel.facts and not self.kernel.facts["curve"]:
+            address, port = local.ip, local.ports["control"]
+            is_tcp = local.transport == "tcp"
+            await introduce(
+                self.parent, f"tcp://{address}:{port}" if is_tcp else f"ipc://{address}-{port}"
+            )
 
     def _card(self) -> dict[str, str]:
         """Its kernelspec's name, for advice, where that is one that `sshpyk edit` takes."""
