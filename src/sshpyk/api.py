@@ -96,7 +96,8 @@ def add(
         raise errors.SettingsError(text=f"There is no setting {sorted(unknown)[0]}.")
     vars(arguments).update(host=host, kernels=list(names), kernel_name=kernel_name, all=all)
     vars(arguments).update(display_name=display_name, replace=replace, **settings)
-    adding = command.choose_kernels(arguments, Silent())
+    config = command.settings_of(arguments)
+    adding = command.choose_kernels(arguments, Silent(), config)
     return [kernelspec.write(name, content, logos).name for name, content, logos in adding]
 
 

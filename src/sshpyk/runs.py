@@ -22,6 +22,7 @@ from .remotekernel import State
 
 if TYPE_CHECKING:
     from .remotekernel import RemoteKernel, Status
+    from .schedulers.base import Allocation
     from .ssh.command import Destination
     from .transport.entrance import Entrance
     from .wire.requests import JournalRequest, RunRequest
@@ -129,7 +130,7 @@ class Run:
 
     def __init__(
         self,
-        destination: Destination | Entrance,
+        destination: Destination | Entrance | Allocation,
         python: str,
         *,
         id: str = "",
@@ -228,7 +229,9 @@ class Run:
         await ask(self._destination, self._python, {"do": "forget", "run": self.id})
 
 
-async def ask(destination: Destination | Entrance, python: str, request: Any) -> dict[str, Any]:
+async def ask(
+    destination: Destination | Entrance | Allocation, python: str, request: Any
+) -> dict[str, Any]:
     """Run a job that answers once. On the I/O thread. Raises `SshpykError`."""
     from .cli import remote
 

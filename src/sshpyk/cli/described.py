@@ -144,6 +144,20 @@ PORT = (
     Field("pid", int, "the process here that keeps it open"),
 )
 
+ALLOCATIONS = (
+    Field("name", str, "its name"),
+    Field("host?", str, "the login node"),
+    Field("job", str, "the scheduler's number of it"),
+    Field("state", str, "pending or running"),
+    Field("reason?", str, "why it is pending, in the scheduler's word"),
+    Field("reason_text?", str, "the same in words"),
+    Field("node?", str, "where it is"),
+    Field("partition", str, "of the cluster"),
+    Field("gpus?", str, "what it has of them"),
+    Field("starts_at?", NUMBER, "when it starts, as the scheduler expects"),
+    Field("ends_at?", NUMBER, "when it ends"),
+)
+
 BROWSE = (
     Field("url", str, "where the server is, here"),
     Field("page?", str, "the file that leads a browser there, with the token"),
@@ -162,6 +176,7 @@ FORMATS: dict[str, tuple[str, tuple[Field, ...]]] = {
     ),
     "run": ("An object.", RUN),
     "port": ("An object once the port is open; with ``--list``, a list of such.", PORT),
+    "allocations": ("A list with an object for each allocation.", ALLOCATIONS),
     "browse": ("An object once the server can be reached.", BROWSE),
 }
 
