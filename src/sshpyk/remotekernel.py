@@ -121,6 +121,7 @@ class RemoteKernel(ABC):
         self.person_timeout = 0.0  # seconds that a start waits for a person to log in
         self.ends_with_us = True  # what the end of this process means for the kernel
         self.found_keys: Mapping[str, str] | None = None  # of a session's kernel that was there
+        self.was_there = False  # whether it ran before we came to it
         self._callbacks: list[Callback] = []
 
     @property
@@ -214,6 +215,21 @@ class RemoteKernel(ABC):
     @abstractmethod
     async def watch_activity(self) -> None:
         """Have `status.busy` kept from now on."""
+
+    async def measure(self) -> dict[str, float]:
+        """What the connection is like now, as far as can be known: "round_trip" in seconds, and
+        "waiting", the bytes of output that are there and not here. May take as long as an outage.
+        """
+        return {}
+
+    @abstractmethod
+    def seeing(self, seeing: bool, *, resumed: bool = False) -> None:
+        """Whether anybody sees what our clients get; output that nobody sees is kept on the host,
+        where it can be. `resumed`: the same does who did before, and has got all of it."""
+
+    @abstractmethod
+    def seen(self, message: str) -> None:
+        """Output up to the message with this id is saved where it is seen."""
 
     @abstractmethod
     async def resolve(self, path: str) -> str | None:

@@ -26,6 +26,10 @@ from tests.lab.kernels import PATIENCE
 ABSENT = str(Path(__file__).parents[1] / "lab" / "absent")
 
 
+#: The Python whose Jupyter it is: another environment's, for other versions of JupyterLab.
+PYTHON = os.environ.get("SSHPYK_JUPYTER", sys.executable)
+
+
 class Server:
     """A server on a free loopback port, with the environment's Jupyter directories.
 
@@ -35,7 +39,7 @@ class Server:
     def __init__(self, root: Path, *options: str) -> None:
         self.log = root / "server.log"
         self.token = secrets.token_hex(16)
-        command = [sys.executable, "-m", "jupyter_server", "--ip=127.0.0.1", "--port=0"]
+        command = [PYTHON, "-m", "jupyter_server", "--ip=127.0.0.1", "--port=0"]
         command += ["--no-browser", "--allow-root", f"--ServerApp.root_dir={root}", *options]
         self._process = subprocess.Popen(
             command,

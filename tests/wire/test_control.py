@@ -21,6 +21,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "settings": {"number": 4, "persistent": True, "lease": 0.5},
     "watch": {"number": 8},
     "urls": {"number": 9},
+    "seeing": {"number": 10, "seeing": True, "resumed": False},
+    "seen": {"number": 11, "message": "id"},
     "leave": {"number": 5},
     "end": {"number": 6},
     "done": {"number": 7, "result": {}},
@@ -74,7 +76,7 @@ def test_wrong_shapes(type: str) -> None:
         del missing[field]
         refuse(missing)
         kind = float if float in types else types[0]
-        for value in WRONG[kind]:
+        for value in WRONG.get(kind, [*WRONG[str], "nothing of the kind"]):
             if value is not None or NoneType not in types:
                 refuse({"type": type, **EXAMPLES[type], field: value})
 

@@ -58,6 +58,7 @@ class Client:
     ) -> None:
         self.has_left = False
         self.watches = False  # whether it wants to know of busy and idle
+        self.is_seen = True  # whether anybody sees the output that it gets
         self.wants_urls = False  # and of the URLs that the kernel prints
         self._owner = owner
         self._loop = loop

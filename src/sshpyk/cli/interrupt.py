@@ -8,8 +8,8 @@ import os
 import tempfile
 
 from . import kernels
-from .attach import save
 from .kernels import Kernel, Survey
+from .place import ANSWER
 from .terminal import Terminal
 
 
@@ -37,7 +37,7 @@ async def _by_message(survey: Survey, kernel: Kernel) -> None:
 
     with tempfile.TemporaryDirectory() as directory:
         path = os.path.join(directory, "sshpyk-kernel.json")
-        await save(survey.place, kernel["id"], path)
+        await kernels.save(survey.place, kernel["id"], path)
         settings = {"existing": path, "persistent": True}
         file = os.path.join(directory, "connection.json")
         manager = make_manager("", settings, connection_file=file)
@@ -47,7 +47,7 @@ async def _by_message(survey: Survey, kernel: Kernel) -> None:
             # A kernel that answers a later request has had the interrupt, and may be left.
             client = manager.client()
             client.start_channels()
-            await client._async_wait_for_ready(timeout=kernels.ANSWER)
+            await client._async_wait_for_ready(timeout=ANSWER)
             client.stop_channels()
         finally:
             await manager.shutdown_kernel()

@@ -8,45 +8,21 @@ import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .. import errors
 from ..jupyter import kernelspec
 from ..jupyter.places import destination_of
+from ..server.address import is_url
 from ..ssh.command import Destination
 from ..transport.entrance import Entrance, expand
-
-if TYPE_CHECKING:
-    from ..wire.requests import Request
-
-#: Seconds for a login, and for a job on the host after it.
-CONNECT = 15.0
-ANSWER = 20.0
+from . import onserver
+from .place import Place
 
 #: Characters of an id that name a kernel at least.
 SHORTEST = 4
 
 Kernel = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Place:
-    """A host, and the Python there that runs our agent."""
-
-    destination: Destination | Entrance
-    python: str
-
-    @property
-    def host(self) -> str:
-        """What one gives to ssh, or what the place is called."""
-        return self.destination.host
-
-    async def ask(self, request: Request) -> dict[str, Any]:
-        """Run a job there; on the I/O thread. Raises `SshpykError`."""
-        from . import remote
-
-        transport = remote.transport_to(self.destination)
-        return await remote.ask(transport, self.python, request, connect=CONNECT, timeout=ANSWER)
 
 
 @dataclass
@@ -89,10 +65,17 @@ def known_places() -> list[Place]:
     return list(known.values())
 
 
-def places(hosts: Sequence[str], ssh_config: str | None = None) -> list[Place]:
-    """Where to look: `hosts`, or all of the kernelspecs. Raises `SettingsError`."""
+def places(
+    hosts: Sequence[str], ssh_config: str | None = None, *, servers: bool = False
+) -> list[Place]:
+    """Where to look: `hosts`, or all of the kernelspecs; also Jupyter `servers`, if they will do.
+
+    Raises `SettingsError`.
+    """
     known = known_places()
     if not hosts:
+        if servers:
+            known += onserver.of_kernelspecs()
         if not known:
             raise errors.SettingsError(
                 text="There are no kernels on hosts yet.",
@@ -100,8 +83,14 @@ def places(hosts: Sequence[str], ssh_config: str | None = None) -> list[Place]:
                 command="sshpyk add HOST",
             )
         return known
-    found = []
+    found: list[Place] = []
     for host in hosts:
+        if is_url(host):
+            server = onserver.of_url(host)
+            if not servers:
+                raise server.no("This command is about hosts")
+            found.append(server)
+            continue
         of_host = [place for place in known if place.host == host]
         if ssh_config is not None or not of_host:
             python = of_host[0].python if of_host else "python3"
@@ -197,6 +186,17 @@ def place_of_file(path: str) -> tuple[Place, str]:
     return Place(saved.destination_here(None, None), saved.agent.python), saved.agent.id
 
 
+async def save(place: Place, id: str, path: str) -> None:
+    """Write the persistence file of a kernel from what its host knows. Raises `SshpykError`."""
+    from ..jupyter.persistence import Persistence
+    from ..link.address import AgentAddress
+    from ..link.thread import io_thread
+
+    answer = await io_thread().run(place.ask({"do": "attach", "id": id}))
+    agent = AgentAddress.of_record(answer["record"], place.python)
+    Persistence(place.destination, agent, answer["keys"], id).write(path)
+
+
 async def locate(name: str, hosts: Sequence[str], ssh_config: str | None) -> tuple[Survey, Kernel]:
     """The kernel that a person names: a persistence file's, an id's, or a session's.
 
@@ -205,7 +205,7 @@ async def locate(name: str, hosts: Sequence[str], ssh_config: str | None) -> tup
     if os.path.isfile(os.path.expanduser(name)):
         place, name = place_of_file(os.path.expanduser(name))
         return find(await survey_all([place]), name)
-    return find(await survey_all(places(hosts, ssh_config)), name)
+    return find(await survey_all(places(hosts, ssh_config, servers=True)), name)
 
 
 def label(kernel: Kernel, host: str) -> str:

@@ -11,6 +11,7 @@ from .. import errors
 from ..aio import within
 from ..jupyter import kernelspec
 from ..jupyter.kernelspec import LocalSpec
+from ..jupyter.places import server_of
 from ..transport.entrance import Entrance
 from . import options
 from .terminal import BAD, INFO, UNKNOWN, WARNING, Terminal
@@ -82,7 +83,7 @@ def _check(
     from . import servers, wait_for
 
     contact = not arguments.no_check
-    on_servers = [spec for spec in specs if spec.config.get("server_url")]
+    on_servers = [spec for spec in specs if server_of(spec.config) is not None]
     specs = [spec for spec in specs if spec not in on_servers]
     found: dict[str, list[Check]] = {}
     if on_servers:

@@ -16,6 +16,7 @@ from ..remotekernel import State
 from ..transport.entrance import expand
 from . import kernels
 from .options import line
+from .place import ANSWER, CONNECT
 from .terminal import Terminal
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ def _target(arguments: argparse.Namespace) -> Target:
 
 def is_host(name: str, ssh_config: str | None) -> bool:
     """Whether a person means a host by `name`: one that is known, or that can be nothing else."""
-    from .completion import hosts
+    from ..ssh.aliases import hosts
 
     known = [place.host for place in kernels.known_places()]
     return (
@@ -164,7 +165,7 @@ async def _keep_open(arguments: argparse.Namespace, target: Target, terminal: Te
     try:
         port = link.open_port(target, arguments.local)
         _say(arguments, port, terminal)
-        return await _watch(link, port, terminal)
+        return await stay_open(link, port, terminal)
     finally:
         await (link.end() if link.ends_with_us else link.leave())
 
@@ -179,7 +180,7 @@ async def _link(arguments: argparse.Namespace) -> Link:
     name = arguments.place
     log = logging.getLogger("sshpyk")
     log.addHandler(logging.NullHandler())  # what matters is said; the rest is for -v
-    timeout = kernels.CONNECT + kernels.ANSWER
+    timeout = CONNECT + ANSWER
     is_file = os.path.isfile(os.path.expanduser(name))
     if not is_file and not arguments.hosts and is_host(name, arguments.ssh_config):
         place = kernels.places([name], arguments.ssh_config)[0]
@@ -210,7 +211,7 @@ def _say(arguments: argparse.Namespace, port: LocalPort, terminal: Terminal) -> 
     sys.stdout.flush()
 
 
-async def _watch(link: Link, port: LocalPort, terminal: Terminal) -> int:
+async def stay_open(link: Link, port: LocalPort, terminal: Terminal) -> int:
     """Tell of what happens to a port until it is closed; the exit status."""
     changed = asyncio.Event()
     forget = link.subscribe(lambda status: changed.set())

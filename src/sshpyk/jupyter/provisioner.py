@@ -83,7 +83,8 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         """The host, as the user calls it."""
         if self.kernel is not None:
             return self.kernel.status.host
-        return self.server.host if self.server is not None else self.destination.host
+        server = self.server_address
+        return server.host if server is not None else self.destination.host
 
     # -- jupyter_client's questions --------------------------------------------------------------
 
@@ -148,13 +149,23 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
     # -- start -----------------------------------------------------------------------------------
 
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
-        """Look at what the start is given, bind the local sockets. Contacts nobody."""
+        """Look at what the start is given, bind the local sockets. Contacts nobody.
+
+        `existing` in `kwargs` is the persistence file of a kernel to attach to.
+        """
+        existing = kwargs.pop("existing", "")
+        if existing:  # from who starts it, in place of what its kernelspec says
+            self.existing, self.persistent = existing, True
         given = kwargs.get("env")
         kwargs = await super().pre_launch(**kwargs)
         kwargs["env"] = self._passed_env(kwargs["env"], is_given=given is not None)
         shown = self.remote_kernel_name or "(local command)"
-        server = self.server
-        way = [server.url] if server else shlex.split(self.destination.for_people())
+        server = self.server_address
+        way = (
+            [server.host if server.through else server.url]
+            if server
+            else shlex.split(self.destination.for_people())
+        )
         kwargs["cmd"] = [*way, shown]
         if self.kernel_spec is not None:
             # An interrupt comes to `send_signal` then, and the host's own kernelspec decides how
@@ -212,7 +223,22 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         self.connection_info = self._connection_info()
         if self.persistent and self.kernel is not None:
             await self._save(self.kernel)
+        if self._is_attached and pacing.of_server(self.parent) is not None:
+            await self._introduce()
         return self.connection_info
+
+    async def _introduce(self) -> None:
+        """Have Jupyter Server let browsers in to a kernel that is busy."""
+        from .busy import introduce
+
+        local = self._local
+        assert local is not None
+        if self.kernel is not None and self.kernel.facts and not self.kernel.facts["curve"]:
+            address, port = local.ip, local.ports["control"]
+            is_tcp = local.transport == "tcp"
+            await introduce(
+                self.parent, f"tcp://{address}:{port}" if is_tcp else f"ipc://{address}-{port}"
+            )
 
     def _card(self) -> dict[str, str]:
         """Its kernelspec's name, for advice, where that is one that `sshpyk edit` takes."""
@@ -258,8 +284,8 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
             link = self._make(command.transport(destination), saved.agent)
         elif saved is not None:
             link = self._make_of_server(saved.address.server, saved.address.id)
-        elif self.server is not None:
-            link = self._make_of_server(self.server, self.server_kernel_id)
+        elif (server := self.server_address) is not None:
+            link = self._make_of_server(server, self.server_kernel_id)
         else:
             link = self._make(self.transport(), agent)
         sockets = self._local.duplicates()

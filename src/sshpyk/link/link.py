@@ -141,6 +141,8 @@ class Link(RemoteKernel):
         await self._begin(work(), timeout)
 
     async def attach(self, sockets: Mapping[str, socket.socket], *, timeout: float) -> None:
+        self.was_there = True
+
         async def work() -> None:
             self.streams.listen(sockets)
             await self._attach(timeout)
@@ -211,6 +213,7 @@ class Link(RemoteKernel):
             self._job = None
             if "existing" in answer:
                 self.found_keys = answer["keys"]
+                self.was_there = True
                 self.agent = agent.of_record(answer["existing"], agent.python)
                 self.streams.use_token(self.agent.token)
                 return
@@ -497,6 +500,17 @@ class Link(RemoteKernel):
 
     async def watch_activity(self) -> None:
         await self._requests.ask("watch")
+
+    async def measure(self) -> dict[str, float]:
+        begun = time.monotonic()
+        answer = await self._requests.ask("state")
+        return {"round_trip": time.monotonic() - begun, "waiting": answer.get("waiting", 0)}
+
+    def seeing(self, seeing: bool, *, resumed: bool = False) -> None:
+        self._say("seeing", number=0, seeing=seeing, resumed=resumed)
+
+    def seen(self, message: str) -> None:
+        self._say("seen", number=0, message=message)
 
     async def signal(self, signum: int) -> None:
         self._expects_exit = self._expects_exit or signum in (signals.SIGTERM, signals.SIGKILL)

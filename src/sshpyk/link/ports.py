@@ -312,7 +312,7 @@ class PortProtocol(asyncio.Protocol):
         if incoming is None or transport is None:
             return
         try:
-            while not self._is_paused and (piece := incoming.peek(now)):
+            while not (self._is_paused or transport.is_closing()) and (piece := incoming.peek(now)):
                 transport.write(piece)
                 incoming.consume(len(piece), now)
                 self._port.ports.note(self._port, None)

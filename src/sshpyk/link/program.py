@@ -39,14 +39,15 @@ async def start(
     *,
     env: Mapping[str, str] | None = None,
     cwd: str = "",
+    is_persistent: bool = False,
     timeout: float,
     pythonhome: str | None = None,
 ) -> Link:
     """Start `argv` on a host, with an agent that `python` runs there; the link to it.
 
     `name` is what `sshpyk ps` calls it. `env` is for variables, also secret ones; `cwd` a directory
-    there. It ends with `Link.end`, or with this process. On the I/O thread. Raises one of `errors`;
-    nothing is left there then.
+    there. It ends with `Link.end`, or with this process, unless it `is_persistent`. On the I/O
+    thread. Raises one of `errors`; nothing is left there then.
     """
     agent = AgentAddress(str(uuid.uuid4()), secrets.token_hex(32), python)
     link = Link(transport, agent, log, pythonhome=pythonhome)
@@ -56,7 +57,7 @@ async def start(
         "token": agent.token,
         "streams": "unix",  # until the transport says otherwise
         "session": "",
-        "persistent": False,
+        "persistent": is_persistent,
         "lease": LEASE,
         "launch_timeout": timeout,
         "memory_limit": LITTLE,
@@ -81,4 +82,5 @@ async def start(
         },
     }
     await link.start(request, {}, timeout=timeout)
+    link.ends_with_us = not is_persistent
     return link

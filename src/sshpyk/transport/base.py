@@ -51,6 +51,20 @@ class Program(ABC):
     async def read(self) -> bytes:
         """The next of its stdout; empty at the end."""
 
+    async def pour(self, take: Callable[[bytes], object]) -> None:
+        """Call `take` with each piece of its stdout as it comes, in place of `read`, to the end.
+
+        What it wrote since the last `read` may be lost: begin before it writes more. Raises what
+        `take` raises, which is not called again then.
+        """
+        while data := await self.read():
+            take(data)
+
+    @property
+    def has_taken_all(self) -> bool:
+        """Whether nothing of what was written waits; False where that is not known."""
+        return False
+
     @abstractmethod
     def write(self, data: bytes) -> None:
         """Give it `data` on stdin, as soon as that takes it."""

@@ -118,6 +118,14 @@ if TYPE_CHECKING:
         do: Literal["measure"]
         token: str
 
+    class ServersRequest(TypedDict):
+        """The job "servers": the Jupyter Servers there, and what could start one."""
+
+        do: Literal["servers"]
+        pid: int  # of one that is waited for; 0: none
+        wanted: str  # a directory; empty: home
+        python: str
+
     class RelayRequest(TypedDict):
         """The job "relay"."""
 
@@ -134,6 +142,7 @@ if TYPE_CHECKING:
         InstallRequest,
         ResolveRequest,
         MeasureRequest,
+        ServersRequest,
         RelayRequest,
     ]
 
