@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -33,13 +34,21 @@ PYTHON = os.environ.get("SSHPYK_JUPYTER", sys.executable)
 class Server:
     """A server on a free loopback port, with the environment's Jupyter directories.
 
-    `options` are for its command line. Gives `pid`, `port`, `token`, and `log`, what it says.
+    Another Jupyter Server is tried by hand with the variable SSHPYK_SERVER_PYTHON, the Python that
+    has it. `options` are for its command line. Gives `pid`, `port`, `token`, and `log`, what it
+    says.
     """
 
     def __init__(self, root: Path, *options: str) -> None:
         self.log = root / "server.log"
         self.token = secrets.token_hex(16)
-        command = [PYTHON, "-m", "jupyter_server", "--ip=127.0.0.1", "--port=0"]
+        bases = [word.partition("base_url=")[2] for word in options if "base_url=" in word]
+        self._base = bases[0] if bases else "/"
+        other, port = os.environ.get("SSHPYK_SERVER_PYTHON"), 0
+        if other:  # an old one does not tell which port it has taken for 0
+            with socket.create_server(("127.0.0.1", 0)) as free:
+                port = free.getsockname()[1]
+        command = [other or PYTHON, "-m", "jupyter_server", "--ip=127.0.0.1", f"--port={port}"]
         command += ["--no-browser", "--allow-root", f"--ServerApp.root_dir={root}", *options]
         self._process = subprocess.Popen(
             command,
@@ -108,7 +117,7 @@ class Server:
         with contextlib.closing(connection):
             headers = {"Authorization": f"token {self.token}"}
             body = None if content is None else json.dumps(content)
-            connection.request(method, f"/{below}/{path}", body, headers)
+            connection.request(method, f"{self._base}{below}/{path}", body, headers)
             response = connection.getresponse()
             text = response.read()
             return response.status, json.loads(text) if text else None
