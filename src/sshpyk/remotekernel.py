@@ -43,6 +43,7 @@ class Stage(enum.Enum):
     AGENT = "connecting to its agent there"
     SOCKETS = "waiting for the kernel to open its sockets"
     RESTART = "starting the kernel again"
+    ALLOCATION = "finding its allocation"
     QUEUED = "queued"
 
 
@@ -72,6 +73,8 @@ class Status:
     since: float = 0.0  # when `state` began
     stage: Stage | None = None  # of a start, or of a restart
     progress: str = ""  # what the other side says of that stage
+    ending: str = ""  # "in 5 min", where the place itself ends soon, and the kernel with it
+    ends_at: float | None = None  # when that is, as was last heard
     trouble: errors.SshpykError | None = None  # why it is not connected, as far as known
     next_try: float | None = None  # when the host is tried again
     exited: Exit | None = None
@@ -96,6 +99,8 @@ class Status:
             "since": self.since,
             "stage": None if self.stage is None else self.stage.name.lower(),
             "stage_text": self.stage_text,
+            "ends_at": self.ends_at,
+            "ending": self.ending or None,
             "trouble": None if self.trouble is None else self.trouble.to_json(),
             "needs_person": isinstance(self.trouble, errors.NeedsPerson),
             "next_try": self.next_try,

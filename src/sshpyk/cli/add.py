@@ -71,6 +71,10 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     config = options.given(arguments)
     _take_place(arguments, config)
     check(config)
+    if "slurm" in config and not arguments.no_check:
+        from . import cluster
+
+        cluster.try_options(terminal, config)
     if config.get("server") and not arguments.no_check:
         from . import servers
 

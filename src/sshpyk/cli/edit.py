@@ -125,6 +125,10 @@ def check(config: dict[str, Any]) -> None:
             text="`via` is in place of a host: it can't stand beside `ssh_host_alias` or `inside`.",
             advice="On a host a command leads on by --inside.",
         )
+    if isinstance(config.get("slurm"), str) and (config.get("via") or config.get("inside")):
+        raise errors.SettingsError(text="`slurm` can't stand beside `via` or `inside`.")
+    if config.get("allocation") and not isinstance(config.get("slurm"), str):
+        raise errors.SettingsError(text="`allocation` is of use beside `slurm` only.")
     destination_of(config).check()
 
 
@@ -135,7 +139,7 @@ def _setting(text: str, config: dict[str, Any]) -> str:
     if option is None:
         known = ", ".join(option.flag[2:] for option in options.declared())
         raise errors.SettingsError(text=f"--unset {text}: there is no such setting. Known: {known}")
-    if option.name in NEEDED and not config.get("via"):
+    if option.name in NEEDED and not (config.get("via") or "slurm" in config):
         raise errors.SettingsError(text=f"--unset {text}: a kernel needs a host; give another.")
     return option.name
 

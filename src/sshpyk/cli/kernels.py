@@ -13,6 +13,7 @@ from typing import Any
 from .. import errors
 from ..jupyter import kernelspec
 from ..jupyter.places import destination_of
+from ..schedulers.base import Allocation
 from ..server.address import is_url
 from ..ssh.command import Destination
 from ..transport.entrance import Entrance, expand
@@ -54,7 +55,7 @@ def add_place_options(parser: argparse.ArgumentParser, *, host_option: bool = Tr
 
 def known_places() -> list[Place]:
     """The places of all kernelspecs."""
-    known: dict[Destination | Entrance, Place] = {}
+    known: dict[Destination | Entrance | Allocation, Place] = {}
     for spec in kernelspec.all_specs().values():
         config = spec.config
         destination = destination_of(config)

@@ -19,6 +19,7 @@ from .candidates import Candidate, logos_of, make, metadata_of
 from .terminal import clean
 
 if TYPE_CHECKING:
+    from ..schedulers.base import Allocation
     from ..ssh.command import Destination
     from ..transport.base import Transport
     from ..transport.entrance import Entrance
@@ -47,7 +48,7 @@ class Look:
     offered: list[Candidate]
 
     @property
-    def destination(self) -> Destination | Entrance:
+    def destination(self) -> Destination | Entrance | Allocation:
         """What leads there."""
         return destination_of(self.config)
 
@@ -192,7 +193,7 @@ def name_for(*parts: str) -> str:
 
 def kind_of(config: Mapping[str, Any]) -> str:
     """How the name of a kernel begins."""
-    return "" if config.get("via") else "ssh"
+    return "" if config.get("via") or "slurm" in config else "ssh"
 
 
 def display_for(display_name: str, environment: str, host: str) -> str:
@@ -219,7 +220,7 @@ def transport_of(config: Mapping[str, Any]) -> Transport:
     return remote.transport_to(destination_of(config))
 
 
-def destination_of(config: Mapping[str, Any]) -> Destination | Entrance:
+def destination_of(config: Mapping[str, Any]) -> Destination | Entrance | Allocation:
     """What leads to the host that settings mean."""
     from ..jupyter import places
 

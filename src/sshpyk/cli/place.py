@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ..schedulers.base import Allocation
     from ..ssh.command import Destination
     from ..transport.entrance import Entrance
     from ..wire.requests import Request
@@ -19,7 +20,7 @@ ANSWER = 20.0
 class Place:
     """A host, and the Python there that runs our agent."""
 
-    destination: Destination | Entrance
+    destination: Destination | Entrance | Allocation
     python: str
 
     @property

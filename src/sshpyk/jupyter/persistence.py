@@ -20,6 +20,7 @@ from jupyter_core.paths import jupyter_runtime_dir, secure_write
 
 from .. import errors
 from ..link.address import AgentAddress
+from ..schedulers.base import Allocation
 from ..server.address import HostServer, ServerAddress, ServerKernelAddress
 from ..ssh.command import Destination
 from ..transport import answers
@@ -36,7 +37,7 @@ LARGEST = 1 << 20
 class Persistence:
     """Host, agent, and the kernel's keys: "key", "signature_scheme", and CURVE keys if any."""
 
-    destination: Destination | Entrance
+    destination: Destination | Entrance | Allocation
     agent: AgentAddress
     keys: dict[str, str]
     kernel_id: str
@@ -44,7 +45,9 @@ class Persistence:
     def __repr__(self) -> str:
         return f"<Persistence of {self.kernel_id} on {self.destination.host}>"
 
-    def destination_here(self, ssh: str | None, ssh_config: str | None) -> Destination | Entrance:
+    def destination_here(
+        self, ssh: str | None, ssh_config: str | None
+    ) -> Destination | Entrance | Allocation:
         """The destination on this machine, where the paths in the file may be another's.
 
         `ssh` and `ssh_config` then come in their place; None for ssh's own.
@@ -60,7 +63,7 @@ class Persistence:
         content = {
             "version": VERSION,
             "kernel_id": self.kernel_id,
-            "transport": "ssh" if isinstance(self.destination, Destination) else "command",
+            "transport": _kind(self.destination),
             "host": asdict(self.destination),
             "agent": asdict(self.agent),
             "keys": self.keys,
@@ -198,14 +201,23 @@ def _of_server(content: dict[str, Any]) -> ServerPersistence:
     return ServerPersistence(ServerKernelAddress(server, content["id"]), content["kernel_id"])
 
 
-def _destination(transport: str, host: dict[str, Any]) -> Destination | Entrance:
+def _kind(destination: Destination | Entrance | Allocation) -> str:
+    """What a file calls the transport."""
+    if isinstance(destination, Destination):
+        return "ssh"
+    return "command" if isinstance(destination, Entrance) else "slurm"
+
+
+def _destination(transport: str, host: dict[str, Any]) -> Destination | Entrance | Allocation:
     """Raises TypeError or ValueError where this is no destination."""
     if transport == "ssh":
         return Destination(**host)
-    if transport != "command":
+    if transport not in ("command", "slurm"):
         raise ValueError(f"the transport {transport!r:.40}")
-    outer = host["outer"]
-    return Entrance(host["command"], None if outer is None else Destination(**outer))
+    outer = None if host["outer"] is None else Destination(**host["outer"])
+    if transport == "command":
+        return Entrance(host["command"], outer)
+    return Allocation(**{**host, "outer": outer})
 
 
 def _check_owner(path: str, status: os.stat_result) -> None:
@@ -221,10 +233,12 @@ def _check_owner(path: str, status: os.stat_result) -> None:
         )
 
 
-def _texts_of(host: Destination | Entrance) -> list[str]:
+def _texts_of(host: Destination | Entrance | Allocation) -> list[str]:
     """All texts of a destination."""
     ssh = host if isinstance(host, Destination) else host.outer
     texts = [host.command] if isinstance(host, Entrance) else []
+    if isinstance(host, Allocation):
+        texts += [host.options, host.name, host.job, host.node, host.python]
     if ssh is not None:
         more = (ssh.ssh, ssh.ssh_config, ssh.node)
         texts += [ssh.host, *(text for text in more if text is not None)]
@@ -237,6 +251,8 @@ def _check(saved: Persistence) -> None:
     host, agent = saved.destination, saved.agent
     texts = [agent.id, agent.token, agent.python, agent.node, agent.boot_id, agent.place]
     texts += [saved.kernel_id, *saved.keys, *saved.keys.values(), *_texts_of(host)]
+    if isinstance(host, Allocation) and not isinstance(host.idle, float):
+        raise ValueError(f"the time {host.idle!r:.40}")
     for text in texts:
         if not isinstance(text, str) or not text.isprintable():
             raise ValueError(f"{text!r:.40} where a text should be")

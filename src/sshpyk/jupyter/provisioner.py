@@ -33,7 +33,7 @@ from ..link.log import KernelLog
 from ..link.thread import io_thread
 from ..remotekernel import RemoteKernel
 from ..server.address import ServerAddress, ServerKernelAddress
-from ..transport import command
+from ..transport import ways
 from ..wire.channels import CHANNELS
 from . import persistence, running
 from .kernelspec import LocalSpec
@@ -74,6 +74,7 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         self._is_held = False
         self._is_attached = False  # to a kernel that was there, not launched by us
         self._died = False
+        self._may_submit = True
         self.persistence_path = ""
         self._launches = 0
         self._log = KernelLog(self.log, str(self.kernel_id), self.host_name)
@@ -207,7 +208,7 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
             if self.kernel is not None and not self.kernel.is_gone:
                 await self._restart(self.kernel, kwargs)
             else:
-                await self._start(kwargs)
+                await self._start(kwargs, may_submit=not died)
         except BaseException as error:
             if isinstance(error, errors.SshpykError):
                 error.fields.update(self._card())
@@ -248,7 +249,9 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         spec = LocalSpec(name, "", {"metadata": self.kernel_spec.metadata})
         return {"card": name} if spec.is_ours else {}
 
-    async def _start(self, kwargs: dict[str, Any]) -> None:
+    async def _start(self, kwargs: dict[str, Any], *, may_submit: bool) -> None:
+        # A kernel that has died by itself is started again by nobody's wish, so no queue is joined.
+        self._may_submit = may_submit
         old, self.kernel = self.kernel, None
         if old is not None:
             await io_thread().run(old.end())
@@ -281,7 +284,7 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         agent = AgentAddress(self._new_id(), secrets.token_hex(32), self._python)
         if isinstance(saved, persistence.Persistence):
             destination = saved.destination_here(self.ssh, self.ssh_config)
-            link = self._make(command.transport(destination), saved.agent)
+            link = self._make(ways.transport(destination), saved.agent)
         elif saved is not None:
             link = self._make_of_server(saved.address.server, saved.address.id)
         elif (server := self.server_address) is not None:
@@ -320,6 +323,8 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
             pythonhome=self.remote_pythonhome or None,
             limits=pacing.of_server(self.parent),
         )
+        link.queue_timeout = self.queue_timeout
+        link.may_submit = self._may_submit
         link.opens_printed = self.open_ports
         return link
 

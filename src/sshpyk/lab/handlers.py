@@ -18,6 +18,8 @@ from ..aio import within
 from ..cli.look import config_of, destination_of, look
 from ..link.address import KernelAddress
 from ..link.thread import io_thread
+from ..schedulers.base import Allocation
+from ..ssh.command import Destination
 from ..transport.entrance import Entrance
 from . import cards, hosts
 
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from ..cli.candidates import Candidate
     from ..cli.look import Look
     from ..remotekernel import RemoteKernel
-    from ..ssh.command import Destination
     from .logins import Login, Logins
     from .seeing import Seeing
     from .states import States
@@ -49,9 +50,9 @@ def ssh_destination(kernel: RemoteKernel) -> Destination | None:
     return ssh_of(address.destination) if isinstance(address, KernelAddress) else None
 
 
-def ssh_of(found: Destination | Entrance) -> Destination | None:
+def ssh_of(found: Destination | Entrance | Allocation) -> Destination | None:
     """The host that ssh logs in to, on the way to a place."""
-    host = found.outer if isinstance(found, Entrance) else found
+    host = found if isinstance(found, Destination) else found.outer
     # A connection that paramiko makes is its process's own; `sshpyk connect` leaves a password.
     return None if host is None or host.is_by_paramiko else host
 
@@ -137,7 +138,7 @@ class LongHandler(Handler):
             await self.finish()
 
     async def with_login(
-        self, place: Destination | Entrance, work: Callable[[], Coroutine[Any, Any, T]]
+        self, place: Destination | Entrance | Allocation, work: Callable[[], Coroutine[Any, Any, T]]
     ) -> T:
         """Do work on the I/O thread; where a login is missing have a person log in first."""
         try:

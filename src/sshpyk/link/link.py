@@ -25,6 +25,7 @@ from ..wire.liveness import Backoff
 from .address import AgentAddress, KernelAddress
 from .clock import boot_time
 from .connectivity import Connectivity, Outcome, State, Step
+from .ending import Ending
 from .ports import Ports
 from .requests import Requests
 from .stages import Stages
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
 #: The share of a start's time that the login may take: less than all, so that who gives up is the
 #: transport, which can say why.
 LOGIN_SHARE = 0.9
+
+#: Seconds beyond its own patience that a start may be at a scheduler, which may be slow.
+SCHEDULER_MARGIN = 60.0
 
 #: Seconds for the agent's welcome through a fresh dialer.
 WELCOME_WITHIN = 5.0
@@ -94,6 +98,8 @@ class Link(RemoteKernel):
         self.transport = transport
         self.agent = agent
         self.log = log
+        self.queue_timeout = 60.0  # seconds that a start waits for an allocation
+        self.may_submit = True  # whether a start may ask for an allocation where there is none
         self.streams = Streams(self, log, agent.token)
         self.streams.limits = limits
         self.ports = Ports(agent.id, transport.host, self.streams, log, self._show_ports)
@@ -105,6 +111,7 @@ class Link(RemoteKernel):
         self._connection: Identity | None = None
         self._dialer: Dialer | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._ending = Ending()
         self._hurry = asyncio.Event()
         self._heard = asyncio.Event()
         self._changed = asyncio.Event()  # of what the agent says of the kernel
@@ -126,6 +133,7 @@ class Link(RemoteKernel):
         async def work() -> None:
             self.streams.listen(sockets)
             await self._log_in(timeout)
+            await self._find_place()
             self._stages.at(Stage.LAUNCH)
             await self._launch(request, timeout)
             if self.found_keys is not None:
@@ -177,6 +185,8 @@ class Link(RemoteKernel):
         except BaseException as error:
             # Shielded: a second cancellation must not leave half of it behind.
             await asyncio.shield(asyncio.ensure_future(self._give_up()))
+            if isinstance(error, (errors.SchedulerTooOld, errors.NoHolder)):
+                await self.transport.give_back()
             if isinstance(error, TimeoutError):
                 raise self._timeout(timeout) from None
             if isinstance(error, ProtocolError):
@@ -202,6 +212,25 @@ class Link(RemoteKernel):
         while True:
             with contextlib.suppress(errors.NeedsPerson):  # our own attempt, once in minutes
                 return await asyncio.shield(self.transport.reconnect(None))
+
+    async def _find_place(self) -> None:
+        """Go on to where the kernel will be, where the host only leads there."""
+        if not self.transport.is_lent:
+            return
+
+        def say(why: str) -> None:
+            self._stages.at(Stage.QUEUED)
+            if why != self.status.progress:
+                self.log.info("= queued: %s", why)
+            self._update(progress=why)
+
+        patience = self.queue_timeout
+        with self._stages.stage(Stage.ALLOCATION, patience + SCHEDULER_MARGIN):
+            self.transport = await self.transport.allocate(
+                say, patience=patience, may_submit=self.may_submit
+            )
+            self._connection = await self.transport.ensure(timeout=SCHEDULER_MARGIN)
+        self._update(progress="", ends_at=self.transport.ends_at)
 
     async def _launch(self, request: LaunchRequest, timeout: float) -> None:
         agent, transport = self.agent, self.transport
@@ -349,11 +378,22 @@ class Link(RemoteKernel):
                 self._connectivity.woke(now)
                 self.retry()
             before = boot_time()
+            if self._ending.is_due(time.time(), self.transport.ends_at):
+                self._spawn(self._warn_of_end())
             verdict = self._connectivity.tick(now, self.transport.heard_at)
             if verdict == "ping":
                 self.streams.ping()
             elif verdict == "lost":
                 self._lose("the host does not answer", broken=False)
+
+    async def _warn_of_end(self) -> None:
+        """Say that the place will end soon, unless that has changed since we heard of it."""
+        with contextlib.suppress(errors.SshpykError, OSError):
+            self._update(ends_at=await self.transport.look_at_end())
+        text = self._ending.tell(time.time(), self.transport.ends_at)
+        self._update(ending=text)
+        if text:
+            self.log.warning("! %s ends %s: save what you need", self.transport.host, text)
 
     def retry(self) -> None:
         self.transport.hurry()
@@ -393,6 +433,10 @@ class Link(RemoteKernel):
         }
         try:
             return await steps[step]()
+        except errors.AllocationEnded as error:
+            if step is not Step.REACH:  # which asks the scheduler why
+                return Outcome.FAILED
+            return self._agent_gone(error.why, self.exited)
         except (errors.SshpykError, OSError) as error:
             self._tell_trouble(error)
             return Outcome.FAILED

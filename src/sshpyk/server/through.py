@@ -20,7 +20,7 @@ from ..link import program
 from ..link.log import KernelLog
 from ..remotekernel import State
 from ..transport import jobs
-from ..transport.command import transport as transport_to
+from ..transport.ways import transport as transport_to
 from ..wire.ports import Target
 from . import trouble
 from .address import HostServer

@@ -14,6 +14,8 @@ export const SCHEMA = 'https://sshpyk.invalid/events/v1';
  * @property {number} since when that began
  * @property {string?} stage of a start
  * @property {string?} stage_text
+ * @property {number?} ends_at when what was lent for it ends, such as an allocation
+ * @property {string?} ending in how long, where that is soon
  * @property {import('./server.js').Trouble?} trouble
  * @property {boolean} needs_person
  * @property {number?} next_try
