@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sshpyk.wire.requests import KernelFacts
 
 #: Seconds for anything that should take one or two; the machine may be busy.
-PATIENCE = 40.0
+PATIENCE = 60.0
 
 #: Where agents keep what they know, below a home.
 STATE = Path(".local/state/sshpyk/kernels")
