@@ -90,7 +90,9 @@ class Dialer(ABC):
     channel a window of 2 MiB, so on a long link one brings 2 MiB a round trip.
     """
 
-    carriers = 6
+    @property
+    def carriers(self) -> int:
+        return 6
 
     @abstractmethod
     async def dial(self, channel: str, protocol: Callable[[], asyncio.Protocol]) -> None:
@@ -98,6 +100,13 @@ class Dialer(ABC):
 
         Raises OSError where nothing takes the connection.
         """
+
+    async def dial_more(
+        self, channel: str, protocol: Callable[[], asyncio.Protocol], number: int
+    ) -> None:
+        """The same for a stream that has `number` connections by now, one at least, and is to be
+        carried faster."""
+        await self.dial(channel, protocol)
 
     @abstractmethod
     async def close(self) -> None:
