@@ -223,8 +223,7 @@ class Kernel:
             client.stop_channels()
         if reply["status"] != "ok":
             raise errors.CodeRaised(
-                name=str(reply.get("ename", reply["status"])),
-                value=str(reply.get("evalue", "")),
+                text=f"{reply.get('ename', reply['status'])}: {reply.get('evalue', '')}",
                 details="\n".join(map(str, reply.get("traceback", []))),
             )
         return "".join(written)

@@ -229,9 +229,9 @@ class NotSaved(SshpykError):
 
 
 class CodeRaised(SshpykError):
-    """`name` and `value` are those of what the code raised, `details` the traceback."""
+    """`text` is the name of what the code raised, and its words; `details` the traceback."""
 
-    sentence = "The code raised {name}: {value}"
+    sentence = "The code raised {text}"
     next_step = ""
 
 
