@@ -27,16 +27,15 @@ from tests.lab.kernels import PATIENCE
 ABSENT = str(Path(__file__).parents[1] / "lab" / "absent")
 
 
-#: The Python whose Jupyter it is: another environment's, for other versions of JupyterLab.
+#: The Python whose Jupyter it is: another environment's, for other versions of JupyterLab or of
+#: Jupyter Server (tests/server passes with jupyter_server 2.0.0).
 PYTHON = os.environ.get("SSHPYK_JUPYTER", sys.executable)
 
 
 class Server:
     """A server on a free loopback port, with the environment's Jupyter directories.
 
-    Another Jupyter Server is tried by hand with the variable SSHPYK_SERVER_PYTHON, the Python that
-    has it. `options` are for its command line. Gives `pid`, `port`, `token`, and `log`, what it
-    says.
+    `options` are for its command line. Gives `pid`, `port`, `token`, and `log`, what it says.
     """
 
     def __init__(self, root: Path, *options: str) -> None:
@@ -44,11 +43,11 @@ class Server:
         self.token = secrets.token_hex(16)
         bases = [word.partition("base_url=")[2] for word in options if "base_url=" in word]
         self._base = bases[0] if bases else "/"
-        other, port = os.environ.get("SSHPYK_SERVER_PYTHON"), 0
-        if other:  # an old one does not tell which port it has taken for 0
+        port = 0
+        if sys.executable != PYTHON:  # an old one does not tell which port it has taken for 0
             with socket.create_server(("127.0.0.1", 0)) as free:
                 port = free.getsockname()[1]
-        command = [other or PYTHON, "-m", "jupyter_server", "--ip=127.0.0.1", f"--port={port}"]
+        command = [PYTHON, "-m", "jupyter_server", "--ip=127.0.0.1", f"--port={port}"]
         command += ["--no-browser", "--allow-root", f"--ServerApp.root_dir={root}", *options]
         self._process = subprocess.Popen(
             command,

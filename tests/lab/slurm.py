@@ -196,6 +196,10 @@ class Slurm:
             _until(lambda: not self._all(), "the end of all jobs")
         self.log.unlink(missing_ok=True)
 
+    def until_running(self, job: str) -> None:
+        """Wait until a job runs."""
+        _until(lambda: self.jobs().get(job) == "RUNNING", f"the start of job {job}")
+
     def until_gone(self, job: str) -> None:
         """Wait until a job is over, and nothing of it runs."""
         _until(lambda: job not in self._all(), f"the end of job {job}")

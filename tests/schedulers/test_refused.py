@@ -11,7 +11,7 @@ from jupyter_client.manager import KernelManager
 
 from sshpyk import errors
 from sshpyk.transport import queue
-from tests.lab.kernels import write_card
+from tests.lab.kernels import run_code, started, write_card
 from tests.lab.slurm import Slurm
 
 
@@ -63,6 +63,19 @@ def test_what_would_never_start_is_taken_back(here: Path, slurm: Slurm) -> None:
     assert isinstance(error, errors.NeverStarts), error
     assert "more time than its partition allows" in " ".join(str(error).split())
     assert slurm.jobs() == {}
+
+
+def test_of_two_that_ask_at_once_one_is_taken_back(here: Path, slurm: Slurm) -> None:
+    """Another client has asked a moment before, and both have found nothing."""
+    twice = 'f=$(mktemp); cat >$f; {real} "$@" <$f >/dev/null; {real} "$@" <$f; rm $f'
+    fake(here, "sbatch", twice, slurm)
+    write_card("two", slurm="time=5", allocation="two")
+    with started("two") as (_, client):
+        job = run_code(client, "import os; print(os.environ['SLURM_JOB_ID'])").strip()
+        assert slurm.jobs() == {job: "RUNNING"}
+        assert slurm.calls("sbatch") == 2
+        (cancelled,) = (line for line in slurm.log.read_text().splitlines() if "scancel" in line)
+        assert int(cancelled.split()[1]) > int(job)
 
 
 def test_no_munge(here: Path, slurm: Slurm) -> None:

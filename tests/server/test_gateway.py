@@ -24,6 +24,7 @@ from jupyter_client.manager import KernelManager
 
 from sshpyk.server import trouble
 from tests.cli.conftest import Call, config_of, sshpyk
+from tests.jupyter.server import ABSENT
 from tests.lab.kernels import PATIENCE, run_code, started
 from tests.server.servers import kernel_of, write_card
 
@@ -48,6 +49,7 @@ def gateway(kind: str, root: Path) -> Iterator[str]:
     up = threading.Event()
     environment = {
         **os.environ,
+        "PYTHONPATH": ABSENT,
         f"{prefix}_AUTH_TOKEN": "gateway's",
         "JUPYTER_RUNTIME_DIR": str(root / "runtime"),
         "JUPYTER_DATA_DIR": str(root / "data"),

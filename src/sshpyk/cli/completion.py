@@ -116,6 +116,14 @@ def _settings(words: Sequence[str]) -> Iterable[str]:
     return [option.flag[2:] for option in declared()]
 
 
+def _allocations(words: Sequence[str]) -> Iterable[str]:
+    from ..jupyter.places import destination_of
+    from ..schedulers.base import Allocation
+
+    known = (destination_of(spec.config) for spec in kernelspec.all_specs().values())
+    return [one.name for one in known if isinstance(one, Allocation)]
+
+
 #: Where a word is the name of something: the name of the argument, with its command where that
 #: matters.
 NAMES: dict[str, Names] = {
@@ -129,5 +137,7 @@ NAMES: dict[str, Names] = {
     "name_option": _kernels,
     "kernel_name": _kernels,
     "delete names": _kernels,
+    "run on": _kernels,
+    "allocations names": _allocations,
     "unset": _settings,
 }
