@@ -28,6 +28,9 @@ if TYPE_CHECKING:
         def address(self, channel: str) -> Optional[Address]:
             """Where the kernel takes connections; None while there is none that does."""
 
+        def kernel_doubted(self) -> None:
+            """The kernel has closed a connection: it may have ended."""
+
         def kernel_missing(self) -> None:
             """Nothing listens where the kernel should."""
 
@@ -152,6 +155,7 @@ class Client:
         """The kernel closed its side; what it sent before still reaches the client."""
         self._kernels.pop(stream, None)
         self.attachment.close(stream, self._loop.now())
+        self._owner.kernel_doubted()
 
     def kernel_missing(self, stream: Stream) -> None:
         """The kernel did not take a connection that waited for it."""

@@ -15,6 +15,7 @@ from ..wire import exits
 from ..wire.frames import ProtocolError
 from ..wire.quickjson import dumps
 from . import lifecycle, records
+from .attached import AttachedKernel
 from .boot import Failed, answer, bytecode, describe_defect
 from .client import LOST_AFTER, Client
 from .door import Door
@@ -78,7 +79,7 @@ class Agent:
         )
         path = os.path.join(self.directory, FILE)
         limit = request.get("outputs_limit", 16 * 1024 * 1024)
-        self.outputs = Outputs(self.loop, path, limit, self._activity)
+        self.outputs = Outputs(self.loop, path, limit, self._activity, self.kernel_doubted)
         self.clients: Dict[str, Client] = {}
         self.hold = Hold(self.loop, self.log)
         self.door = Door(self, self.loop, self.log, self.sockets, self.token)
@@ -106,6 +107,11 @@ class Agent:
             place=processes.place(),
             bytecode=bytecode(),
             kernel=self._describe(),
+            **(
+                {"keys": records.keys(self._record())}
+                if request["kernel"].get("connection_file")
+                else {}
+            ),
         )
 
     def run(self) -> None:
@@ -170,8 +176,8 @@ class Agent:
 
             self.loop.watch(fd, READ, read)
 
-        watch(kernel.output)
-        watch(kernel.errors)
+        for pipe in kernel.pipes:
+            watch(pipe)
         if kernel.report is not None:
             self.loop.watch(kernel.report.fileno(), READ, lambda events: self.loop.hurry())
 
@@ -248,8 +254,8 @@ class Agent:
         exited["cause"] = self._evidence.cause(exited)
         self.kernel.exited = exited
         self.log.line(f"= kernel process {exited['pid']} ended: {exits.describe(exited)}")
-        self._unwatch(self.kernel.output)
-        self._unwatch(self.kernel.errors)
+        for pipe in self.kernel.pipes:
+            self._unwatch(pipe)
         if self.kernel.report is not None:
             self._unwatch(self.kernel.report.fileno())
         self.kernel.close()
@@ -264,7 +270,7 @@ class Agent:
         error: Dict[str, Any] = {}
         try:
             request = waiting[-1][1]["kernel"] or self._request["kernel"]
-            kernel = ForkedKernel(Plan(request, self.directory, self.sockets), self._umask)
+            kernel = self._make_kernel(request)
             kernel.confirm()
         except Failed as failed:
             error = failed.fields
@@ -284,6 +290,11 @@ class Agent:
                 client.notify("failed", number=message["number"], error=error)
             else:
                 client.notify("done", number=message["number"], result=self._describe())
+
+    def _make_kernel(self, request: Dict[str, Any]) -> Kernel:
+        if request.get("connection_file"):
+            return AttachedKernel(request, self.directory, self.sockets)
+        return ForkedKernel(Plan(request, self.directory, self.sockets), self._umask)
 
     def _signal(self, signum: int) -> None:
         if self.kernel.exited is None:
@@ -321,6 +332,11 @@ class Agent:
             self.kernel.lose_sockets()
             self.life.missing()
             self.loop.hurry()
+
+    def kernel_doubted(self) -> None:
+        """The kernel has closed a connection."""
+        self.kernel.doubt()
+        self.loop.hurry()
 
     def request(self, client: Client, message: Dict[str, Any]) -> None:
         """Do what a control message asks for."""

@@ -28,6 +28,13 @@ from ..transport.entrance import Entrance
 PATTERN = "sshpyk-kernel-{}.json"
 VERSION = 2
 
+#: How a file names what leads to the kernel.
+TRANSPORTS: dict[type, str] = {
+    Destination: "ssh",
+    Entrance: "command",
+    ServerAddress: "carried",
+}
+
 #: Characters of a file; ours have about a thousand.
 LARGEST = 1 << 20
 
@@ -36,7 +43,7 @@ LARGEST = 1 << 20
 class Persistence:
     """Host, agent, and the kernel's keys: "key", "signature_scheme", and CURVE keys if any."""
 
-    destination: Destination | Entrance
+    destination: Destination | Entrance | ServerAddress
     agent: AgentAddress
     keys: dict[str, str]
     kernel_id: str
@@ -44,7 +51,9 @@ class Persistence:
     def __repr__(self) -> str:
         return f"<Persistence of {self.kernel_id} on {self.destination.host}>"
 
-    def destination_here(self, ssh: str | None, ssh_config: str | None) -> Destination | Entrance:
+    def destination_here(
+        self, ssh: str | None, ssh_config: str | None
+    ) -> Destination | Entrance | ServerAddress:
         """The destination on this machine, where the paths in the file may be another's.
 
         `ssh` and `ssh_config` then come in their place; None for ssh's own.
@@ -52,6 +61,8 @@ class Persistence:
         there = self.destination
         if isinstance(there, Destination):
             return _here(there, ssh, ssh_config)
+        if isinstance(there, ServerAddress):
+            return there
         outer = there.outer
         return replace(there, outer=None if outer is None else _here(outer, ssh, ssh_config))
 
@@ -60,7 +71,7 @@ class Persistence:
         content = {
             "version": VERSION,
             "kernel_id": self.kernel_id,
-            "transport": "ssh" if isinstance(self.destination, Destination) else "command",
+            "transport": TRANSPORTS[type(self.destination)],
             "host": asdict(self.destination),
             "agent": asdict(self.agent),
             "keys": self.keys,
@@ -188,10 +199,12 @@ def _of_server(content: dict[str, Any]) -> ServerPersistence:
     return ServerPersistence(ServerKernelAddress(server, content["id"]), content["kernel_id"])
 
 
-def _destination(transport: str, host: dict[str, Any]) -> Destination | Entrance:
+def _destination(transport: str, host: dict[str, Any]) -> Destination | Entrance | ServerAddress:
     """Raises TypeError or ValueError where this is no destination."""
     if transport == "ssh":
         return Destination(**host)
+    if transport == "carried":
+        return ServerAddress(**host)
     if transport != "command":
         raise ValueError(f"the transport {transport!r:.40}")
     outer = host["outer"]
@@ -217,9 +230,12 @@ def _check(saved: Persistence) -> None:
     host, agent = saved.destination, saved.agent
     texts = [agent.id, agent.token, agent.python, agent.node, agent.boot_id, agent.place]
     texts += [saved.kernel_id, *saved.keys, *saved.keys.values()]
-    ssh = host if isinstance(host, Destination) else host.outer
+    ssh = host if isinstance(host, Destination) else None
     if isinstance(host, Entrance):
+        ssh = host.outer
         texts.append(host.command)
+    elif isinstance(host, ServerAddress):
+        texts += asdict(host).values()
     if ssh is not None:
         more = (ssh.ssh, ssh.ssh_config, ssh.node)
         texts += [ssh.host, *(text for text in more if text is not None)]
@@ -235,5 +251,8 @@ def _check(saved: Persistence) -> None:
     secrets = [agent.token, *saved.keys.values()]
     if not {"key", "signature_scheme"} <= set(saved.keys) or not "".join(secrets).isascii():
         raise ValueError("no keys")
-    host.check_name()
+    if isinstance(host, ServerAddress):
+        host.check()
+    else:
+        host.check_name()
     answers.require(host.host, agent.listening, answers.LISTENING, "where it listens")

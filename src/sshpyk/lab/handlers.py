@@ -11,11 +11,11 @@ from tornado import web
 
 from ..link.address import KernelAddress
 from ..link.thread import io_thread
+from ..ssh.command import Destination
 from ..transport.entrance import Entrance
 
 if TYPE_CHECKING:
     from ..remotekernel import RemoteKernel
-    from ..ssh.command import Destination
     from .logins import Login, Logins
     from .states import States
 
@@ -29,7 +29,7 @@ def ssh_destination(kernel: RemoteKernel) -> Destination | None:
     found = address.destination if isinstance(address, KernelAddress) else None
     host = found.outer if isinstance(found, Entrance) else found
     # A connection that paramiko makes is its process's own; `sshpyk connect` leaves a password.
-    return None if host is None or host.is_by_paramiko else host
+    return host if isinstance(host, Destination) and not host.is_by_paramiko else None
 
 
 class Handler(APIHandler):

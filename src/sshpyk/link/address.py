@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ..server.address import ServerAddress
     from ..ssh.command import Destination
     from ..transport.entrance import Entrance
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 class KernelAddress:
     """Where a kernel is: what another process needs to attach to it, beside its keys."""
 
-    destination: Destination | Entrance
+    destination: Destination | Entrance | ServerAddress
     agent: AgentAddress
 
 

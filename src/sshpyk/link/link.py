@@ -121,18 +121,22 @@ class Link(RemoteKernel):
         async def work() -> None:
             self.streams.listen(sockets)
             await self._log_in(timeout)
-            self._stages.at(Stage.LAUNCH)
-            await self._launch(request, timeout)
-            if self.found_keys is not None:
-                await self._attach(timeout)
-                if self.exited is not None:
-                    await self._ask_to_restart(None)
-            self._stages.at(Stage.SOCKETS)
-            await self._wait_bound()
-            if self.found_keys is None:
-                self._confirm(request)
+            await self._enter(request, timeout)
 
         await self._begin(work(), timeout)
+
+    async def _enter(self, request: LaunchRequest, timeout: float) -> None:
+        """Launch the agent, or attach to the one that is there, and wait for the kernel."""
+        self._stages.at(Stage.LAUNCH)
+        is_there = await self._launch(request, timeout)
+        if is_there:
+            await self._attach(timeout)
+            if self.exited is not None:
+                await self._ask_to_restart(None)
+        self._stages.at(Stage.SOCKETS)
+        await self._wait_bound()
+        if not is_there:
+            self._confirm(request)
 
     async def attach(self, sockets: Mapping[str, socket.socket], *, timeout: float) -> None:
         async def work() -> None:
@@ -194,7 +198,8 @@ class Link(RemoteKernel):
             with contextlib.suppress(errors.NeedsPerson):  # our own attempt, once in minutes
                 return await asyncio.shield(self.transport.reconnect(None))
 
-    async def _launch(self, request: LaunchRequest, timeout: float) -> None:
+    async def _launch(self, request: LaunchRequest, timeout: float) -> bool:
+        """Launch the agent; whether it was there already."""
         agent, transport = self.agent, self.transport
         family = transport.family
         whole: LaunchRequest = {**request, "streams": SOCKETS[family], "launch_timeout": timeout}
@@ -202,11 +207,11 @@ class Link(RemoteKernel):
             self._job = job
             answer = await job.answer()
             self._job = None
+            self.found_keys = answer.get("keys")
             if "existing" in answer:
-                self.found_keys = answer["keys"]
                 self.agent = agent.of_record(answer["existing"], agent.python)
                 self.streams.use_token(self.agent.token)
-                return
+                return True
             agent.found(answer, answer["listening"])
             self._describe(answer["kernel"])
             self._stages.at(Stage.AGENT)
@@ -218,6 +223,7 @@ class Link(RemoteKernel):
             self._now_connected()
             job.say("attached")
             await job.answer()
+            return False
 
     def _confirm(self, request: LaunchRequest) -> None:
         """Tell the agent that the launch is over and its client there: else it would end.
@@ -340,7 +346,9 @@ class Link(RemoteKernel):
                 self.retry()
             before = boot_time()
             verdict = self._connectivity.tick(now, self.transport.heard_at)
-            if verdict == "ping":
+            if verdict == "ping" and self.transport.keeps_watch and not self.streams.is_owed:
+                self._connectivity.heard(now)
+            elif verdict == "ping":
                 self.streams.ping()
             elif verdict == "lost":
                 self._lose("the host does not answer", broken=False)

@@ -333,6 +333,11 @@ class Streams:
         self.attachment.send_message(type, self.now(), **fields)
         self._arm()
 
+    @property
+    def is_owed(self) -> bool:
+        """Whether the agent has yet to say that it has got something."""
+        return any(stream.unacknowledged for stream in self.attachment.streams.values())
+
     def ping(self) -> None:
         """Ask the agent for a sign of life."""
         self.attachment.ping(self.now())

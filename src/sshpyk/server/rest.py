@@ -255,6 +255,13 @@ class Server:
             raise self.not_jupyter(f"its /api/{what} is no list")
         return [e for e in answer if isinstance(e, dict) and isinstance(e.get("id"), str)]
 
+    def kernel_id(self, kernel: object) -> str:
+        """The id of a kernel that the server describes. Raises `NotJupyter`."""
+        id = kernel.get("id") if isinstance(kernel, dict) else None
+        if not isinstance(id, str) or not re.fullmatch(r"[\w-]{1,100}", id):
+            raise self.not_jupyter("it has a kernel, and does not say its id")
+        return id
+
     def not_jupyter(self, what: str) -> trouble.NotJupyter:
         """The error for an answer that no Jupyter Server gives."""
         return trouble.NotJupyter(host=self.host, url=self.address.url, what=what)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .. import errors
+    from ..server.address import ServerAddress
     from ..ssh.command import Destination
     from .entrance import Entrance
     from .unanswered import Heard
@@ -99,7 +100,11 @@ class Transport(ABC):
     #: Whether that names one container: where another one has the name, the first has ended.
     is_container = False
 
-    def __init__(self, destination: Destination | Entrance) -> None:
+    #: Whether it hears by itself of the connection's end, so that nothing need be sent over it
+    #: while nothing happens: there it would keep the machine from being taken for idle.
+    keeps_watch = False
+
+    def __init__(self, destination: Destination | Entrance | ServerAddress) -> None:
         self.destination = destination
         self.host = destination.host
         self.heard_at = float("-inf")  #: on the loop's clock: when any link heard of the host

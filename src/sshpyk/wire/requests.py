@@ -36,6 +36,13 @@ if TYPE_CHECKING:
         pythonhome: Optional[str]
         fork_server: bool
 
+    class AttachedRequest(KernelRequest):
+        """A kernel that is there and not ours (`sshpyk.agent.attached`); the rest is of no use."""
+
+        connection_file: str
+        display_name: str
+        language: str
+
     class LaunchRequest(TypedDict):
         """The job "launch"."""
 
