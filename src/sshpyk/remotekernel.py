@@ -39,6 +39,7 @@ class Stage(enum.Enum):
     LOGIN = "logging in"
     PERSON = "waiting for you to log in"
     LAUNCH = "starting the kernel there"
+    SERVER = "waiting for its server to start"
     AGENT = "connecting to its agent there"
     SOCKETS = "waiting for the kernel to open its sockets"
     RESTART = "starting the kernel again"
@@ -53,12 +54,20 @@ class Status:
     state: State = State.NEW
     since: float = 0.0  # when `state` began
     stage: Stage | None = None  # of a start, or of a restart
+    progress: str = ""  # what the other side says of that stage
     trouble: errors.SshpykError | None = None  # why it is not connected, as far as known
     next_try: float | None = None  # when the host is tried again
     exited: Exit | None = None
     busy: bool | None = None
     busy_since: float | None = None
     gap: tuple[float, float] | None = None  # when a server may have dropped output, the last time
+
+    @property
+    def stage_text(self) -> str | None:
+        """What a start is at, for people."""
+        if self.stage is None:
+            return None
+        return f"{self.stage.value}: {self.progress}" if self.progress else self.stage.value
 
     def to_json(self) -> dict[str, Any]:
         """The status for other programs: enums by their name in lower case, `trouble` and `exited`
@@ -68,7 +77,7 @@ class Status:
             "state": self.state.value,
             "since": self.since,
             "stage": None if self.stage is None else self.stage.name.lower(),
-            "stage_text": None if self.stage is None else self.stage.value,
+            "stage_text": self.stage_text,
             "trouble": None if self.trouble is None else self.trouble.to_json(),
             "needs_person": isinstance(self.trouble, errors.NeedsPerson),
             "next_try": self.next_try,

@@ -6,18 +6,21 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 from sshpyk.transport.jobs import FIRST_LINE
 from tests.lab.kernels import STATE
 from tests.lab.sshd import Sshd
 
-#: The processes of a chain by their names here, from the client to the kernel.
-PARTS = ("master", "session", "relay", "agent", "kernel")
-
 
 class Chain:
-    """The processes of the kernels that run on `server` below the home directory `home`."""
+    """The processes of the kernels that run on `server` below the home directory `home`.
+
+    From the client to the kernel: "master", the ssh that is logged in; "program", what else of ssh
+    runs here: a session of the master's, or a command that leads to the host; "session", sshd's
+    processes and what runs in sessions; "relay", "agent", "kernel".
+    """
 
     def __init__(self, server: Sshd, home: Path) -> None:
         self.server = server
@@ -25,8 +28,8 @@ class Chain:
 
     def pids(self, part: str) -> list[int]:
         """The processes that are `part` at this moment."""
-        if part == "master":
-            return self._masters()
+        if part in ("master", "program"):
+            return self._ssh(is_master=part == "master")
         if part == "session":
             return _tree(self.server.process.pid)[1:]
         if part == "relay":
@@ -48,18 +51,23 @@ class Chain:
         return len(pids)
 
     def _relays(self) -> list[int]:
-        """Our programs in sessions: nothing else of ours runs there once a kernel has started."""
+        """Our programs in sessions: nothing else of ours runs there once a kernel has started.
+        The shells that wait for one have the same words, and others before them."""
         sessions = _tree(self.server.process.pid)
-        return [
-            pid for pid, _, command in _processes() if pid in sessions and FIRST_LINE in command
-        ]
-
-    def _masters(self) -> list[int]:
-        """The ssh processes without a session whose configuration file is our server's."""
         return [
             pid
             for pid, _, command in _processes()
-            if str(self.server.ssh_config) in command and " -N " in command
+            if pid in sessions and FIRST_LINE in command and command.startswith(sys.executable)
+        ]
+
+    def _ssh(self, *, is_master: bool) -> list[int]:
+        """The ssh processes whose configuration file is our server's: masters have no session."""
+        return [
+            pid
+            for pid, _, command in _processes()
+            if os.path.basename(command.split()[0]) == "ssh"
+            and str(self.server.ssh_config) in command
+            and (" -N " in command) == is_master
         ]
 
 

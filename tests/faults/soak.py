@@ -20,17 +20,15 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from jupyter_client.manager import KernelManager
 
-from tests.faults.chain import Chain
 from tests.faults.record import Watched
-from tests.lab.kernels import facts_of, left_behind, started, write_spec
-from tests.lab.link import Link
-from tests.lab.sshd import Sshd
+from tests.faults.ways import FORWARDS, WAYS, Way, to_host
+from tests.lab.kernels import facts_of, left_behind, started
 
 #: Seconds between the end of a fault and the beginning of the next, on average.
 GAP = 0.5
@@ -51,15 +49,49 @@ get_ipython().kernel.comm_manager.register_target("echo", opened)
 """
 
 
-class Faults:
-    """The schedule: one fault after the other, each with an end, until `stop`."""
+#: How often each kind of fault comes, and the part of a way without which there is none such.
+KINDS = {
+    "cut": (6, ""),
+    "refuse": (4, ""),
+    "hole": (4, ""),
+    "long_hole": (1, ""),
+    "slow": (2, ""),
+    "master_killed": (2, "master"),
+    "master_stopped": (1, "master"),
+    "program_killed": (2, "program"),
+    "program_stopped": (1, "program"),
+    "session_killed": (2, "session"),
+    "session_stopped": (1, "session"),
+    "relay_killed": (2, "relay"),
+    "relay_stopped": (1, "relay"),
+    "agent_stopped": (1, "agent"),
+    "kernel_stopped": (1, "kernel"),
+    "client_stopped": (1, ""),
+}
 
-    def __init__(self, random: random.Random, link: Link, chain: Chain) -> None:
+#: Those that take long.
+LONG = ("long_hole", "client_stopped")
+
+
+class Faults:
+    """The schedule: one fault after the other, each with an end, until `stop`.
+
+    First each kind that `way` has once, in any order, and without `LONG` if `is_brief`; then by
+    chance.
+    """
+
+    def __init__(self, random: random.Random, way: Way, *, is_brief: bool) -> None:
         self.random = random
-        self.link = link
-        self.chain = chain
+        self.link = way.link
+        self.chain = way.chain
         self.ended: list[tuple[str, float]] = []  # each one's kind, and time.monotonic() at its end
         self.begun: list[float] = []  # time.monotonic() at the beginning of each
+        self.each_came = threading.Event()
+        self._kinds = [
+            kind
+            for kind, (_, part) in KINDS.items()
+            if (not part or part in way.parts) and not (is_brief and kind in LONG)
+        ]
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="faults")
         self._thread.start()
@@ -70,26 +102,15 @@ class Faults:
         self._thread.join()
 
     def _run(self) -> None:
-        kinds: list[tuple[int, Callable[[float], None]]] = [
-            (6, self.cut),
-            (4, self.refuse),
-            (4, self.hole),
-            (1, self.long_hole),
-            (2, self.slow),
-            (2, self.master_killed),
-            (1, self.master_stopped),
-            (2, self.session_killed),
-            (1, self.session_stopped),
-            (1, self.agent_stopped),
-            (1, self.kernel_stopped),
-            (1, self.client_stopped),
-        ]
-        weights = [weight for weight, _ in kinds]
+        weights = [KINDS[kind][0] for kind in self._kinds]
+        first = self.random.sample(self._kinds, len(self._kinds))
         while not self._over.wait(self.random.expovariate(1 / GAP)):
-            [(_, fault)] = self.random.choices(kinds, weights)
+            kind = first.pop() if first else self.random.choices(self._kinds, weights)[0]
             self.begun.append(time.monotonic())
-            fault(self.random.uniform(0.1, 2.0))
-            self.ended.append((fault.__name__, time.monotonic()))
+            getattr(self, kind)(self.random.uniform(0.1, 2.0))
+            self.ended.append((kind, time.monotonic()))
+            if not first:
+                self.each_came.set()
 
     def cut(self, seconds: float) -> None:
         self.link.cut()
@@ -121,11 +142,23 @@ class Faults:
     def master_stopped(self, seconds: float) -> None:
         self._stop("master", seconds)
 
+    def program_killed(self, seconds: float) -> None:
+        self.chain.send("program", signal.SIGKILL)
+
+    def program_stopped(self, seconds: float) -> None:
+        self._stop("program", seconds)
+
     def session_killed(self, seconds: float) -> None:
         self.chain.send("session", signal.SIGKILL)
 
     def session_stopped(self, seconds: float) -> None:
         self._stop("session", seconds)
+
+    def relay_killed(self, seconds: float) -> None:
+        self.chain.send("relay", signal.SIGKILL)
+
+    def relay_stopped(self, seconds: float) -> None:
+        self._stop("relay", seconds)
 
     def agent_stopped(self, seconds: float) -> None:
         self._stop("agent", seconds)
@@ -232,21 +265,25 @@ class Work:
         assert self.watched.finish(id, PATIENCE)["content"]["ename"] == "KeyboardInterrupt"
 
 
-def run(seconds: float, seed: int, home: Path) -> str:
-    """Work for `seconds` under the faults of `seed`; the table. Raises AssertionError where
-    something was lost. `home` is empty, and the kernels' home directory on the host."""
-    with Sshd(link=True, home=home) as server:
-        assert server.link is not None
-        write_spec("soak", server)
+def run(seconds: float, seed: int, home: Path, name: str = FORWARDS) -> str:
+    """Work for `seconds` under the faults of `seed`, and until each kind has come; the table.
+
+    By the way of that `name` (`ways.WAYS`). `home` is empty, and the kernels' home directory on the
+    host. Raises AssertionError where something was lost.
+    """
+    with to_host(name, home) as way:
+        way.write_spec("soak")
         with started("soak") as (manager, client), Watched(client) as watched:
             work = Work(random.Random(seed), manager, watched)
             pid = facts_of(manager)["pid"]
-            faults = Faults(random.Random(seed), server.link, Chain(server, home))
+            faults = Faults(random.Random(seed), way, is_brief=not seconds)
             begun = time.monotonic()
             try:
-                while time.monotonic() < begun + seconds:
+                while time.monotonic() < begun + seconds or not faults.each_came.is_set():
                     work.once()
                     del watched.text[:-5]
+            except AssertionError as error:
+                raise AssertionError(f"{error}; faults: {faults.ended}") from error
             finally:
                 faults.stop()
             messages = watched.check()
@@ -254,11 +291,11 @@ def run(seconds: float, seed: int, home: Path) -> str:
             assert manager.is_alive()
             assert facts_of(manager)["pid"] == pid
         assert left_behind(home) == []
-    return table(seed, took, messages, watched, work, faults)
+    return table(name, seed, took, messages, watched, work, faults)
 
 
 def table(
-    seed: int, took: float, messages: int, watched: Watched, work: Work, faults: Faults
+    name: str, seed: int, took: float, messages: int, watched: Watched, work: Work, faults: Faults
 ) -> str:
     """What happened, for people."""
     arrivals = watched.arrivals
@@ -272,7 +309,7 @@ def table(
             back[kind].append(after - ended)
     cells = ", ".join(f"{count} {kind}" for kind, count in sorted(work.done.items()))
     lines = [
-        f"seed {seed}: {took:.0f} s, {len(faults.ended)} faults, one every "
+        f"{name}, seed {seed}: {took:.0f} s, {len(faults.ended)} faults, one every "
         f"{took / max(1, len(faults.ended)):.1f} s; {messages} messages, "
         f"{watched.bytes / MB:.0f} MB: none missing, none twice, none out of order",
         f"cells: {cells}; longest time without a message {stall:.1f} s",
@@ -300,10 +337,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--way", choices=WAYS, default=FORWARDS)
     options = parser.parse_args()
     with directories() as home:
         try:
-            print(run(60 * options.minutes, options.seed, home))
+            print(run(60 * options.minutes, options.seed, home, options.way))
         except AssertionError as error:
             print(f"seed {options.seed}: {error!r}", file=sys.stderr)
             raise

@@ -14,11 +14,9 @@ import pytest
 
 from sshpyk.wire.liveness import PATIENCE as PATIENCE_FOR_PONG
 from sshpyk.wire.liveness import PING_AFTER
-from tests.faults.chain import Chain
 from tests.faults.record import Watched
-from tests.lab.kernels import PATIENCE, left_behind, started, write_spec
-from tests.lab.link import Link
-from tests.lab.sshd import Sshd
+from tests.faults.ways import Way, params
+from tests.lab.kernels import PATIENCE, left_behind, started
 
 pytestmark = [pytest.mark.sshd, pytest.mark.slow]
 
@@ -35,11 +33,12 @@ for number in range(100):
 
 
 class Lab:
-    """What a fault may break: `link` and `chain`; `pause(seconds)` ends early with the test."""
+    """What a fault may break: a way's `link` and `chain`; `pause(seconds)` ends early with the
+    test."""
 
-    def __init__(self, link: Link, chain: Chain) -> None:
-        self.link = link
-        self.chain = chain
+    def __init__(self, way: Way) -> None:
+        self.link = way.link
+        self.chain = way.chain
         self.over = threading.Event()
 
     def pause(self, seconds: float) -> None:
@@ -58,17 +57,14 @@ class Lab:
 
 
 @pytest.fixture
-def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lab]:
-    """With a server of the options that are the fixture's parameter."""
-    with Sshd(link=True, home=tmp_path, options=getattr(request, "param", [])) as server:
-        assert server.link is not None
-        write_spec("far", server)
-        lab = Lab(server.link, Chain(server, tmp_path))
-        yield lab
-        lab.over.set()
-        for part in ("master", "session"):
-            lab.chain.send(part, signal.SIGCONT)
-        assert left_behind(tmp_path) == []
+def lab(way: Way, tmp_path: Path) -> Iterator[Lab]:
+    way.write_spec("far")
+    lab = Lab(way)
+    yield lab
+    lab.over.set()
+    for part in way.parts[:-2]:
+        lab.chain.send(part, signal.SIGCONT)
+    assert left_behind(tmp_path) == []
 
 
 def cut_often(lab: Lab) -> None:
@@ -132,6 +128,18 @@ def session_stopped(lab: Lab) -> None:
     lab.stop("session", 14)
 
 
+def program_killed(lab: Lab) -> None:
+    lab.kill("program")
+
+
+def program_stopped(lab: Lab) -> None:
+    lab.stop("program", 14)
+
+
+def relay_killed(lab: Lab) -> None:
+    lab.kill("relay")
+
+
 def relay_stopped(lab: Lab) -> None:
     """For good: another takes its place."""
     assert lab.chain.send("relay", signal.SIGSTOP) == 1
@@ -159,38 +167,42 @@ def laptop_asleep(lab: Lab) -> None:
     lab.link.heal()
 
 
-FAULTS = [
-    cut_often,
-    refused,
-    short_hole,
-    long_hole,
-    hole_in_which_it_breaks,
-    slow,
-    master_killed,
-    master_terminated,
-    master_stopped,
-    session_killed,
-    session_stopped,
-    agent_stopped_briefly,
-    agent_stopped,
-    kernel_stopped,
-    laptop_asleep,
-]
+#: Each fault, and the parts of a way without which there is none such.
+FAULTS: dict[Callable[[Lab], None], tuple[str, ...]] = {
+    cut_often: (),
+    refused: (),
+    short_hole: (),
+    long_hole: (),
+    hole_in_which_it_breaks: (),
+    slow: (),
+    master_killed: ("master",),
+    master_terminated: ("master",),
+    master_stopped: ("master",),
+    session_killed: ("session",),
+    session_stopped: ("session",),
+    program_killed: ("program",),
+    program_stopped: ("program",),
+    relay_killed: ("relay",),
+    relay_stopped: ("relay",),
+    agent_stopped_briefly: ("agent",),
+    agent_stopped: ("agent",),
+    kernel_stopped: ("kernel",),
+    laptop_asleep: (),
+}
+
+#: Those that each test run tries on other ways than the first, beside what the soak tries on all.
+OF_OTHERS: dict[Callable[[Lab], None], list[str]] = {cut_often: ["relay"], relay_stopped: ["relay"]}
 
 
-#: Those that a relay might not get over, of which each takes a different way.
-FAULTS_OF_A_RELAY = [cut_often, relay_stopped]
-
-WAYS = [
-    *(pytest.param([], fault, id=fault.__name__) for fault in FAULTS),
-    *(
-        pytest.param(["DisableForwarding yes"], fault, id=f"relay-{fault.__name__}")
-        for fault in FAULTS_OF_A_RELAY
-    ),
-]
-
-
-@pytest.mark.parametrize(("lab", "fault"), WAYS, indirect=["lab"])
+@pytest.mark.parametrize(
+    ("way", "fault"),
+    [
+        pytest.param(way, fault, id=f"{way}-{fault.__name__}")
+        for fault, parts in FAULTS.items()
+        for way in params(OF_OTHERS.get(fault, ()), parts=parts)
+    ],
+    indirect=["way"],
+)
 def test_every_message_arrives_once_and_in_order(fault: Callable[[Lab], None], lab: Lab) -> None:
     with started("far") as (manager, client), Watched(client) as watched:
         pid = run_pid(watched)
@@ -215,12 +227,14 @@ def run_pid(watched: Watched) -> str:
     return [line for line in watched.lines if line.startswith("pid")][-1]
 
 
+@pytest.mark.parametrize("way", params(), indirect=True)
 def test_a_link_on_which_nothing_happens_is_left_alone(
     lab: Lab, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Longer than it takes to notice that a host does not answer: this one does."""
     with started("far") as (_, client), Watched(client) as watched:
+        logins = lab.link.connections
         lab.pause(2 * PING_AFTER + PATIENCE_FOR_PONG)
         watched.run("")
-        assert lab.link.connections == 1
+        assert lab.link.connections == logins
     assert "reconnecting" not in caplog.text

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from tests.faults.chain import Chain
-from tests.lab.kernels import PATIENCE, link_of, run_code, started, write_spec
+from tests.faults.ways import Way, params
+from tests.lab.kernels import PATIENCE, link_of, run_code, started
 from tests.lab.link import Link
 from tests.lab.peers import alive
-from tests.lab.sshd import Sshd
 
-pytestmark = [pytest.mark.sshd]
+pytestmark = [pytest.mark.sshd, pytest.mark.parametrize("way", params(), indirect=True)]
 
 HOUR = 3600.0
 
@@ -52,8 +52,8 @@ class Clock:
 
 
 @pytest.fixture
-def chain(linked_sshd: Sshd, tmp_path: Path) -> Chain:
-    return Chain(linked_sshd, tmp_path)
+def chain(way: Way) -> Chain:
+    return way.chain
 
 
 @pytest.fixture
@@ -62,9 +62,8 @@ def clock(chain: Chain, tmp_path: Path) -> Clock:
 
 
 @pytest.fixture
-def link(linked_sshd: Sshd) -> Link:
-    assert linked_sshd.link is not None
-    return linked_sshd.link
+def link(way: Way) -> Link:
+    return way.link
 
 
 def lose(link: Link) -> None:
@@ -73,9 +72,9 @@ def lose(link: Link) -> None:
 
 
 def test_a_lease_that_runs_out_ends_the_kernel(
-    linked_sshd: Sshd, link: Link, chain: Chain, clock: Clock
+    way: Way, link: Link, chain: Chain, clock: Clock
 ) -> None:
-    write_spec("far", linked_sshd, remote_python=str(clock.python), lease=HOUR)
+    way.write_spec("far", remote_python=str(clock.python), lease=HOUR)
     with started("far") as (manager, _):
         [agent], [kernel] = chain.pids("agent"), chain.pids("kernel")
         lose(link)
@@ -83,7 +82,7 @@ def test_a_lease_that_runs_out_ends_the_kernel(
         clock.put_forward(HOUR - 60)
         assert manager.is_alive()
         link.accept()
-        wait_for(lambda: says(chain, "generation 2"))
+        wait_for(lambda: says(chain, "connected, generation", 2))
         lose(link)
         wait_for(lambda: says(chain, "lost its last carrier", 2))
         clock.put_forward(HOUR - 60)  # it begins anew with each loss
@@ -100,11 +99,10 @@ def test_a_lease_that_runs_out_ends_the_kernel(
 
 
 def test_a_client_that_is_given_up_frees_what_was_kept_for_it(
-    linked_sshd: Sshd, link: Link, chain: Chain, clock: Clock, tmp_path: Path
+    way: Way, link: Link, chain: Chain, clock: Clock, tmp_path: Path
 ) -> None:
-    write_spec(
+    way.write_spec(
         "far",
-        linked_sshd,
         remote_python=str(clock.python),
         lease=HOUR,
         persistent=True,

@@ -10,9 +10,8 @@ from traitlets.config import Config, Configurable
 
 from sshpyk.link import pacing
 from sshpyk.link.pacing import LEAST, SHARE, Limits, Pacer
+from tests.faults.ways import Way, params
 from tests.jupyter.server import Server
-from tests.lab.kernels import write_spec
-from tests.lab.sshd import Sshd
 
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x01" + b"NULL".ljust(20, b"\0") + bytes(32)
 READY = b"\x04\x19\x05READY" + bytes(19)
@@ -105,12 +104,10 @@ for number in range(10_000):
 @pytest.mark.sshd
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_ten_thousand_lines_of_an_outage_reach_the_browser(
-    linked_sshd: Sshd, tmp_path: Path
-) -> None:
-    link = linked_sshd.link
-    assert link is not None
-    write_spec("far", linked_sshd)
+@pytest.mark.parametrize("way", params(), indirect=True)
+def test_ten_thousand_lines_of_an_outage_reach_the_browser(way: Way, tmp_path: Path) -> None:
+    link = way.link
+    way.write_spec("far")
     with Server(tmp_path) as server:
         kernel = server.start_kernel("far")
         with server.connect(kernel) as notebook:

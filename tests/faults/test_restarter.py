@@ -12,20 +12,17 @@ import pytest
 
 from sshpyk.wire.liveness import PATIENCE as PATIENCE_FOR_PONG
 from sshpyk.wire.liveness import PING_AFTER
-from tests.faults.chain import Chain
+from tests.faults.ways import Way, params
 from tests.jupyter.server import Server
-from tests.lab.kernels import PATIENCE, left_behind, write_spec
-from tests.lab.sshd import Sshd
+from tests.lab.kernels import PATIENCE, left_behind
 
 pytestmark = [pytest.mark.sshd, pytest.mark.slow]
 
 
-def test_no_outage_restarts_a_kernel_and_a_kill_restarts_it_once(
-    linked_sshd: Sshd, tmp_path: Path
-) -> None:
-    link, chain = linked_sshd.link, Chain(linked_sshd, tmp_path)
-    assert link is not None
-    write_spec("far", linked_sshd)
+@pytest.mark.parametrize("way", params(), indirect=True)
+def test_no_outage_restarts_a_kernel_and_a_kill_restarts_it_once(way: Way, tmp_path: Path) -> None:
+    link, chain = way.link, way.chain
+    way.write_spec("far")
     with Server(tmp_path) as server:
         kernel = server.start_kernel("far")
         with server.connect(kernel) as notebook:

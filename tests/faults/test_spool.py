@@ -14,10 +14,9 @@ import pytest
 import zmq
 from jupyter_client.blocking.client import BlockingKernelClient
 
-from tests.faults.chain import Chain
 from tests.faults.record import Watched
-from tests.lab.kernels import PATIENCE, facts_of, left_behind, started, write_spec
-from tests.lab.sshd import Sshd
+from tests.faults.ways import Way, params, to_host
+from tests.lab.kernels import PATIENCE, facts_of, left_behind, started
 
 pytestmark = [pytest.mark.sshd, pytest.mark.slow]
 
@@ -76,13 +75,13 @@ def apart(name: str) -> Iterator[tuple[str, BlockingKernelClient]]:
 
 
 @pytest.mark.timeout(900)
-def test_a_great_backlog_takes_little_memory(linked_sshd: Sshd, tmp_path: Path) -> None:
-    link = linked_sshd.link
-    assert link is not None
-    write_spec("far", linked_sshd)
+@pytest.mark.parametrize("way", params(), indirect=True)
+def test_a_great_backlog_takes_little_memory(way: Way, tmp_path: Path) -> None:
+    link = way.link
+    way.write_spec("far")
     poured = tmp_path / "poured"
     with apart("far") as (mine, client), Watched(client) as watched:
-        [agent] = Chain(linked_sshd, tmp_path).pids("agent")
+        [agent] = way.chain.pids("agent")
         link.refuse()
         link.cut()
         request = watched.start(POUR.format(count=SPOOL_MB, path=str(poured)))
@@ -124,24 +123,24 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(path)], check=True)
 
 
+@pytest.mark.parametrize("name", params())
 def test_a_full_disk_is_told_and_holds_the_kernel_up(
-    small_disk: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    name: str, small_disk: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     poured = tmp_path / "poured"
     environment = {"XDG_STATE_HOME": str(small_disk)}
-    with Sshd(link=True, home=tmp_path, environment=environment) as server:
-        assert server.link is not None
-        write_spec("far", server, memory_limit=4 * MB)
+    with to_host(name, tmp_path, environment=environment) as way:
+        way.write_spec("far", memory_limit=4 * MB)
         with started("far") as (manager, client), Watched(client) as watched:
             pid = facts_of(manager)["pid"]
             request = watched.start(POUR.format(count=80, path=str(poured)))
             wait_for(poured.exists)
-            server.link.refuse()
-            server.link.cut()
+            way.link.refuse()
+            way.link.cut()
             wait_for(lambda: state(pid) == "T")
             assert 10 < int(poured.read_text()) < 80
             assert manager.is_alive()
-            server.link.accept()
+            way.link.accept()
             watched.finish(request)
             assert watched.check() >= 80
             told = [r.getMessage() for r in caplog.records if "paused" in r.getMessage()]
@@ -152,12 +151,13 @@ def test_a_full_disk_is_told_and_holds_the_kernel_up(
         assert os.listdir(small_disk / "sshpyk" / "kernels") == []
 
 
-def test_a_slow_reader_holds_nobody_up(linked_sshd: Sshd, tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", params(), indirect=True)
+def test_a_slow_reader_holds_nobody_up(way: Way, tmp_path: Path) -> None:
     """One client reads nothing: the other does not notice, and the first gets it all later."""
-    write_spec("far", linked_sshd)
+    way.write_spec("far")
     poured = tmp_path / "poured"
     with started("far") as (manager, client), Watched(client) as watched:
-        [agent] = Chain(linked_sshd, tmp_path).pids("agent")
+        [agent] = way.chain.pids("agent")
         slow = manager.context.socket(zmq.SUB)
         slow.setsockopt(zmq.RCVHWM, 1)
         slow.setsockopt(zmq.RCVBUF, 64 * 1024)

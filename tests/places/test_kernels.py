@@ -18,10 +18,10 @@ from sshpyk.link.thread import io_thread
 from sshpyk.remotekernel import State, Status
 from sshpyk.transport.command import Command
 from sshpyk.transport.process import Process
+from tests.faults.test_outages import Lines
 from tests.lab.containers import Containers
 from tests.lab.kernels import left_behind, link_of, run_code, started, write_card
 from tests.lab.sshd import Sshd
-from tests.test_outages import Lines
 
 PATIENCE = 60.0
 

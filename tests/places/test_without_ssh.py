@@ -10,9 +10,9 @@ import pytest
 
 from sshpyk.link.thread import io_thread
 from sshpyk.transport.paramiko_client import Paramiko
+from tests.faults.test_outages import Lines
 from tests.lab.kernels import PATIENCE, left_behind, link_of, run_code, started, write_spec
 from tests.lab.sshd import Sshd
-from tests.test_outages import Lines
 
 pytestmark = pytest.mark.sshd
 

@@ -33,6 +33,7 @@ class AttachedPlan:
     A copy of that file is in the agent's `directory`, for who asks for the kernel's keys.
     """
 
+    curve = False
     fork_server = False
 
     def __init__(self, request: Dict[str, Any], directory: str, sockets: str) -> None:
@@ -46,7 +47,6 @@ class AttachedPlan:
             facts[name] = str(request.get(name) or "")
         self.spec = KernelSpec(request["kernel_name"], "", facts)
         self.cwd = ""
-        self.curve = bool(connection.get("curve_publickey"))
         self.addresses: Dict[str, Address] = {}
         ip = str(connection.get("ip") or "")
         for channel in CHANNELS:
@@ -66,6 +66,9 @@ class AttachedPlan:
         ports = [(connection or {}).get(channel + "_port") for channel in CHANNELS]
         if connection is None or not all(type(port) is int and port > 0 for port in ports):
             raise Failed("not-attachable", path=self.origin, reason="it is no connection file")
+        if connection.get("curve_publickey"):
+            # Requests to shut down could not be told from others.
+            raise Failed("not-attachable", path=self.origin, reason="it speaks CURVE")
         return connection
 
 

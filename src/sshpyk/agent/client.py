@@ -56,6 +56,7 @@ class Client:
         self.attachment = Attachment(id, self, is_client=False, keep=lambda: Spool(limits))
         self.attachment.heard_at = loop.now()
         self.has_left = False
+        self.rests = False  # whether it sends nothing, not even a ping, while nothing happens
         self.watches = False  # whether it wants to know of busy and idle
         self._owner = owner
         self._loop = loop
@@ -172,6 +173,8 @@ class Client:
         """Do what is due at `now`; when there will be more."""
         if self._try_at is not None and now >= self._try_at:
             self.connect_all()
+        if self.rests and self.is_connected and not self._is_owed:
+            self.attachment.heard_at = now  # for all that can be known
         for kernel in list(self._kernels.values()):
             kernel.read(self.may_read)
         return [self.attachment.tick(now), self._try_at]
@@ -181,11 +184,21 @@ class Client:
         """Whether it has a carrier."""
         return bool(self.attachment.carriers)
 
+    @property
+    def _is_owed(self) -> bool:
+        """Whether it has yet to say that it has got something."""
+        return any(stream.unacknowledged for stream in self.attachment.streams.values())
+
     def is_present(self, now: float) -> bool:
         """Whether it is connected, as far as can be known."""
-        return (
-            self.is_connected and not self.has_left and now < self.attachment.heard_at + LOST_AFTER
-        )
+        return self.is_connected and not self.has_left and now < self.lost_at
+
+    @property
+    def lost_at(self) -> float:
+        """When it counts as lost though its connection stands, if nothing more is heard of it."""
+        if self.rests and not self._is_owed:
+            return float("inf")
+        return self.attachment.heard_at + LOST_AFTER
 
     @property
     def listening(self) -> List[int]:

@@ -17,7 +17,7 @@ from ..wire.quickjson import dumps
 from . import lifecycle, records
 from .attached import AttachedKernel
 from .boot import Failed, answer, bytecode, describe_defect
-from .client import LOST_AFTER, Client
+from .client import Client
 from .door import Door
 from .evidence import Evidence
 from .forking import ForkedKernel, Hold
@@ -461,7 +461,7 @@ class Agent:
             deadlines.append(self.outputs.subscribe(self.kernel.plan.addresses["iopub"], now))
         heard = max((client.attachment.heard_at for client in self.clients.values()), default=now)
         deadlines.append(self.outputs.listen(listeners, heard, now))
-        deadlines += [client.attachment.heard_at + LOST_AFTER for client in present]
+        deadlines += [client.lost_at for client in present]
         if self._activity_at is not None and now >= self._activity_at:
             self._activity_at = None
             for client in present:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from .. import errors
 from ..jupyter import kernelspec
-from ..jupyter.places import destination_of
+from ..jupyter.places import destination_of, server_of
+from ..server.address import ServerAddress, is_url, split
 from ..ssh.command import Destination
 from ..transport.entrance import Entrance, expand
 
@@ -33,7 +34,7 @@ Kernel = dict[str, Any]
 class Place:
     """A host, and the Python there that runs our agent."""
 
-    destination: Destination | Entrance
+    destination: Destination | Entrance | ServerAddress
     python: str
 
     @property
@@ -78,7 +79,7 @@ def add_place_options(parser: argparse.ArgumentParser, *, host_option: bool = Tr
 
 def places(hosts: Sequence[str], ssh_config: str | None = None) -> list[Place]:
     """Where to look: `hosts`, or all of the kernelspecs. Raises `SettingsError`."""
-    known: dict[Destination | Entrance, Place] = {}
+    known: dict[Destination | Entrance | ServerAddress, Place] = {}
     for spec in kernelspec.all_specs().values():
         config = spec.config
         destination = destination_of(config)
@@ -96,6 +97,9 @@ def places(hosts: Sequence[str], ssh_config: str | None = None) -> list[Place]:
         return list(known.values())
     found = []
     for host in hosts:
+        if is_url(host):
+            found.append(of_server(host))
+            continue
         of_host = [place for place in known.values() if place.host == host]
         if ssh_config is not None or not of_host:
             python = of_host[0].python if of_host else "python3"
@@ -104,6 +108,16 @@ def places(hosts: Sequence[str], ssh_config: str | None = None) -> list[Place]:
             of_host = [Place(there or Entrance(command or ""), python)]
         found += of_host
     return found
+
+
+def of_server(url: str) -> Place:
+    """A Jupyter Server, as a kernelspec here has it, with what makes logins work."""
+    url = split(url)[0]
+    for spec in kernelspec.all_specs().values():
+        address = server_of(spec.config) if spec.is_ours else None
+        if address is not None and address.url == url:
+            return Place(address, "python3")
+    return Place(ServerAddress(url), "python3")
 
 
 def survey(place: Place, answer: dict[str, Any]) -> Survey:

@@ -9,6 +9,8 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from ..notebook.outputs import Filler, joined
+
 Line = dict[str, Any]
 
 #: Bytes of a line; the agent keeps no longer message (`wire.zmtp.LARGEST`).
@@ -101,7 +103,7 @@ def text_of(line: Line) -> str:
         return f"\nIn [{content.get('execution_count')}]: {content.get('code', '')}\n"
     if kind in ("display_data", "execute_result", "update_display_data"):
         data = content.get("data") or {}
-        text = _joined(data.get("text/plain")) or f"<{', '.join(data)}>"
+        text = joined(data.get("text/plain")) or f"<{', '.join(data)}>"
         head = f"Out[{content.get('execution_count')}]: " if kind == "execute_result" else ""
         return f"{head}{text}\n"
     return ""
@@ -121,7 +123,8 @@ def collect(notebook: dict[str, Any], lines: list[Line], kernel_id: str) -> tupl
     known = notebook.setdefault("metadata", {}).setdefault(METADATA, {})
     after = float(known.get(kernel_id, 0.0))
     cells = [cell for cell in notebook.get("cells", []) if cell.get("cell_type") == "code"]
-    of_request: dict[str, dict[str, Any] | None] = {}
+    filler = Filler()
+    known_requests: set[str] = set()
     homeless: list[str] = []
     count = 0
     taken: set[int] = set()
@@ -129,24 +132,20 @@ def collect(notebook: dict[str, Any], lines: list[Line], kernel_id: str) -> tupl
         if "mark" in line:
             continue
         request = str(line["parent"].get("msg_id"))
-        content = line["content"]
-        if line["header"].get("msg_type") == "execute_input":
-            if request in of_request:
+        kind, content = str(line["header"].get("msg_type")), line["content"]
+        if kind == "execute_input":
+            if request in known_requests:
                 continue  # told again, because it went on when everybody left again
+            known_requests.add(request)
             cell = _find(cells, str(content.get("code", "")), taken)
-            of_request[request] = cell
             if cell is None:
                 homeless.append(str(content.get("code", "")))
-            else:
-                taken.add(id(cell))
-                cell["execution_count"] = content.get("execution_count")
-            continue
-        if line["at"] <= after:
-            continue
-        cell = of_request.get(request)
-        if cell is not None:
-            _add(cell, str(line["header"].get("msg_type")), content)
-            count += 1
+                continue
+            taken.add(id(cell))
+            filler.begin(request, cell)
+            filler.take(request, kind, content)
+        elif line["at"] > after:
+            count += filler.take(request, kind, content)
     if lines:
         known[kernel_id] = max(after, max(line["at"] for line in lines))
     return count, homeless
@@ -154,34 +153,5 @@ def collect(notebook: dict[str, Any], lines: list[Line], kernel_id: str) -> tupl
 
 def _find(cells: list[dict[str, Any]], code: str, taken: set[int]) -> dict[str, Any] | None:
     """The cell with this text: of several alike each in its turn."""
-    alike = [cell for cell in cells if _joined(cell.get("source")).strip() == code.strip()]
+    alike = [cell for cell in cells if joined(cell.get("source")).strip() == code.strip()]
     return next((cell for cell in alike if id(cell) not in taken), alike[-1] if alike else None)
-
-
-def _add(cell: dict[str, Any], kind: str, content: dict[str, Any]) -> None:
-    outputs: list[dict[str, Any]] = cell.setdefault("outputs", [])
-    if kind == "clear_output":
-        outputs.clear()
-    elif kind == "stream":
-        name, text = content.get("name", "stdout"), str(content.get("text", ""))
-        last = outputs[-1] if outputs else {}
-        if last.get("output_type") == "stream" and last.get("name") == name:
-            last["text"] = _joined(last.get("text")) + text
-        else:
-            outputs.append({"output_type": "stream", "name": name, "text": text})
-    elif kind == "error":
-        names = ("ename", "evalue", "traceback")
-        outputs.append({"output_type": "error", **{name: content.get(name) for name in names}})
-    elif kind in ("display_data", "execute_result"):
-        output = {
-            "output_type": kind,
-            "data": content.get("data") or {},
-            "metadata": content.get("metadata") or {},
-        }
-        if kind == "execute_result":
-            output["execution_count"] = content.get("execution_count")
-        outputs.append(output)
-
-
-def _joined(text: Any) -> str:
-    return "".join(map(str, text)) if isinstance(text, list) else str(text or "")

@@ -11,6 +11,7 @@ from ..transport import jobs
 from ..transport.command import transport
 
 if TYPE_CHECKING:
+    from ..server.address import ServerAddress
     from ..ssh.command import Destination
     from ..transport.base import Transport
     from ..transport.entrance import Entrance
@@ -32,7 +33,7 @@ MOST_TRIES = 6
 MOST_OUTPUT = 256 * 1024
 
 
-def transport_to(destination: Destination | Entrance) -> Transport:
+def transport_to(destination: Destination | Entrance | ServerAddress) -> Transport:
     """The process's transport to it; call it on the I/O thread. Raises `SettingsError`."""
     destination.check()
     return transport(destination)

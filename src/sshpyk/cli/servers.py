@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import getpass
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from .. import errors
@@ -85,7 +86,10 @@ def add(arguments: argparse.Namespace, terminal: Terminal) -> int:
             _keep(terminal, url, token)
         chosen = [Offer(name, name, "")]
         return _write(arguments, terminal, address, config, chosen, {})
-    server, offers = _look(terminal, address, token, keep=not arguments.dry_run)
+    address, server, offers = _look(
+        terminal, address, token, keep=not arguments.dry_run, options=config.get("server_options")
+    )
+    config["server_url"] = address.url  # a Hub knows whose it is
     wanted = list(arguments.kernels)
     for setting in ("server_kernel_id", "session", "remote_kernel_name"):
         wanted += [config[setting]] if setting in config and not wanted else []
@@ -112,7 +116,7 @@ def connect(arguments: argparse.Namespace, terminal: Terminal) -> int:
         )
     if not token:
         token = _ask(address.host)
-    _look(terminal, address, token, keep=True)
+    address, _, _ = _look(terminal, address, token, keep=True)
     terminal.say(f"{address.host}: logged in")
     terminal.note("Kernels that wait for it go on by themselves.")
     return 0
@@ -131,30 +135,44 @@ def _known(url: str) -> ServerAddress | None:
 
 
 def _look(
-    terminal: Terminal, address: ServerAddress, given: str, *, keep: bool
-) -> tuple[Server, list[Offer]]:
+    terminal: Terminal,
+    address: ServerAddress,
+    given: str,
+    *,
+    keep: bool,
+    options: Mapping[str, Any] | None = None,
+) -> tuple[ServerAddress, Server, list[Offer]]:
     """Ask the server what it has, with a secret that was `given`, or is kept, or a person types.
 
-    Keeps the one that was right. Raises one of `trouble`.
+    Keeps the one that was right. Where that is a Hub's, the server is the person's own there, which
+    is started with `options` if it does not run. Raises one of `trouble`.
     """
     from ..server.trouble import LoginMissing, LoginPage
     from . import wait_for
 
     text = given
-    try:
-        if not text:
-            with terminal.busy(f"Looking at {address.host} …"):
-                found: tuple[Server, list[Offer]] = wait_for(_offers(address, None))
-                return found
-    except (LoginMissing, LoginPage):
-        if not terminal.is_interactive:
-            raise
-        text = _ask(address.host)
-    with terminal.busy(f"Looking at {address.host} …"):
-        server, offers, secret = wait_for(_try(address, text))
+    looking = f"Looking at {address.host} …"
+    with contextlib.ExitStack() as stack:
+
+        def tell(said: str) -> None:
+            if shown is not None:
+                shown(f"Its JupyterHub starts {address.host} … {said}")
+
+        shown = stack.enter_context(terminal.busy(looking))
+        try:
+            if not text:
+                server, offers = wait_for(_offers(address, None, options, tell))
+                return server.address, server, offers
+        except (LoginMissing, LoginPage):
+            if not terminal.is_interactive:
+                raise
+            stack.close()
+            text = _ask(address.host)
+            shown = stack.enter_context(terminal.busy(looking))
+        server, offers, secret = wait_for(_try(address, text, options, tell))
     if keep:
-        _keep(terminal, address.url, secret.value, secret.kind)
-    return server, offers
+        _keep(terminal, server.address.url, secret.value, secret.kind)
+    return server.address, server, offers
 
 
 def _ask(host: str) -> str:
@@ -171,7 +189,12 @@ def _keep(terminal: Terminal, url: str, value: str, kind: str = "token") -> None
     terminal.note(f"The {kind} is kept in {where}.", "dim")
 
 
-async def _try(address: ServerAddress, text: str) -> tuple[Server, list[Offer], Secret]:
+async def _try(
+    address: ServerAddress,
+    text: str,
+    options: Mapping[str, Any] | None,
+    tell: Callable[[str], None],
+) -> tuple[Server, list[Offer], Secret]:
     """A person need not know whether it is a token or a password."""
     from ..server import credentials
     from ..server.trouble import LoginMissing, LoginPage, LoginRefused, NotJupyter, ServerFailed
@@ -180,20 +203,38 @@ async def _try(address: ServerAddress, text: str) -> tuple[Server, list[Offer], 
         raise LoginMissing(host=address.host, connect=address.login)
     secret = credentials.Secret(credentials.TOKEN, text)
     try:
-        return *await _offers(address, secret), secret
+        return *await _offers(address, secret, options, tell), secret
     except (LoginRefused, LoginPage) as error:
         refused = error
     secret = credentials.Secret(credentials.PASSWORD, text)
     try:
-        return *await _offers(address, secret), secret
+        return *await _offers(address, secret, options, tell), secret
     except (LoginRefused, LoginPage, NotJupyter, ServerFailed, LookupError):
         raise refused from None
 
 
-async def _offers(address: ServerAddress, secret: Secret | None) -> tuple[Server, list[Offer]]:
+async def _offers(
+    address: ServerAddress,
+    secret: Secret | None,
+    options: Mapping[str, Any] | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> tuple[Server, list[Offer]]:
+    """What is there; where a Hub has to start the server first, only if somebody is to be told."""
+    from ..server import hub
     from ..server.rest import Server
+    from ..server.trouble import LoginPage, NotJupyter
 
     server = Server(address, secret)
+    try:
+        if tell is not None and await hub.is_away(server):
+            tell("")
+            await hub.start(server, options, tell)
+        await server.kernelspecs()
+    except (LoginPage, NotJupyter):
+        # The address of a Hub itself is no server's, but says whose server is meant.
+        if (own := await hub.own_server(server)) is None:
+            raise
+        return await _offers(replace(address, url=own), secret, options, tell)
     specs, kernels, sessions = await asyncio.gather(
         server.kernelspecs(), server.kernels(), server.sessions()
     )
@@ -365,6 +406,7 @@ async def check_all(
 
     `limit` in seconds is what one of them may take.
     """
+    from ..server.trouble import ServerStopped
     from .checks import Check
 
     addresses = {spec.name: server_of(spec.config) for spec in specs}
@@ -392,7 +434,9 @@ async def check_all(
         if answer is None:
             checks.append(Check(UNKNOWN, "Server Connection", "not checked"))
         elif isinstance(answer, errors.SshpykError):
-            checks.append(Check(BAD, "Server Connection", answer.line))
+            # A Hub starts what it has stopped.
+            mark = WARNING if isinstance(answer, ServerStopped) else BAD
+            checks.append(Check(mark, "Server Connection", answer.line))
         else:
             checks.append(Check(GOOD, "Server Connection", "ok"))
             has = any(not offer.running and offer.spec_name == name for offer in answer)

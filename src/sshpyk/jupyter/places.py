@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from traitlets import Bool, Enum, HasTraits, Unicode, default, validate
+from traitlets import Bool, Dict, Enum, HasTraits, Unicode, default, validate
 
 from .traits import from_environment, plain_text
 
@@ -137,6 +137,9 @@ class ServerPlace(HasTraits):
         help="How a kernel of a Jupyter Server is reached: carried by a helper kernel beside it, "
         "so that nothing is lost, or by the plain websocket (default: carried where that works).",
     ).tag(config=True)
+    server_options = Dict(
+        help="What a JupyterHub asks for on its page before it starts the server (profile=small)."
+    ).tag(config=True, metavar="NAME=VALUE")
     token_env = Unicode(
         help="The local environment variable that has the token for the server."
     ).tag(config=True, metavar="NAME")

@@ -315,7 +315,14 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         from ..server.transport import transport
 
         limits = pacing.of_server(self.parent)
-        return CarriedKernel(transport(address), agent, self._log, limits=limits, kernel_id=id)
+        return CarriedKernel(
+            transport(address),
+            agent,
+            self._log,
+            limits=limits,
+            kernel_id=id,
+            options=self.server_options,
+        )
 
     def _make(self, transport: Transport, agent: AgentAddress) -> Link:
         """On the I/O thread: a link with this kernel's settings."""
@@ -334,7 +341,9 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         from ..server.kernel import ServerKernel  # with tornado's clients, which most do without
         from ..server.rest import Server
 
-        return ServerKernel(Server(address), self._log, self._keys(), kernel_id=id)
+        return ServerKernel(
+            Server(address), self._log, self._keys(), kernel_id=id, options=self.server_options
+        )
 
     async def _restart(self, kernel: RemoteKernel, kwargs: dict[str, Any]) -> None:
         assert self._local is not None

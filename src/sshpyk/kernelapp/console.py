@@ -61,8 +61,8 @@ class Console:
         if status.state is State.AWAY:
             why = f" ({status.trouble.what[:100]})" if status.trouble is not None else ""
             return f"reconnecting since {_clock(status.since)}{why}"
-        if status.stage is not None:
-            return str(status.stage.value)
+        if status.stage_text is not None:
+            return status.stage_text
         return str(status.state.value)
 
     @property

@@ -8,8 +8,34 @@ from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
 from ..errors import SettingsError
 
-#: Pages of a server: what stands before them is where the server is.
+#: Pages of a server: what stands before them is where the server is. A Hub's are all one.
 PAGES = "lab|tree|doc|notebooks|edit|consoles|terminals|login|api|files|view|nbclassic|voila|retro"
+PAGES += "|hub"
+
+
+@dataclass(frozen=True)
+class HubServer:
+    """A server as its JupyterHub knows it.
+
+    `base` is what the Hub's URLs begin with, with a slash at the end; `user` and `name`, which is
+    empty for a user's default server, are quoted as in URLs.
+    """
+
+    base: str
+    user: str
+    name: str
+
+    def api(self, what: str = "") -> str:
+        """The URL of the Hub's interface for the user; or for its server, where `what` begins with
+        that."""
+        if self.name:
+            what = re.sub("^server", f"servers/{self.name}", what)
+        return f"{self.base}hub/api/users/{self.user}" + (f"/{what}" if what else "")
+
+    @property
+    def page(self) -> str:
+        """The page on which a person starts the server."""
+        return f"{self.base}hub/spawn/{self.user}" + (f"/{self.name}" if self.name else "")
 
 
 @dataclass(frozen=True)
@@ -32,6 +58,21 @@ class ServerAddress:
         """As people call it: without scheme, and without the slash at the end."""
         parts = urlsplit(self.url)
         return (parts.netloc + parts.path).rstrip("/")
+
+    @property
+    def hub(self) -> HubServer | None:
+        """How the JupyterHub knows it to which it belongs, if its URL looks so."""
+        found = re.fullmatch(r"(.*?/)user/([^/]+)/(?:([^/]+)/)?", self.url)
+        return None if found is None else HubServer(found[1], found[2], found[3] or "")
+
+    def is_stopped_at(self, url: str) -> bool:
+        """Whether a Hub sends on to `url` what is for this server, because it does not run."""
+        hub = self.hub
+        return hub is not None and url.startswith(f"{hub.base}hub/user/")
+
+    def for_people(self) -> str:
+        """As a person finds it."""
+        return self.url
 
     @property
     def login(self) -> str:

@@ -19,7 +19,7 @@ from .. import errors
 from ..link.link import Link
 from ..remotekernel import Stage
 from ..wire.liveness import Backoff
-from . import sessions, trouble
+from . import hub, sessions, trouble
 
 if TYPE_CHECKING:
     from ..link.address import AgentAddress
@@ -40,7 +40,8 @@ REVIVED_WITHIN = 10.0
 
 
 class CarriedKernel(Link):
-    """A kernel on the server that `transport` reaches; `kernel_id` is one that runs there already.
+    """A kernel on the server that `transport` reaches; `kernel_id` is one that runs there already,
+    `options` what a JupyterHub asks for before it starts the server.
 
     Its agent's id is the kernel's id on the server.
     """
@@ -55,14 +56,19 @@ class CarriedKernel(Link):
         *,
         limits: Limits | None = None,
         kernel_id: str = "",
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(transport, agent, log, limits=limits)
         self.server = transport.server
         self.kernel_id = kernel_id
+        self._options = options or {}
         self._creating: asyncio.Task[tuple[str, bool]] | None = None
         self._is_ours = False  # whether we have started it
         self._is_deleted = False
         self._died_by_itself = False
+        self.streams.rests = True
+        self.streams.answers_heartbeats = True
+        self.streams.on_shutdown = self._on_shutdown
 
     # -- starting and attaching ------------------------------------------------------------------
 
@@ -73,6 +79,7 @@ class CarriedKernel(Link):
 
         async def work() -> None:
             self.streams.listen(sockets)
+            await self._have_server()
             await asyncio.gather(self._log_in(timeout), self._create(request))
             self.agent.id = self.kernel_id
             self.agent.python = self.transport.python[0] if self.transport.python else ""
@@ -85,6 +92,14 @@ class CarriedKernel(Link):
         await self._begin(work(), timeout)
         if self._is_ours:
             self.ends_with_us = True
+
+    async def _have_server(self) -> None:
+        """Have a JupyterHub start the server where it does not run. Raises one of `trouble`."""
+        if await hub.is_away(self.server):
+            with self._stages.stage(Stage.SERVER, limit=hub.START):
+                await hub.start(
+                    self.server, self._options, lambda said: self._update(progress=said)
+                )
 
     async def _create(self, request: LaunchRequest) -> None:
         if not self.kernel_id:
@@ -137,6 +152,7 @@ class CarriedKernel(Link):
         async def work() -> None:
             self.streams.listen(sockets)
             self._stages.at(Stage.RESTART)
+            await self._have_server()
             if self._died_by_itself:
                 self._died_by_itself = False
                 await self._ask_to_restart(None)
@@ -169,6 +185,13 @@ class CarriedKernel(Link):
         self.ends_with_us = self._is_ours
         await super()._give_up()
 
+    async def _ask_to_restart(self, kernel: KernelRequest | None) -> None:
+        await super()._ask_to_restart(kernel)
+        assert self.facts is not None
+        if self.facts["exited"] is None:
+            self._update(exited=None)  # no process id tells the one before from this
+            self._show()
+
     # -- signals ---------------------------------------------------------------------------------
 
     async def signal(self, signum: int) -> None:
@@ -194,6 +217,19 @@ class CarriedKernel(Link):
             except (errors.SshpykError, LookupError) as error:
                 self.log.warning("! the kernel could not be interrupted: %s", error)
                 return
+
+    def _on_shutdown(self, is_restart: bool) -> None:
+        """A client has asked the kernel to end: its server would take that for a death, and start
+        it again. So what is wanted is asked of the server."""
+        self._expects_exit = True
+        if is_restart:
+            self._on_exited(_unseen(""))  # whoever asks for this starts it again next
+        else:
+            self._spawn(self._delete_and_say())
+
+    async def _delete_and_say(self) -> None:
+        await self._delete_patiently()
+        self._on_exited(_unseen(""))
 
     def _on_exited(self, exited: Any) -> None:
         if not self._expects_exit:

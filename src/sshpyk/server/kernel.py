@@ -21,7 +21,7 @@ from ..link.stages import Stages
 from ..link.thread import io_thread
 from ..remotekernel import RemoteKernel, Stage, State
 from ..wire.liveness import Backoff, Liveness, Patience
-from . import sessions, trouble
+from . import hub, sessions, trouble
 from .address import ServerKernelAddress
 from .channels import Channels
 from .endpoints import Endpoints
@@ -51,14 +51,23 @@ SILENCE = 5.0
 
 class ServerKernel(RemoteKernel):
     """A kernel on `server`. `keys` are those of the clients on this machine; `kernel_id` is one
-    that runs there already."""
+    that runs there already; `options` are for a JupyterHub that has to start the server."""
 
-    def __init__(self, server: Server, log: KernelLog, keys: Keys, *, kernel_id: str = "") -> None:
+    def __init__(
+        self,
+        server: Server,
+        log: KernelLog,
+        keys: Keys,
+        *,
+        kernel_id: str = "",
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(server.host)
         self.server = server
         self.log = log
         self.kernel_id = kernel_id
         self._keys = keys
+        self._options = options
         self._session_id = uuid.uuid4().hex
         self._endpoints = Endpoints(keys, log, self._session_id, self._on_local)
         self._exchange = Exchange(
@@ -69,7 +78,7 @@ class ServerKernel(RemoteKernel):
         self._liveness = Liveness(self._now())
         self._heard_at = time.time()
         self._asked_at = 0.0  # when a client last asked for something
-        self._stages = Stages(lambda stage: self._update(stage=stage))
+        self._stages = Stages(lambda stage: self._update(stage=stage, progress=""))
         self._backoff = Backoff()
         self._patience = Patience()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -78,6 +87,7 @@ class ServerKernel(RemoteKernel):
         self._creating: asyncio.Task[str] | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
+        self._said = ""  # by the Hub, the last of it
         self._is_ours = False  # whether we have started it
         self._is_held = False
         self._is_deleted = False
@@ -96,6 +106,7 @@ class ServerKernel(RemoteKernel):
     ) -> None:
         async def work() -> None:
             self._endpoints.listen(sockets)
+            await self._have_server()
             self._stages.at(Stage.LAUNCH)
             if not self.kernel_id:
                 # Not ended with us: the server would start the kernel all the same.
@@ -128,10 +139,13 @@ class ServerKernel(RemoteKernel):
             self._endpoints.listen(sockets)
             self._stages.at(Stage.RESTART)
             await self._stop_keeping()
+            await self._have_server()
             try:
-                await self.server.ask(
-                    "POST", "kernels", self.kernel_id, "restart", timeout=sessions.SLOW
-                )
+                try:
+                    await self._act("restart")
+                except trouble.ServerFailed:
+                    await self.server.ask("GET", "kernels", self.kernel_id)  # it says 500 to both
+                    raise
             except LookupError:
                 self._gone()
                 raise self._gone_error() from None
@@ -159,6 +173,18 @@ class ServerKernel(RemoteKernel):
             raise
         io_thread().farewells.add(self._farewell)
         self._spawn(self._watch())
+
+    async def _have_server(self) -> None:
+        """Have a JupyterHub start the server where it does not run. Raises one of `trouble`."""
+        if await hub.is_away(self.server):
+            with self._stages.stage(Stage.SERVER, limit=hub.START):
+                await hub.start(self.server, self._options, self._tell_progress)
+
+    def _tell_progress(self, said: str) -> None:
+        self._said = said
+        if said != self.status.progress:
+            self.log.info("< the Hub: %s", said)
+            self._update(progress=said)
 
     async def _find_or_create(self, request: LaunchRequest) -> str:
         id, self._is_ours = await sessions.find_or_create(self.server, request, self.log)
@@ -422,11 +448,12 @@ class ServerKernel(RemoteKernel):
             await self._changed.wait()
         if self.status.state is State.CONNECTED:
             try:
-                await self.server.ask(
-                    "POST", "kernels", self.kernel_id, "interrupt", timeout=sessions.SLOW
-                )
+                await self._act("interrupt")
             except (errors.SshpykError, LookupError) as error:
                 self.log.warning("! the kernel could not be interrupted: %s", error)
+
+    async def _act(self, action: str) -> None:
+        await self.server.ask("POST", "kernels", self.kernel_id, action, timeout=sessions.SLOW)
 
     async def hold(self, held: bool) -> None:
         self._is_held = held
@@ -457,6 +484,12 @@ class ServerKernel(RemoteKernel):
         if self.status.trouble is not None:
             return self.status.trouble
         stage = self._stages.last.value
+        if self._stages.last is Stage.SERVER:
+            place = self.server.address.hub
+            page = self.server.address.url if place is None else place.page
+            return trouble.StillStarting(
+                host=self.server.host, seconds=hub.START, stage=self._said or stage, url=page
+            )
         return trouble.ServerTimeout(host=self.server.host, seconds=seconds, stage=stage)
 
     async def exit_seen(self) -> None:
@@ -496,7 +529,7 @@ class ServerKernel(RemoteKernel):
                 await self._delete()
             except LookupError:
                 break
-            except trouble.ServerFailed as error:
+            except (trouble.ServerFailed, trouble.ServerStopped) as error:
                 self.log.warning("! the kernel could not be ended: %s", error)
                 break
             except errors.SshpykError as error:

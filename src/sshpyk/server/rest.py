@@ -8,13 +8,15 @@ import re
 import secrets
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from http.client import responses
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urljoin
 
 from tornado.httpclient import HTTPClientError, HTTPRequest, HTTPResponse
 from tornado.httputil import HTTPHeaders
 from tornado.iostream import StreamClosedError
+from tornado.netutil import DefaultLoopResolver
 from tornado.simple_httpclient import (
     HTTPStreamClosedError,
     HTTPTimeoutError,
@@ -25,6 +27,7 @@ from .. import errors
 from . import credentials, trouble
 from .address import ServerAddress
 from .credentials import NOTHING, PASSWORD, TOKEN
+from .events import Events
 
 #: Bytes of an answer: a list of kernelspecs has a few thousand.
 LARGEST = 16 * 1024 * 1024
@@ -50,6 +53,7 @@ class Server:
         address.check()
         self.address = address
         self.host = address.host
+        self._api = address.endpoint("api", "")
         self._given = secret  # in place of the one that is kept
         self._secret: credentials.Secret | None = None
         self._cookies: dict[str, str] = {}
@@ -99,11 +103,43 @@ class Server:
             try:
                 return await self._send(request)
             except HTTPClientError as error:
+                if error.code == 403 and method != "GET" and url.startswith(self._api):
+                    # Who we are, a quota, or a Hub in place of the server, which refuses what no
+                    # page of its own has sent: to this the answer is plain.
+                    before = dict(self._cookies)
+                    await self.ask("GET", "kernelspecs")
+                    if is_last or before == self._cookies:
+                        raise self._failed(error) from None
+                    continue
                 if error.code not in (401, 403) or is_last or not await self.log_in_again():
                     raise self.trouble_of(error) from None
             except (OSError, StreamClosedError) as error:
                 raise self.trouble_of(error) from None
         raise AssertionError("unreachable")
+
+    async def events(self, url: str, *, timeout: float) -> AsyncIterator[dict[str, Any]]:
+        """What is told at `url` by server-sent events, until it ends; `timeout` in seconds is for
+        all of it. Raises as `ask`."""
+        told: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+        parser = Events()
+
+        def take(data: bytes) -> None:
+            for event in parser.feed(data):
+                told.put_nowait(event)
+
+        request = await self.prepare(url, timeout=timeout)
+        request.headers["Accept"] = "text/event-stream"
+        request.streaming_callback = take
+        sending = asyncio.ensure_future(self._send(request))
+        sending.add_done_callback(lambda _: told.put_nowait(None))
+        try:
+            while (event := await told.get()) is not None:
+                yield event
+            await sending
+        except (HTTPClientError, OSError, StreamClosedError) as error:
+            raise self.trouble_of(error) from None
+        finally:
+            sending.cancel()
 
     async def prepare(
         self, url: str, *, method: str = "GET", body: str | None = None, timeout: float
@@ -136,7 +172,9 @@ class Server:
         )
 
     async def _send(self, request: HTTPRequest) -> HTTPResponse:
-        client = SimpleAsyncHTTPClient(force_instance=True, max_body_size=LARGEST)
+        client = SimpleAsyncHTTPClient(
+            force_instance=True, max_body_size=LARGEST, resolver=Resolver()
+        )
         try:
             return await client.fetch(request)
         finally:
@@ -206,6 +244,8 @@ class Server:
         status, response = error.code, error.response
         if status in (301, 302, 303, 307, 308):
             location = response.headers.get("Location", "") if response is not None else ""
+            if self.address.is_stopped_at(urljoin(self.address.url, location)):
+                return trouble.ServerStopped(**address, status=status)
             return trouble.LoginPage(**address, location=re.split(r"[?#]", location)[0][:200])
         details = _said(response)
         if status in (401, 403):
@@ -215,10 +255,28 @@ class Server:
             return kind(**address, status=status, details=details)
         if status == 404:
             return LookupError(details)
+        if status in (424, 503) and self.address.hub is not None:
+            return trouble.ServerStopped(**address, status=status)
+        if status == 429:
+            pause = response.headers.get("Retry-After", "") if response is not None else ""
+            return trouble.ServerBusy(**address, status=status, pause=pause, details=details)
         if status in AWAY:
             return trouble.ServerAway(**address, status=status)
-        reason = re.sub(r"[^\x20-\x7e]", "", error.message or "")[:80] or "no reason given"
-        return trouble.ServerFailed(**address, status=status, what=reason, details=details)
+        return self._failed(error)
+
+    def _failed(self, error: HTTPClientError) -> trouble.ServerFailed:
+        details = _said(error.response)
+        # The reason is often the same text once more.
+        reason = responses.get(error.code, "") if details else error.message or ""
+        reason = re.sub(r"[^\x20-\x7e]", "", reason)[:80] or "no reason given"
+        return trouble.ServerFailed(
+            host=self.host,
+            url=self.address.url,
+            connect=self.address.login,
+            status=error.code,
+            what=reason,
+            details=details,
+        )
 
     # -- what there is ---------------------------------------------------------------------------
 
@@ -265,6 +323,21 @@ class Server:
     def not_jupyter(self, what: str) -> trouble.NotJupyter:
         """The error for an answer that no Jupyter Server gives."""
         return trouble.NotJupyter(host=self.host, url=self.address.url, what=what)
+
+
+class Resolver(DefaultLoopResolver):
+    """Finds addresses while the interpreter ends too, when kernels are to be ended."""
+
+    async def resolve(
+        self, host: str, port: int, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[tuple[int, Any]]:
+        """As tornado asks for it."""
+        try:
+            return await super().resolve(host, port, family)
+        except RuntimeError:
+            # There are no threads any more. To wait here keeps nobody waiting but the end.
+            found = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
+            return [(family, address) for family, _, _, _, address in found]
 
 
 def _said(response: HTTPResponse | None) -> str:

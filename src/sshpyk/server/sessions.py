@@ -61,5 +61,5 @@ async def find_or_create(
 async def _no_kernelspec(server: Server, name: str) -> errors.SshpykError:
     names = ", ".join(sorted(await server.kernelspecs()))
     return trouble.NoServerKernelspec(
-        kernel=name, host=server.host, names=names[:1000], url=server.address.url
+        name=name, host=server.host, names=names[:1000], url=server.address.url
     )

@@ -45,6 +45,54 @@ class ServerAway(HostError):
     next_command = "{url}"
 
 
+class ServerStopped(ServerAway):
+    """Its JupyterHub says so. That is no word about kernels."""
+
+    sentence = "The server {host} does not run."
+    next_step = "A start of a kernel there starts it, and so does its JupyterHub's page:"
+
+
+class ServerBusy(HostError):
+    """`pause` is what it says of when to try again: seconds, or nothing."""
+
+    sentence = "{host} has no room for more now (HTTP {status})."
+    next_step = "Try again in a while. The server said:"
+    next_command = ""
+
+    @property
+    def seconds(self) -> float:
+        """When to try again; 0 where it does not say."""
+        pause = str(self.fields["pause"])
+        return float(pause) if pause.isascii() and pause.isdigit() else 0.0
+
+
+class MayNotStart(NeedsPerson):
+    """`url` is the Hub's page that starts it."""
+
+    sentence = "The server {host} does not run, and the token kept for it may not start it."
+    next_step = "Start it on its JupyterHub's page, or make a token there that may:"
+    next_command = "{url}"
+
+
+class NotStarted(RemoteError):
+    """`url` is the Hub's page that starts it."""
+
+    sentence = "The JupyterHub of {host} could not start it ({what})."
+    next_step = (
+        "Try its page (the first command). What that page asks for, a start here takes from the "
+        "settings (the second):"
+    )
+    next_command = "{url}\nsshpyk edit {card} --server-options NAME=VALUE"
+
+
+class StillStarting(LaunchTimeout):
+    """`url` is the Hub's page, `stage` what it said last."""
+
+    sentence = "The server {host} has not started within {seconds:g} s ({stage})."
+    next_step = "It may yet: start the kernel again in a while. This page shows how far it is:"
+    next_command = "{url}"
+
+
 class ServerNotTrusted(HostError):
     """`reason` is what TLS found wrong."""
 

@@ -124,6 +124,7 @@ if TYPE_CHECKING:
         """The job "relay"."""
 
         do: Literal["relay"]
+        is_watched: bool  # whether the program's end is for whoever runs it to see to
 
     Request = Union[
         LaunchRequest,

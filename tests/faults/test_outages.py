@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 
-from tests.lab.kernels import PATIENCE, left_behind, run_code, started, write_spec
+from tests.faults.ways import Way, params
+from tests.lab.kernels import PATIENCE, left_behind, run_code, started
 from tests.lab.link import Link
-from tests.lab.sshd import Sshd
 
 PRINT = """
 import time
@@ -47,12 +47,12 @@ def silent(link: Link, wait: Callable[[float], None]) -> None:
 @pytest.mark.sshd
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", [cut, refused, silent])
+@pytest.mark.parametrize("way", params(), indirect=True)
 def test_every_line_arrives_once_and_in_order(
-    fault: Callable[[Link, Callable[[float], None]], None], linked_sshd: Sshd, tmp_path: Path
+    fault: Callable[[Link, Callable[[float], None]], None], way: Way, tmp_path: Path
 ) -> None:
-    link = linked_sshd.link
-    assert link is not None
-    write_spec("far", linked_sshd)
+    link = way.link
+    way.write_spec("far")
     with started("far") as (manager, client):
         pid = run_code(client, "import os; print(os.getpid())")
         first = client.execute(PRINT)
@@ -74,11 +74,11 @@ def test_every_line_arrives_once_and_in_order(
 
 
 @pytest.mark.sshd
-def test_a_dead_link_is_neither_alive_nor_dead(linked_sshd: Sshd) -> None:
+@pytest.mark.parametrize("way", params(), indirect=True)
+def test_a_dead_link_is_neither_alive_nor_dead(way: Way) -> None:
     """Whatever Jupyter asks during an outage is answered at once, and no answer says "dead"."""
-    link = linked_sshd.link
-    assert link is not None
-    write_spec("far", linked_sshd)
+    link = way.link
+    way.write_spec("far")
     with started("far") as (manager, client):
         link.refuse()
         link.cut()

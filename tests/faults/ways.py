@@ -1,0 +1,99 @@
+"""The ways to a kernel on a host behind a link, on each of which the same faults are tried.
+
+What a test tries on others than the first it says itself (`params`). FAULTS_WAYS=all in the
+environment has every test run on every way, which takes half an hour; FAULTS_WAYS="via inside" on
+those alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.chain import Chain
+from tests.lab.kernels import write_card, write_spec
+from tests.lab.sshd import Sshd
+
+#: On the host, what `inside` enters by: like `docker exec`, a process that stays between and
+#: copies what goes in and out, and ends with the status of what it has run.
+ENTER = """\
+#!/bin/bash
+"$@" < <(exec cat) > >(exec cat)
+"""
+
+#: Which processes are between a client and its kernel, by the names that `Chain` has for them.
+WAYS: dict[str, tuple[str, ...]] = {
+    "forwards": ("master", "session", "agent", "kernel"),
+    "relay": ("master", "program", "session", "relay", "agent", "kernel"),
+    "via": ("program", "session", "relay", "agent", "kernel"),
+    "inside": ("master", "program", "session", "relay", "agent", "kernel"),
+    "paramiko": ("session", "relay", "agent", "kernel"),
+}
+
+FORWARDS, *OTHERS = WAYS
+
+_wanted = os.environ.get("FAULTS_WAYS", "").split()
+WANTED = list(WAYS) if _wanted == ["all"] else _wanted
+assert set(WANTED) <= set(WAYS), f"FAULTS_WAYS: there are {', '.join(WAYS)}"
+
+
+class Way:
+    """One way to `server`: `link` and `chain` may be broken, cards written with `write_spec`."""
+
+    def __init__(self, name: str, server: Sshd, home: Path) -> None:
+        assert server.link is not None
+        self.name = name
+        self.server = server
+        self.link = server.link
+        self.chain = Chain(server, home)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The processes that it has."""
+        return WAYS[self.name]
+
+    def write_spec(self, name: str, **config: Any) -> None:
+        """Write a kernelspec called `name` by which kernels are reached this way."""
+        server = self.server
+        if self.name == "via":
+            words = ["ssh", "-F", str(server.ssh_config), server.host]
+            write_card(name, via=shlex.join(words), **config)
+            return
+        if self.name == "paramiko":
+            config["ssh"] = "paramiko"
+        elif self.name == "inside":
+            enter = server.directory / "enter"
+            enter.write_text(ENTER)
+            enter.chmod(0o755)
+            config["inside"] = str(enter)
+        write_spec(name, server, **config)
+
+
+@contextlib.contextmanager
+def to_host(name: str, home: Path, **kwargs: Any) -> Iterator[Way]:
+    """A way, and the server to which it leads; `home` is that of its kernels."""
+    options = ["DisableForwarding yes"] if name == "relay" else []
+    with Sshd(link=True, home=home, options=options, **kwargs) as server:
+        yield Way(name, server, home)
+
+
+def params(others: Iterable[str] = (), *, parts: Iterable[str] = ()) -> list[Any]:
+    """The ways for a fixture `way`: the first and `others`, or those that were asked for.
+
+    Of them, those that have all of `parts`.
+    """
+    names = WANTED or [FORWARDS, *others]
+    return [name for name in names if set(parts) <= set(WAYS[name])]
+
+
+@pytest.fixture
+def way(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Way]:
+    """The way that is the fixture's parameter; a server of the test's own."""
+    with to_host(request.param, tmp_path) as made:
+        yield made

@@ -1,0 +1,171 @@
+"""A real JupyterHub with its proxy, whose spawner runs users' servers as processes here."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.kernels import PATIENCE
+
+CONFIG = """
+import os, sys
+from jupyterhub.spawner import SimpleLocalProcessSpawner
+
+class Spawner(SimpleLocalProcessSpawner):
+    async def start(self):
+        if self.user_options.get("size") == "huge":
+            error = RuntimeError("quota")
+            error.jupyterhub_message = "Your quota is used up."
+            raise error
+        return await super().start()
+
+    async def progress(self):
+        yield {"progress": 40, "message": f"size {self.user_options.get('size')}"}
+
+c.JupyterHub.bind_url = os.environ["HUB_URL"]
+c.JupyterHub.hub_port = int(os.environ["HUB_PORT"])
+c.ConfigurableHTTPProxy.api_url = os.environ["HUB_PROXY"]
+c.ConfigurableHTTPProxy.pid_file = "proxy.pid"
+c.JupyterHub.db_url = "sqlite:///:memory:"
+c.JupyterHub.cookie_secret_file = "cookie"
+c.JupyterHub.authenticator_class = "dummy"
+c.Authenticator.allow_all = True
+c.JupyterHub.allow_named_servers = True
+c.JupyterHub.spawner_class = Spawner
+c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0}
+c.Spawner.home_dir_template = os.path.join(os.getcwd(), "home", "{username}")
+c.Spawner.cmd = [sys.executable, "-m", "jupyterhub.singleuser"]
+c.Spawner.args = ["--allow-root"]
+c.Spawner.environment = {
+    name: os.path.join(os.getcwd(), name.lower())
+    for name in ("JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "IPYTHONDIR")
+}
+c.JupyterHub.services = [{"name": "tests", "api_token": os.environ["HUB_TOKEN"]}]
+c.JupyterHub.load_roles = [
+    {"name": "tests", "scopes": ["admin:users", "admin:servers", "tokens"], "services": ["tests"]}
+]
+"""
+
+
+class Hub:
+    """A Hub on free loopback ports, below /base/. `port` is its proxy's."""
+
+    def __init__(self, root: Path) -> None:
+        if shutil.which("configurable-http-proxy") is None:
+            pytest.skip("there is no configurable-http-proxy here (npm installs it)")
+        self.port, hub_port, api_port = _free_ports(3)
+        self._token = secrets.token_hex(16)
+        (root / "config.py").write_text(CONFIG)
+        environment = {
+            **os.environ,
+            "HUB_URL": f"http://127.0.0.1:{self.port}/base/",
+            "HUB_PORT": str(hub_port),
+            "HUB_PROXY": f"http://127.0.0.1:{api_port}",
+            "HUB_TOKEN": self._token,
+            "CONFIGPROXY_AUTH_TOKEN": secrets.token_hex(16),
+        }
+        self._log = root / "hub.log"
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "jupyterhub", "-f", "config.py"],
+            cwd=root,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self._is_up = threading.Event()
+        self._reading = threading.Thread(target=self._read, daemon=True)
+        self._reading.start()
+        try:
+            assert self._is_up.wait(PATIENCE), self._log.read_text()
+            assert self._process.poll() is None, self._log.read_text()
+        except BaseException:
+            self.close()
+            raise
+
+    def _read(self) -> None:
+        assert self._process.stderr is not None
+        with self._process.stderr as said, open(self._log, "w", buffering=1) as log:
+            for line in said:
+                log.write(line)
+                if "is now running at" in line:
+                    self._is_up.set()
+        self._is_up.set()  # or never will be
+
+    def __enter__(self) -> Hub:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End it, its proxy, and the servers that it has started."""
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(PATIENCE)
+        finally:
+            self._process.kill()
+            self._process.wait()
+            self._reading.join()
+
+    @property
+    def url(self) -> str:
+        """Where people find the Hub."""
+        return f"http://127.0.0.1:{self.port}/base/"
+
+    def call(self, method: str, path: str, content: object = None) -> tuple[int, Any]:
+        """A request below the Hub's own interface: the status and the answer."""
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        with contextlib.closing(connection):
+            headers = {"Authorization": f"token {self._token}"}
+            body = None if content is None else json.dumps(content)
+            connection.request(method, f"/base/hub/api/{path}", body, headers)
+            response = connection.getresponse()
+            text = response.read()
+            return response.status, json.loads(text) if text else None
+
+    def add_user(self, name: str) -> str:
+        """Make a user; a token of theirs."""
+        status, answer = self.call("POST", f"users/{name}")
+        assert status == 201, answer
+        return self.token_of(name)
+
+    def token_of(self, name: str, **content: Any) -> str:
+        """Another token of a user."""
+        status, answer = self.call("POST", f"users/{name}/tokens", content)
+        assert status in (200, 201), answer
+        token: str = answer["token"]
+        return token
+
+    def servers_of(self, name: str) -> dict[str, Any]:
+        """The user's servers that run, by their names."""
+        _, user = self.call("GET", f"users/{name}")
+        servers: dict[str, Any] = user["servers"]
+        return servers
+
+    def stop(self, name: str) -> None:
+        """Stop a user's default server, as a culler would."""
+        status, answer = self.call("DELETE", f"users/{name}/server")
+        assert status in (202, 204), answer
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on."""
+    with contextlib.ExitStack() as stack:
+        made = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [one.getsockname()[1] for one in made]

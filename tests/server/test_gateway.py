@@ -1,0 +1,148 @@
+"""Kernel Gateway, and by hand Enterprise Gateway: neither lists kernels, both take variables.
+
+Enterprise Gateway 3.3 pins jupyter_server below 2 and jupyter_client below 7, so it can't be beside
+them, and an environment of its own takes two minutes of CI. To run these with one:
+
+    python3 -m venv E && E/bin/pip install jupyter_enterprise_gateway ipykernel
+    SSHPYK_ENTERPRISE_GATEWAY=E/bin/jupyter-enterprisegateway python -m pytest tests/server
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from jupyter_client.manager import KernelManager
+
+from sshpyk.server import trouble
+from tests.cli.conftest import Call, config_of, sshpyk
+from tests.lab.kernels import PATIENCE, run_code, started
+from tests.server.servers import kernel_of, write_card
+
+__all__ = ["sshpyk"]
+
+ENTERPRISE = os.environ.get("SSHPYK_ENTERPRISE_GATEWAY", "")
+
+#: The names of each's classes and variables begin so; the command.
+GATEWAYS = {
+    "KernelGateway": ("KG", [sys.executable, "-m", "kernel_gateway"]),
+    "EnterpriseGateway": ("EG", [ENTERPRISE]),
+}
+
+
+@contextlib.contextmanager
+def gateway(kind: str, root: Path) -> Iterator[str]:
+    """A gateway of that kind; its URL. Its token is "gateway's"."""
+    prefix, command = GATEWAYS[kind]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    said: list[str] = []
+    up = threading.Event()
+    environment = {
+        **os.environ,
+        f"{prefix}_AUTH_TOKEN": "gateway's",
+        "JUPYTER_RUNTIME_DIR": str(root / "runtime"),
+        "JUPYTER_DATA_DIR": str(root / "data"),
+        "IPYTHONDIR": str(root / "ipython"),
+    }
+    options = [f"--{kind}App.ip=127.0.0.1", f"--{kind}App.port={port}"]
+    options += ["--KernelGatewayApp.max_kernels=1"] if kind == "KernelGateway" else []
+    process = subprocess.Popen(
+        [*command, *options],
+        cwd=root,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+    def read() -> None:
+        assert process.stderr is not None
+        with process.stderr as lines:
+            for line in lines:
+                said.append(line)
+                if "is available at" in line:
+                    up.set()
+        up.set()
+
+    reading = threading.Thread(target=read)
+    reading.start()
+    try:
+        assert up.wait(PATIENCE)
+        assert process.poll() is None, said
+        yield f"http://127.0.0.1:{port}/"
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(PATIENCE)
+        finally:
+            process.kill()
+            process.wait()
+            reading.join()
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        "KernelGateway",
+        pytest.param(
+            "EnterpriseGateway",
+            marks=pytest.mark.skipif(
+                not ENTERPRISE, reason="SSHPYK_ENTERPRISE_GATEWAY names no Enterprise Gateway"
+            ),
+        ),
+    ],
+)
+def kind_and_url(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, str]]:
+    """A gateway's."""
+    with gateway(request.param, tmp_path_factory.mktemp("gateway")) as url:
+        yield request.param, url
+
+
+def test_a_gateway(
+    kind_and_url: tuple[str, str], sshpyk: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind, url = kind_and_url
+    monkeypatch.setenv("SERVER_TOKEN", "gateway's")
+    monkeypatch.setenv("KERNEL_LIKED", "yes")
+    name = ("--kernel-name", "far", "--token-env", "SERVER_TOKEN")
+    # It takes variables; without KERNEL_USERNAME one of the two starts nothing for root.
+    env = ("--env", "KERNEL_USERNAME=somebody", "--send-env", "KERNEL_*")
+    done = sshpyk("add", url, "python3", *name, *env)
+    assert done.status == 0, done.err
+    assert config_of("far")["server_url"] == url
+    with started("far") as (manager, client):
+        code = "import os; print(os.environ['KERNEL_USERNAME'], os.environ['KERNEL_LIKED'])"
+        assert run_code(client, code) == "somebody yes\n"
+        run_code(client, "x = 6 * 7")
+        # Nothing lists it, but who knows its id attaches to it.
+        id = kernel_of(manager).kernel_id
+        write_card("same", url, server_kernel_id=id, persistent=True)
+        with started("same") as (_, other):
+            assert run_code(other, "print(x)") == "42\n"
+        if kind == "KernelGateway":
+            # A quota is told in its own words, and is no matter of the token.
+            with pytest.raises(trouble.ServerFailed, match=r"HTTP 403[^!]*\sResource Limit"):
+                KernelManager(kernel_name="far").start_kernel()
+        manager.restart_kernel()
+        client.wait_for_ready(timeout=PATIENCE)
+        assert run_code(client, "print('x' in globals())") == "False\n"
+    write_card("gone", url, server_kernel_id=id)
+    with pytest.raises(trouble.NoServerKernel), started("gone"):
+        pass
+    write_card("none", url, remote_kernel_name="no-such-kernel", env={"KERNEL_USERNAME": "me"})
+    with pytest.raises(trouble.NoServerKernelspec) as failed, started("none"):
+        pass
+    assert "python3" in str(failed.value)
