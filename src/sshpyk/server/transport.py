@@ -114,6 +114,10 @@ class ServerTransport(Reconnecting):
             helper = await self._open(timeout) if self._id else await self._open_new()
         except LookupError:
             helper = await self._open_new()  # it is gone
+        except trouble.NotCarried:
+            # It is there and does not do what it should: the next attempt begins another.
+            await asyncio.shield(asyncio.ensure_future(self._end_kernel()))
+            raise
         self.helper = helper
         self.python = helper.python, None
         self._connect_time = loop.time() - begun
