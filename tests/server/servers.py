@@ -30,13 +30,15 @@ def remote(root: Path, *options: str) -> Iterator[Server]:
 
 
 def write_card(name: str, url: str, **config: Any) -> None:
-    """A kernelspec for the server at `url`; its token is in the variable SERVER_TOKEN."""
+    """A kernelspec for the server at `url`, by the plain way unless `config` says otherwise; its
+    token is in the variable SERVER_TOKEN."""
     directory = Path(os.environ["JUPYTER_DATA_DIR"]) / "kernels" / name
     directory.mkdir(parents=True, exist_ok=True)
     settings = {
         "server_url": url,
         "remote_kernel_name": "python3",
         "token_env": "SERVER_TOKEN",
+        "server_way": "plain",
         **config,
     }
     settings = {key: value for key, value in settings.items() if value is not None}

@@ -18,12 +18,16 @@ from .kernelspecs import KernelSpec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Set, Tuple
+    from typing import Any, Dict, List, Optional, Set, Tuple
 
     from .kernel import Address
 
 #: Where a kernel that listens everywhere is to be found, and one that a name leads to.
 LOOPBACK = ("", "*", "0.0.0.0", "localhost")  # nothing is bound here
+
+
+#: Seconds after a connection's end when it is looked for.
+LOOKS = (0.02, 0.2, 1.0)
 
 
 class AttachedPlan:
@@ -86,7 +90,7 @@ class AttachedKernel(Kernel):
         self.output = self.errors = -1
         self.log = Log(os.path.join(directory, "kernel.log"))
         self._found: Set[str] = set()
-        self._is_doubted = False
+        self._looks: List[float] = []  # when to see whether it is there
         self._is_let_go = False
 
     @property
@@ -97,7 +101,13 @@ class AttachedKernel(Kernel):
         """It is the server's to start it."""
 
     def doubt(self) -> None:
-        self._is_doubted = True
+        # A process that exits closes one thing after the other, and may take its time.
+        now = time.monotonic()
+        self._looks = [now + pause for pause in LOOKS]
+
+    @property
+    def next_look(self) -> Optional[float]:
+        return self._looks[0] if self._looks and self.exited is None else None
 
     def lose_sockets(self) -> None:
         super().lose_sockets()
@@ -110,12 +120,10 @@ class AttachedKernel(Kernel):
     def reap(self) -> bool:
         if self.exited is None and self._is_let_go:
             self.exited = self._ended("")
-        elif self.exited is None and self._is_doubted:
-            self._is_doubted = False
+        elif self.exited is None and self._looks and time.monotonic() >= self._looks[0]:
+            del self._looks[0]
             if not self.is_there():
-                is_over = not os.path.exists(self.plan.origin)
-                said = "ended it" if is_over else "may have started it again"
-                self.exited = self._ended(f"its server {said}")
+                self.exited = self._ended("its server may have started it again")
         return self.exited is not None
 
     def _ended(self, note: str) -> Dict[str, Any]:

@@ -272,6 +272,11 @@ class Kernel:
         """What its output is read from."""
         return (self.output, self.errors)
 
+    @property
+    def next_look(self) -> Optional[float]:
+        """When `reap` has something to look at that no event tells, by `time.monotonic`."""
+        return None
+
     def doubt(self) -> None:
         """It has closed a connection, so it may have ended; for a child its end tells that."""
 

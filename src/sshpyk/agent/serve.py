@@ -425,6 +425,7 @@ class Agent:
                 self._kernel_bound()
             else:
                 deadlines.append(now + max(CHECK_EVERY, CHECK_SHARE * (now - self.kernel.begun)))
+        deadlines.append(self.kernel.next_look)
         deadlines += self.door.expire(now)
         for client in list(self.clients.values()):
             deadlines += client.tick(now)

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .. import errors
+from ..link.connectivity import State
 from ..link.link import Link
 from ..remotekernel import Stage
 from ..wire.liveness import Backoff
@@ -34,6 +35,9 @@ AWAY_WITHIN = 1.0
 
 #: Seconds between attempts where the server wants a person: hosts count failures.
 FOR_A_PERSON = 30.0
+
+#: Seconds between looks whether a kernel that died is there still: its server ends it slowly.
+LOOKS = (0.2, 0.5, 1.0, 2.0)
 
 #: Seconds for the server to start a kernel again that has died.
 REVIVED_WITHIN = 10.0
@@ -76,6 +80,7 @@ class CarriedKernel(Link):
         self, request: LaunchRequest, sockets: Mapping[str, socket.socket], *, timeout: float
     ) -> None:
         self.transport.lend(request["lease"])
+        self.transport.hold(self)
 
         async def work() -> None:
             self.streams.listen(sockets)
@@ -140,6 +145,7 @@ class CarriedKernel(Link):
 
     async def attach(self, sockets: Mapping[str, socket.socket], *, timeout: float) -> None:
         self.kernel_id = self.agent.id
+        self.transport.hold(self)
         await super().attach(sockets, timeout=timeout)
 
     async def restart(
@@ -234,9 +240,37 @@ class CarriedKernel(Link):
     def _on_exited(self, exited: Any) -> None:
         if not self._expects_exit:
             self._died_by_itself = True
+            self._spawn(self._look())
         super()._on_exited(exited)
 
+    async def _look(self) -> None:
+        """It ended by itself: see whether its server has it still."""
+        for pause in LOOKS:
+            await asyncio.sleep(pause)
+            if not self._died_by_itself:
+                return  # it is started again
+            try:
+                await self.server.ask("GET", "kernels", self.kernel_id)
+            except LookupError:
+                self.log.warning("= its server has ended it")
+                self.is_gone = self._is_deleted = True
+                if self.exited is not None:
+                    self._update(exited={**self.exited, "note": "its server ended it"})
+                return
+            except errors.SshpykError as error:
+                self.log.info("! %s", error.line)
+
     # -- the end ---------------------------------------------------------------------------------
+
+    async def _dismantle(self) -> None:
+        await super()._dismantle()
+        self.transport.let_go(self)
+
+    async def _close(self, wish: str) -> None:
+        if self._is_deleted and self._connectivity.state is not State.GONE:
+            self.is_gone = False  # its agent is there still, for nothing
+            wish = "end"
+        await super()._close(wish)
 
     async def _say_and_go(self, wish: str) -> None:
         if wish == "end" and not self.is_gone:

@@ -62,7 +62,7 @@ class ServerTransport(Reconnecting):
         self._programs = asyncio.Semaphore(MOST_PROGRAMS)
         self._relay: Relay | None = None
         self._relay_lock = asyncio.Lock()  # one at a time begins one
-        self._users: set[HelperProgram] = set()
+        self._users: set[object] = set()
         self._idle: asyncio.TimerHandle | None = None
         self._ending: set[asyncio.Task[None]] = set()
         self._is_unused = asyncio.Event()
@@ -77,6 +77,17 @@ class ServerTransport(Reconnecting):
         self._lease = max(self._lease, lease)
         if self.helper is not None:
             self.helper.lend(self._lease)
+
+    def hold(self, user: object) -> None:
+        """Somebody needs the helper until `let_go`."""
+        self._users.add(user)
+
+    def let_go(self, user: object) -> None:
+        """Of `hold`."""
+        self._users.discard(user)
+        if not self._users:
+            self._is_unused.set()
+        self._used()
 
     # -- the connection --------------------------------------------------------------------------
 
@@ -237,15 +248,12 @@ class ServerTransport(Reconnecting):
                 why = helper.why if helper is not None else ""
                 raise errors.ConnectionLost(host=self.host, details=why)
             program = HelperProgram(helper, command)
-            self._users.add(program)
+            self.hold(program)
             try:
                 yield program
             finally:
                 program.close()
-                self._users.discard(program)
-                if not self._users:
-                    self._is_unused.set()
-                self._used()
+                self.let_go(program)
 
     # -- agents ----------------------------------------------------------------------------------
 
