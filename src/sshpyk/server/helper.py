@@ -128,7 +128,7 @@ class Helper:
     # -- what is sent ----------------------------------------------------------------------------
 
     def _send(self, type: str, comm: str, data: dict[str, Any], *buffers: bytes) -> None:
-        if self.is_alive:
+        if self.is_alive and self._channels.is_open:
             content: dict[str, Any] = {"comm_id": comm, "data": data}
             if type == "comm_open":
                 content["target_name"] = TARGET
@@ -180,8 +180,9 @@ class Helper:
     def _answered(self, content: dict[str, Any]) -> None:
         """The helper's code has run."""
         found = content.get("user_expressions", {})
-        answer = found.get("facts", {}) if isinstance(found, dict) else {}
-        data = answer.get("data", {}) if isinstance(answer, dict) else {}
+        answer = found.get("facts") if isinstance(found, dict) else None
+        answer = answer if isinstance(answer, dict) else {}
+        data = answer.get("data")
         text = data.get("text/plain", "") if isinstance(data, dict) else ""
         try:
             facts = ast.literal_eval(str(text)[: 4 * LONGEST])
