@@ -102,6 +102,7 @@ CODES = {
     "no-such-command",
     "no-such-kernel",
     "no-such-place",
+    "not-attachable",
     "not-let-in",
     "not-logged-in",
     "not-ours",
