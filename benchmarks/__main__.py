@@ -25,7 +25,7 @@ from rich.table import Table
 
 from tests.lab.sshd import Sshd
 
-from . import relayed, rows
+from . import ported, relayed, rows
 
 ROWS: dict[str, Callable[[Sshd], rows.Row]] = {
     "start": rows.start,
@@ -47,6 +47,9 @@ ROWS: dict[str, Callable[[Sshd], rows.Row]] = {
     "relay-throughput-50ms": relayed.throughput_far,
     "relay-interrupt": relayed.interrupt,
     "relay-many": relayed.many,
+    "port-throughput": ported.throughput,
+    "port-throughput-50ms": ported.throughput_far,
+    "port-round-trip": ported.round_trip,
 }
 
 

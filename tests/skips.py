@@ -31,6 +31,9 @@ ALLOWED = {
     r"SSHPYK_ENTERPRISE_GATEWAY names no Enterprise Gateway": (
         "it pins old versions of what we test with, and takes minutes to install beside them"
     ),
+    r"SSHPYK_DASHBOARDS names no Python with Dask and TensorBoard": (
+        "they take a minute to install; the same is tried with other servers and a websocket"
+    ),
     r"History range not supported": "a subtest of jupyter_kernel_test's",
     r"vermin is not installed here": "where only pytest and hypothesis are installed",
     r"pyzmq is not installed here": "where only pytest and hypothesis are installed",

@@ -31,6 +31,8 @@ NAMES = frozenset(
         "id",
         "version",
         "reason",
+        "local",
+        "port",
     )
 )
 
@@ -213,6 +215,16 @@ class KernelExists(SettingsError):
 
 class Unreadable(SettingsError):
     sentence = "{path} can't be read: {reason}."
+
+
+class PortInUse(SettingsError):
+    sentence = "{local} can't be opened on this machine: {reason}."
+    next_step = "Another is free: --local {free}"
+
+
+class NoLocalSocket(SettingsError):
+    sentence = "{local} can't be opened on this machine: {reason}."
+    next_step = "Give another --local: a port, or a path at which nothing is."
 
 
 # -- the host and the way to it --------------------------------------------------------------------
@@ -629,6 +641,31 @@ class ForgottenByAgent(RemoteError):
 class LinkClosed(RemoteError):
     sentence = "The kernel on {host} was left or ended meanwhile."
     next_step = "Start or attach to it again."
+
+
+class OldAgent(RemoteError):
+    sentence = "The kernel on {host} was started by an older sshpyk, which leads to no ports."
+    next_step = "Shut it down, and start it again."
+
+
+class NobodyListens(RemoteError):
+    sentence = "Nothing listens on {port} of {host}."
+    next_step = "Start what should; a new connection then finds it."
+
+
+class NotYourPort(RemoteError):
+    sentence = "What listens on {port} of {host} is another user's, so no connection was made."
+    next_step = "If you trust it, give --any-user."
+
+
+class NobodysPort(RemoteError):
+    sentence = "{host} does not tell whose {port} is, so no connection was made."
+    next_step = "If it is yours, or you trust it, give --any-user."
+
+
+class PortUnreached(RemoteError):
+    sentence = "{port} of {host} could not be connected to: {reason}."
+    next_step = "Look there whether it takes connections."
 
 
 class StrangeAgent(RemoteError):

@@ -47,6 +47,23 @@ class Stage(enum.Enum):
 
 
 @dataclass(frozen=True)
+class OpenPort:
+    """A local port that leads to one of the host: `target` there is a port or the path of a unix
+    socket, `local` here likewise. `url` is what the kernel has printed, as it is to be opened here;
+    `trouble` why the last connection found nothing there."""
+
+    target: str
+    local: int | str
+    url: str = ""
+    trouble: errors.SshpykError | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """For other programs."""
+        trouble = None if self.trouble is None else self.trouble.to_json()
+        return {"target": self.target, "local": self.local, "url": self.url, "trouble": trouble}
+
+
+@dataclass(frozen=True)
 class Status:
     """How a kernel is, at one moment. Times are in seconds since 1970, None where unknown."""
 
@@ -60,6 +77,7 @@ class Status:
     exited: Exit | None = None
     busy: bool | None = None
     busy_since: float | None = None
+    ports: tuple[OpenPort, ...] = ()  # that lead to those of the host
     gap: tuple[float, float] | None = None  # when a server may have dropped output, the last time
 
     @property
@@ -85,6 +103,7 @@ class Status:
             "exited_text": None if self.exited is None else errors.describe_exit(self.exited),
             "busy": self.busy,
             "busy_since": self.busy_since,
+            "ports": [port.to_json() for port in self.ports],
             "gap": None if self.gap is None else list(self.gap),
         }
 

@@ -102,7 +102,7 @@ class Ear:
     def __init__(self, directory: Path) -> None:
         self.path = directory / "outputs.jsonl"
         self.loop = Loop(lambda now: None, lambda: None)
-        self.outputs = Outputs(self.loop, str(self.path), 1 << 20, lambda: None, lambda: None)
+        self.outputs = Outputs(self.loop, str(self.path), 1 << 20, lambda: None)
         self.sockets: list[Socket | socket.socket] = []
 
     def connect(self) -> tuple[Reader, Socket, socket.socket]:

@@ -256,6 +256,9 @@ def test_pauses_where_nothing_more_can_be_kept() -> None:
     it.is_stuck, it.has_caught_up = False, True
     assert it.act(4.0) == [CONTINUE, TELL_GOES_ON]
     assert it.act(5.0) == []
+    it.is_stuck = True  # where no disk may be used none is
+    assert it.act(6.0) == [PAUSE, TELL_PAUSED]
+    assert it.act(6.0) == []
 
 
 def test_what_ends_is_not_paused_any_more() -> None:

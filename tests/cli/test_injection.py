@@ -75,15 +75,20 @@ def test_a_host_is_never_an_option_or_code(
     assert names() == ["mine"]
 
 
-#: Options whose values go to the host.
-REMOTE_WAYS = [
+#: Options whose values are on the command line that the host's shell reads.
+SHELL_WAYS = [
     ("--remote-python={payload}", "--remote-kernel-name", "python3"),
-    ("--remote-python", sys.executable, "--remote-kernel-name={payload}"),
     ("--remote-python-prefix={payload}", "--remote-kernel-name", "python3"),
     (
         *("--remote-pythonhome={payload}", "--remote-python", "/no/python"),
         *("--remote-kernel-name", "python3"),
     ),
+]
+
+#: One whose value travels behind it, where no shell reads it, whichever it is.
+REMOTE_WAYS = [
+    *SHELL_WAYS,
+    ("--remote-python", sys.executable, "--remote-kernel-name={payload}"),
 ]
 
 
@@ -97,7 +102,7 @@ def test_paths_and_names_are_no_code_for_any_shell(
     home = tmp_path / "home"
     home.mkdir()
     with Sshd(home=home, shell=shell) as sshd:
-        for words in REMOTE_WAYS:
+        for words in REMOTE_WAYS if shell == "/bin/sh" else SHELL_WAYS:
             for payload in PAYLOADS:
                 filled = [word.format(payload=payload.format(here=here)) for word in words]
                 result = sshpyk("add", "sshd", "--ssh-config", str(sshd.ssh_config), *filled)

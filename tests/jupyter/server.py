@@ -22,6 +22,9 @@ import websocket
 
 from tests.lab.kernels import PATIENCE
 
+#: For PYTHONPATH: what is there costs each process a second, and shows nothing.
+ABSENT = str(Path(__file__).parents[1] / "lab" / "absent")
+
 
 class Server:
     """A server on a free loopback port, with the environment's Jupyter directories.
@@ -36,7 +39,7 @@ class Server:
         command += ["--no-browser", "--allow-root", f"--ServerApp.root_dir={root}", *options]
         self._process = subprocess.Popen(
             command,
-            env={**os.environ, "JUPYTER_TOKEN": self.token},
+            env={**os.environ, "JUPYTER_TOKEN": self.token, "PYTHONPATH": ABSENT},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -21,7 +21,7 @@ from jupyter_client.multikernelmanager import AsyncMultiKernelManager
 from jupyter_core.paths import jupyter_runtime_dir
 
 from sshpyk import errors
-from tests.lab.kernels import PATIENCE, STATE, client_of, link_of, run_code, started, write_spec
+from tests.lab.kernels import PATIENCE, STATE, client_of, run_code, started, write_spec
 from tests.lab.leftovers import Leftovers
 from tests.lab.sshd import Sshd
 
@@ -248,17 +248,6 @@ def test_several_kernels_of_one_manager(sshd: Sshd) -> None:
             managers.context.destroy(linger=100)
 
     asyncio.run(work())
-
-
-def test_a_blocking_manager_may_idle(sshd: Sshd, tmp_path: Path) -> None:
-    """No loop of its own runs meanwhile: longer than it takes to call a silent link dead."""
-    write_spec("remote", sshd)
-    with started("remote") as (manager, client):
-        link = link_of(manager)
-        generation = link.streams.attachment.generation
-        time.sleep(15)  # nothing is awaited: that time passes is what is tested
-        assert run_code(client, "print(6 * 7)") == "42\n"
-        assert link.streams.attachment.generation == generation
 
 
 def test_a_path_is_resolved_where_the_host_has_it(

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.jupyter.server import ABSENT
 from tests.lab.kernels import left_behind
 from tests.lab.sshd import Sshd
 
@@ -116,7 +117,7 @@ def run_shares(
         "ASYNC_TEST_TIMEOUT": "60",  # tornado's default of 5 seconds is for an idle machine
         "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
         # Here for the plugins, there for the kernels, which may be modules of these tests.
-        "PYTHONPATH": f"{sources / 'plugins'}{os.pathsep}{sources}",
+        "PYTHONPATH": os.pathsep.join((str(sources / "plugins"), str(sources), ABSENT)),
         "SSHPYK_SEND_ENV": " ".join(("PYTHONPATH", *suite.send_env)),
     }
     reports = [directory / f"{number}.xml" for number in range(len(suite.shares))]

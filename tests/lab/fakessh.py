@@ -1,7 +1,8 @@
 """An `ssh` of ours for tests without a server: its host is this machine, and it does as it is told.
 
-It makes a master (a process that listens on the control path), runs commands by `sh`, and forwards
-unix sockets by symbolic links. What it should do otherwise is in files beside it: see `FakeSsh`.
+It makes a master (a process that listens on the control path, and does what it is asked there),
+runs commands by `sh`, and forwards unix sockets by symbolic links. What it should do otherwise is
+in files beside it: see `FakeSsh`.
 """
 
 from __future__ import annotations
@@ -17,18 +18,28 @@ from typing import Any
 from sshpyk.ssh.command import Destination
 
 PROGRAM = r"""#!{python} -IS
-import json, os, socket, sys, time
+import json, os, socket, struct, sys, time
 
 here = os.path.dirname(os.path.abspath(sys.argv[0]))
 words = sys.argv[1:]
 options = [words[n + 1] for n, word in enumerate(words[:-1]) if word == "-o"]
-with open(os.path.join(here, "calls"), "a") as file:
-    file.write(json.dumps(words) + "\n")
-try:
-    with open(os.path.join(here, "script.json")) as file:
-        script = json.load(file)
-except FileNotFoundError:
-    script = {{}}
+
+
+def note(words):
+    with open(os.path.join(here, "calls"), "a") as file:
+        file.write(json.dumps(words) + "\n")
+
+
+def read_script():
+    try:
+        with open(os.path.join(here, "script.json")) as file:
+            return json.load(file)
+    except FileNotFoundError:
+        return {{}}
+
+
+note(words)
+script = read_script()
 
 
 def value(name):
@@ -43,25 +54,55 @@ def fail(text, status=255):
     sys.exit(status)
 
 
+def message(*numbers):
+    content = struct.pack(">%dI" % len(numbers), *numbers)
+    return struct.pack(">I", len(content)) + content
+
+
+def requests(connection):
+    # What is asked on the control socket: the type, the number, and the fields that follow.
+    file = connection.makefile("rb")
+    while True:
+        size = file.read(4)
+        if len(size) < 4:
+            return
+        content = file.read(struct.unpack(">I", size)[0])
+        kind, number = struct.unpack_from(">2I", content)
+        fields, at = [], 8
+        while kind in (0x10000006, 0x10000007) and at < len(content):
+            (field,) = struct.unpack_from(">I", content, at)
+            at += 4
+            if len(fields) in (1, 3):  # a text, behind its length
+                field = content[at : at + field].decode()
+                at += len(field)
+            fields.append(field)
+        yield kind, number, fields
+
+
+def serve(connection):
+    # Do what is asked on one connection to the control socket.
+    for kind, number, fields in requests(connection):
+        if kind == 1:  # hello
+            connection.sendall(message(1, 4))
+            continue
+        answer = 0x80000001
+        if kind in (0x10000005, 0x10000009):  # exit, stop
+            os.unlink(path)
+        elif kind == 0x10000006 and read_script().get("refuses_forwards"):
+            answer = 0x80000003
+        elif kind == 0x10000006:
+            os.symlink(fields[3], fields[1])
+        elif kind == 0x10000007:
+            note(["cancel", fields[1]])
+            if os.path.lexists(fields[1]):
+                os.unlink(fields[1])
+        connection.sendall(message(answer, number))
+
+
 path = value("ControlPath")
 if "-G" in words:
     time.sleep(script.get("config_seconds", 0))
     print("hostname 127.0.0.1\nport 22")
-elif "-O" in words:
-    what = words[words.index("-O") + 1]
-    pairs = [words[n + 1].split(":") for n, word in enumerate(words) if word == "-L"]
-    if what in ("stop", "exit"):
-        try:
-            os.unlink(path)
-        except OSError:
-            sys.exit(255)
-    for local, remote in pairs:
-        if what == "forward":
-            if script.get("refuses_forwards"):
-                fail("refused")
-            os.symlink(remote, local)
-        elif what == "cancel" and os.path.lexists(local):
-            os.unlink(local)
 elif "-N" in words:
     time.sleep(script.get("login_seconds", 0))
     if script.get("login_says"):
@@ -81,8 +122,11 @@ elif "-N" in words:
     server.settimeout(0.1)
     while True:
         try:
-            server.accept()[0].close()
-        except socket.timeout:
+            connection = server.accept()[0]
+            with connection:
+                connection.settimeout(5)
+                serve(connection)
+        except OSError:
             pass
         try:
             if os.stat(path).st_ino != inode:

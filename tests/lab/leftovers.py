@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sshpyk.private import runtime_directory
+from sshpyk.transport import recall
 from tests.lab.kernels import left_behind
 from tests.lab.sshd import Sshd
 
@@ -18,7 +19,7 @@ TMP = Path("/tmp")
 SOCKETS = re.compile(r"sshpyk-[0-9a-f]{12}")
 
 #: Seconds for everything to be gone: an agent gives its kernel two, then kills it.
-PATIENCE = 15.0
+PATIENCE = 40.0
 
 
 class Leftovers:
@@ -54,7 +55,7 @@ class Leftovers:
                 found.append(f"forwards {path}: {sorted(os.listdir(path))}")
             elif path.is_socket() and not _answers(path):
                 found.append(f"control socket {path} of nobody")
-            elif not path.is_socket():
+            elif not path.is_socket() and path.suffix != recall.SUFFIX:
                 found.append(f"file {path}")
         return found
 

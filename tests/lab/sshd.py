@@ -196,6 +196,8 @@ class Sshd:
                         f"AuthorizedKeysFile {self.identity}.pub",
                         "AuthenticationMethods publickey",
                         "PermitRootLogin prohibit-password",
+                        # What OpenSSH 9 prefers takes a tenth of a second of a processor.
+                        "KexAlgorithms curve25519-sha256",
                         "StrictModes no",
                         "UsePAM no",
                         "PidFile none",

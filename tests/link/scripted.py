@@ -313,6 +313,9 @@ class ScriptedTransport(Transport):
     def family(self) -> str:
         return "unix"
 
+    async def way(self) -> str:
+        return "a script"
+
     def refused(self, family: str) -> str:
         raise NotImplementedError
 

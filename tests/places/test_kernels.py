@@ -41,7 +41,7 @@ def place_of(manager: KernelManager) -> Command:
 
 def relay_pid(manager: KernelManager) -> int:
     """The process that all kernels of the place share on this side."""
-    relay = place_of(manager)._relay
+    relay = place_of(manager)._shared.relay
     assert relay is not None
     assert isinstance(relay._program, Process)
     return relay._program._process.pid

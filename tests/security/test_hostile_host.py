@@ -19,7 +19,7 @@ from jupyter_client.manager import KernelManager
 
 from sshpyk import errors
 from sshpyk.cli import logs, missed, wait_for
-from sshpyk.cli.kernels import Place
+from sshpyk.cli.place import Place
 from sshpyk.link import link
 from sshpyk.ssh.command import Destination
 from sshpyk.transport import answers

@@ -20,6 +20,13 @@ from sshpyk.server.address import ServerAddress, is_url, split
         ("http://[::1]:8888/notebooks/x.ipynb", "http://[::1]:8888/", ""),
         ("http://h/a/api/kernels?x=1&token=t%2Bt", "http://h/a/", "t+t"),
         (" https://h.org/laboratory/ \n", "https://h.org/laboratory/", ""),
+        ("https://h.org/hub/home", "https://h.org/", ""),
+        ("binder:gh/me/lab/main", "https://mybinder.org/build/gh/me/lab/main/", ""),
+        (
+            "https://b.org/v2/gh/me/tree/a%2Fb?urlpath=x",
+            "https://b.org/build/gh/me/tree/a%2Fb/",
+            "",
+        ),
     ],
 )
 def test_pasted(pasted: str, url: str, token: str) -> None:

@@ -185,6 +185,38 @@ def test_what_is_no_jupyter_server(sshpyk: Call, monkeypatch: pytest.MonkeyPatch
     assert no_tls.status == 1
 
 
+def test_commands_about_kernels(
+    far: Server, url: str, sshpyk: Call, own_jupyter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert sshpyk("add", url, "python3", "--kernel-name", "far", "--token-env", "SERVER_TOKEN").err
+    id = far.start_kernel("python3")
+    (row,) = sshpyk("ps", "--json").json
+    assert (row["id"], row["host"], row["kernelspec"]) == (id, url[7:-1], "python3")
+    assert row["state"] == "detached"
+    assert row["pid"] is None
+    assert id[:8] in sshpyk("ps", url).out
+    assert sshpyk("interrupt", id).out == f"{id[:8]} on {url[7:-1]}: interrupted\n"
+    for words in (("top", url), ("collect", id, "no.ipynb"), ("port", id, "1")):
+        assert sshpyk(*words).status in (1, 2), words
+    refused = sshpyk("logs", id[:6])
+    assert "The output of kernels is kept on hosts" in refused.err
+    assert f"sshpyk browse {url}" in refused.err
+    walked = sshpyk("doctor", "far", "--json")
+    assert walked.status == 0, walked.out
+    steps = {step["what"]: step["mark"] for step in walked.json[0]["steps"]}
+    names = ("Server", "Login", "Remote Kernel Name", "Kernels", "Trial Launch", "Kernel Speed")
+    assert steps == dict(zip(names, "vvvivi", strict=True))
+    assert sshpyk("stop", id[:6]).out == f"{id[:8]} on {url[7:-1]}: stopped\n"
+    assert running(far) == []
+    monkeypatch.setenv("SERVER_TOKEN", "expired")
+    walked = sshpyk("doctor", "far", "--json")
+    assert [step["mark"] for step in walked.json[0]["steps"]] == list("vx???")
+    assert "does not accept the token" in walked.json[0]["steps"][1]["text"]
+    trouble = sshpyk("ps", url)
+    assert trouble.status == 1
+    assert "does not accept the token" in trouble.err
+
+
 def test_options_of_hosts_are_refused(sshpyk: Call) -> None:
     done = sshpyk("add", "https://h.org/", "--setup", "module load x")
     assert done.status == 2
@@ -193,7 +225,6 @@ def test_options_of_hosts_are_refused(sshpyk: Call) -> None:
     assert done.status == 0, done.err
     (name,) = names()
     assert config_of(name) == {"server_url": "https://h.org/", "remote_kernel_name": "python3"}
-    assert sshpyk("doctor", name).status == 2
 
 
 def test_a_file_of_tokens_that_others_can_read_is_not_used(

@@ -156,7 +156,7 @@ def test_a_connection_that_breaks_in_a_launch_leaves_nothing(
     write_spec("broken", server)
     taken = launch_time("broken")
     if fault == "hole":  # nothing else ends these
-        write_spec("broken", server, launch_timeout=6)
+        write_spec("broken", server, launch_timeout=4)
 
     async def break_after(seconds: float) -> str:
         manager = AsyncKernelManager(kernel_name="broken")

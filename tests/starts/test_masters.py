@@ -35,8 +35,9 @@ def ask_master(server: Server, command: str, path: Path) -> int:
     return subprocess.run(argv, capture_output=True).returncode
 
 
-@pytest.mark.parametrize("persist", ["yes", "no", "5m", None])
-@pytest.mark.parametrize("kind", ["auto", "yes"])
+@pytest.mark.parametrize(
+    ("kind", "persist"), [("auto", "no"), ("auto", "5m"), ("yes", None), ("yes", "yes")]
+)
 def test_the_users_own_master(
     server: Server, own_runtime: Path, kind: str, persist: str | None
 ) -> None:
@@ -75,19 +76,22 @@ def test_the_users_master_is_made_where_they_want_it(
 @pytest.mark.parametrize(
     "lines",
     [
-        ["LocalForward 1 localhost:1", "RemoteForward 1 localhost:1", "DynamicForward 1"],
-        ["LocalForward 127.0.0.1:22 localhost:1", "ExitOnForwardFailure yes"],
-        ["RequestTTY force"],
-        ["RemoteCommand sleep 60", "RequestTTY yes"],
-        ["ForkAfterAuthentication yes"],
-        ["StdinNull yes"],
-        ["SessionType none"],
-        ["PermitLocalCommand yes", "LocalCommand touch %d/should-not-be"],
-        ["ControlMaster ask", "ControlPath ~/nowhere/%C"],
+        [
+            *("LocalForward 1 localhost:1", "RemoteForward 1 localhost:1", "DynamicForward 1"),
+            *("ForwardAgent yes", "Compression yes", "SendEnv LANG", "SetEnv ODD=yes"),
+            *("ServerAliveInterval 1", "ConnectTimeout 5", "TCPKeepAlive no"),
+            *("RequestTTY force", "LogLevel DEBUG"),
+        ],
+        [
+            *("LocalForward 127.0.0.1:22 localhost:1", "ExitOnForwardFailure yes"),
+            *("RemoteCommand sleep 60", "RequestTTY yes"),
+        ],
+        ["ForkAfterAuthentication yes", "StdinNull yes", "SessionType none"],
+        [
+            *("PermitLocalCommand yes", "LocalCommand touch %d/should-not-be"),
+            *("ControlMaster ask", "ControlPath ~/nowhere/%C"),
+        ],
         ["ControlMaster no", "ControlPath ~/nowhere/%C"],
-        ["ForwardAgent yes", "Compression yes", "SendEnv LANG", "SetEnv ODD=yes"],
-        ["LogLevel DEBUG"],
-        ["ServerAliveInterval 1", "ConnectTimeout 5", "TCPKeepAlive no"],
     ],
     ids=lambda lines: lines[0],
 )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
 import time
 from pathlib import Path
 
 import pytest
 
 from sshpyk import errors
-from sshpyk.transport import openssh, relay
+from sshpyk.cli import main
+from sshpyk.transport import openssh, recall, relay
 from tests.lab.kernels import PATIENCE, left_behind, link_of, run_code, started, write_spec
 from tests.lab.sshd import Sshd
 from tests.starts.conftest import NewServer, Server
@@ -52,6 +55,8 @@ def test_kernels_share_a_relay(new_server: NewServer) -> None:
         while sessions(server) > 1 and time.monotonic() < deadline:
             time.sleep(0.05)  # it logs the ends of the jobs' sessions a little later
         assert sessions(server) == 1
+        assert isinstance(transport, openssh.OpenSSH)
+        assert recall.recall(transport.master.name)[0] == "relay"
 
 
 def test_two_sessions_are_enough(new_server: NewServer) -> None:
@@ -77,6 +82,8 @@ def test_another_process_attaches(tmp_path: Path) -> None:
         with started("relayed") as (manager, client):
             run_code(client, "x = 1")
             before = link_of(manager).transport
+        assert isinstance(before, openssh.OpenSSH)
+        recall.forget(before.master.name)  # it may be on another machine
         openssh.forget_all()
         with started("relayed") as (manager, client):
             assert run_code(client, "print(x)") == "1\n"
@@ -85,3 +92,31 @@ def test_another_process_attaches(tmp_path: Path) -> None:
             manager.provisioner.persistent = False  # type: ignore[union-attr]  # ours
     # Logs of a kernel with a session are kept; what has none of these names is left of a live one.
     assert all(name.endswith((".log", ".jsonl")) for name in left_behind(tmp_path))
+
+
+def test_what_a_host_refuses_is_believed_for_a_day(
+    sshd: Sshd, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And then looked at, so that one that forwards again is reached by forwards again."""
+    write_spec("far", sshd)
+
+    def reached_by(family: str) -> str:
+        """The file that says so, after a start of a process to which all else is new."""
+        openssh.forget_all()
+        with started("far") as (manager, _):
+            transport = link_of(manager).transport
+            assert isinstance(transport, openssh.OpenSSH)
+            assert transport.family == family
+        return recall._path(transport.master.name)
+
+    path = reached_by("unix")
+    capsys.readouterr()
+    main(["list", "--remote", "--no-check", "--json"])
+    checks = json.loads(capsys.readouterr().out)[0]["checks"]
+    assert {"mark": "i", "what": "Reached By", "text": recall.WORDS["unix"]} in checks
+    Path(path).write_text("relay")
+    assert reached_by("relay") == path
+    long_ago = time.time() - recall.BELIEVED
+    os.utime(path, (long_ago, long_ago))
+    reached_by("unix")
+    assert Path(path).read_text() == "unix"

@@ -121,8 +121,8 @@ class Host:
 
     @property
     def relay(self) -> Relay:
-        assert self.transport._relay is not None
-        return self.transport._relay
+        assert self.transport._shared.relay is not None
+        return self.transport._shared.relay
 
     @property
     def pid(self) -> int:

@@ -20,6 +20,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "state": {"number": 3},
     "settings": {"number": 4, "persistent": True, "lease": 0.5},
     "watch": {"number": 8},
+    "urls": {"number": 9},
     "leave": {"number": 5},
     "end": {"number": 6},
     "done": {"number": 7, "result": {}},
@@ -27,6 +28,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "bound": {"pid": 1234},
     "exited": {"pid": 1234, "code": None, "signum": 9, "stderr": "a\nb", "note": "\ud800"},
     "activity": {"busy": None, "since": 1.5},
+    "url": {"url": "http://localhost:8787/status"},
     "notice": {"text": "“full”"},
 }
 
@@ -72,7 +74,7 @@ def test_wrong_shapes(type: str) -> None:
         del missing[field]
         refuse(missing)
         kind = float if float in types else types[0]
-        for value in WRONG[kind]:
+        for value in WRONG.get(kind, [*WRONG[str], "nothing of the kind"]):
             if value is not None or NoneType not in types:
                 refuse({"type": type, **EXAMPLES[type], field: value})
 

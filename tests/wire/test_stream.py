@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from unittest import mock
 
@@ -34,10 +35,14 @@ def test_check_on_the_fake_wire(check: Callable[[Wire], None]) -> None:
     check(FakeWire())
 
 
+#: Seeded schedules that are played; by hand many more (SSHPYK_SCHEDULES=100000).
+SCHEDULES = int(os.environ.get("SSHPYK_SCHEDULES", "1000"))
+
+
 @pytest.mark.usefixtures("small")
 @pytest.mark.slow
 def test_seeded_schedules() -> None:
-    for seed in range(3000):
+    for seed in range(SCHEDULES):
         try:
             Play(schedule(seed), seed)
         except Exception as error:

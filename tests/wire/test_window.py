@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sshpyk.wire.window import LEAST, PATIENCE, Window
+from sshpyk.wire.window import LEAST, PATIENCE, Path, Window
 
 MOST = 16 * 1024 * 1024
 PIECE = 64 * 1024
@@ -42,6 +42,34 @@ def test_fills_the_path_and_does_not_stand_in_line(rate: float, delay: float) ->
     reachable = min(1.0, MOST / delay / rate)
     assert share >= 0.9 * reachable
     assert waited <= 2 * PATIENCE + LEAST / rate
+
+
+def test_streams_that_share_a_path_stand_in_line_once() -> None:
+    """Six downloads of a browser, begun one behind the other; they would make six lines."""
+    rate, delay = 1e7, 0.02
+    path = Path()
+    windows = [Window(MOST, path) for _ in range(6)]
+    sent, acknowledged = [0] * 6, [0] * 6
+    coming: list[tuple[float, int, int]] = []
+    now = free = waited = 0.0
+    while now < 20.0:
+        for number, window in enumerate(windows[: 1 + int(now)]):
+            while sent[number] + PIECE - acknowledged[number] <= window.size:
+                free = max(free, now) + PIECE / rate
+                sent[number] += PIECE
+                window.sent(sent[number], now)
+                coming.append((free + delay, number, sent[number]))
+                if now > 10.0:
+                    waited = max(waited, free - now)
+        now, number, acknowledged[number] = coming.pop(0)
+        windows[number].acknowledged(acknowledged[number], now)
+    assert path.busy == 6
+    assert sum(acknowledged) > 0.9 * rate * 20.0
+    assert min(sent) > 0.1 * max(sent)
+    assert waited <= 2 * PATIENCE + 2 * LEAST / rate
+    for window in windows:
+        window.forget()
+    assert path.busy == 0
 
 
 def test_small_messages_say_nothing_of_the_path() -> None:

@@ -41,6 +41,7 @@ JOBS = {
     "inspect": "sshpyk.agent.inspect",
     "install": "sshpyk.agent.inspect_install",
     "measure": "sshpyk.agent.inspect_path",
+    "servers": "sshpyk.agent.servers",
     "relay": "sshpyk.agent.relay",
 }
 

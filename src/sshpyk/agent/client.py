@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from ..wire.attachment import Attachment
 from ..wire.frames import ProtocolError
-from ..wire.stream import WINDOW, Stream
+from ..wire.ports import reset, target_of
+from ..wire.stream import WINDOW, Memory, Stream
 from .connections import KernelConnection
+from .ports import PortConnection, Unreached
 from .spool import Spool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional, Protocol, Set
+    from typing import Any, Dict, List, Optional, Protocol, Set, Union
 
     from ..wire.control import Message
+    from ..wire.stream import Store
     from .connections import CarrierConnection
     from .kernel import Address
     from .loop import Loop
@@ -39,13 +42,16 @@ if TYPE_CHECKING:
 #: every five.
 LOST_AFTER = 15.0
 
+#: Bytes that wait for a client of all its connections to ports, and of each at least.
+PORTS_ROOM, PORT_ROOM = 64 * 1024 * 1024, 256 * 1024
+
 #: Seconds between two tries to connect to a kernel that takes no connection, as while it is
 #: stopped.
 TRY_AGAIN = 0.2
 
 
 class Client:
-    """One attachment, and the kernel's side of its streams.
+    """One attachment, and the kernel's side of its streams, or that of ports.
 
     `outputs` overhears its iopub; None where there is nothing to be heard.
     """
@@ -53,18 +59,23 @@ class Client:
     def __init__(
         self, id: str, owner: Owner, loop: Loop, limits: Limits, outputs: Optional[Outputs]
     ) -> None:
-        self.attachment = Attachment(id, self, is_client=False, keep=lambda: Spool(limits))
-        self.attachment.heard_at = loop.now()
         self.has_left = False
         self.rests = False  # whether it sends nothing, not even a ping, while nothing happens
         self.watches = False  # whether it wants to know of busy and idle
+        self.wants_urls = False  # and of the URLs that the kernel prints
         self._owner = owner
         self._loop = loop
         self._limits = limits
         self._outputs = outputs
-        self._kernels: Dict[Stream, KernelConnection] = {}
+        self._kernels: Dict[Stream, Union[KernelConnection, PortConnection]] = {}
         self._full: Set[str] = set()  # the channels whose sockets took no more connections
         self._try_at: Optional[float] = None  # when to try them again
+        self.attachment = Attachment(id, self, is_client=False, keep=self._make_store)
+        self.attachment.heard_at = loop.now()
+
+    def _make_store(self, channel: str) -> Store:
+        # A port's program waits where a kernel goes on, so that this is never much.
+        return Memory() if target_of(channel) is not None else Spool(self._limits)
 
     # -- carriers --------------------------------------------------------------------------------
 
@@ -125,7 +136,7 @@ class Client:
             if stream is not self.attachment.control and stream not in self._kernels:
                 self.attachment.deliver(stream, self._loop.now())
 
-    def _connect(self, stream: Stream, now: float) -> Optional[KernelConnection]:
+    def _connect(self, stream: Stream, now: float) -> Union[KernelConnection, PortConnection, None]:
         """Connect a stream to the kernel, if there is one to connect to by now."""
         if stream.is_closed:
             return None
@@ -135,6 +146,8 @@ class Client:
             while stream.peek():
                 stream.consume(len(stream.peek()), now)
             return None
+        if target_of(stream.channel) is not None:
+            return self._connect_port(stream, now)
         address = self._owner.address(stream.channel)
         if address is None or stream.channel in self._full:
             return None
@@ -151,6 +164,33 @@ class Client:
             return None
         self._kernels[stream] = kernel
         return kernel
+
+    # -- ports -----------------------------------------------------------------------------------
+
+    def _connect_port(self, stream: Stream, now: float) -> Optional[PortConnection]:
+        target = target_of(stream.channel)
+        assert target is not None
+        try:
+            port = self._kernels[stream] = PortConnection(self._loop, target, stream, self)
+        except Unreached as unreached:
+            self.attachment.write(stream, reset(unreached.why, unreached.details), now)
+            self.attachment.close(stream, now)
+            return None
+        return port
+
+    def most_waiting(self, stream: Stream) -> int:
+        """Bytes of a port's connection that may wait: what its path has use for, and no more than
+        its share. Unlike a kernel a port is read no further: its program waits, as with TCP."""
+        return min(stream.window + PORT_ROOM, max(PORT_ROOM, PORTS_ROOM // len(self._kernels)))
+
+    def port_closed(self, stream: Stream) -> None:
+        """A connection to a port is over; what it sent before still reaches the client."""
+        port = self._kernels.pop(stream, None)
+        if port is not None:
+            port.close()
+        self.attachment.close(stream, self._loop.now())
+
+    # -- what connections tell -------------------------------------------------------------------
 
     def kernel_closed(self, stream: Stream) -> None:
         """The kernel closed its side; what it sent before still reaches the client."""
@@ -176,7 +216,7 @@ class Client:
         if self.rests and self.is_connected and not self._is_owed:
             self.attachment.heard_at = now  # for all that can be known
         for kernel in list(self._kernels.values()):
-            kernel.read(self.may_read)
+            kernel.limit_reading()
         return [self.attachment.tick(now), self._try_at]
 
     @property

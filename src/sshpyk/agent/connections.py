@@ -141,6 +141,10 @@ class KernelConnection(Connection):
             sent = self.offer(piece)
             if sent:
                 stream.consume(sent, now)
+        self.limit_reading()
+
+    def limit_reading(self) -> None:
+        """Read the kernel where what it sends can be kept."""
         self.read(self._owner.may_read)
 
     def on_writable(self) -> None:

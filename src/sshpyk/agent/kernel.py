@@ -54,6 +54,7 @@ class Plan:
         self.setup: List[str] = request["setup"]
         self.login_shell: bool = request["login_shell"]
         self.is_ipc = any("ipykernel" in word for word in self.spec.argv)
+        self.is_kernel = bool(request.get("is_kernel", True))
         self.fork_server = bool(request.get("fork_server"))
         self.curve = self.spec.supports_curve and bool(request.get("curve_publickey"))
         self._request = request
@@ -92,7 +93,12 @@ class Plan:
         return env
 
     def write_connection_file(self) -> None:
-        """Choose the kernel's addresses and write its connection file, for the owner only."""
+        """Choose the kernel's addresses and write its connection file, for the owner only.
+
+        A program that is no kernel has none.
+        """
+        if not self.is_kernel:
+            return
         connection: Dict[str, Any] = {
             "key": self._request["key"],
             "signature_scheme": self._request["signature_scheme"],
@@ -418,11 +424,13 @@ def _is_there(address: Address) -> bool:
 
 def open_socket(address: Address) -> Socket:
     """A socket of the family of `address`."""
-    from _socket import AF_INET, AF_UNIX
+    from _socket import AF_INET, AF_INET6, AF_UNIX
 
     from ..common.sockets import Socket
 
-    return Socket(AF_UNIX if isinstance(address, str) else AF_INET)
+    if isinstance(address, str):
+        return Socket(AF_UNIX)
+    return Socket(AF_INET6 if ":" in address[0] else AF_INET)
 
 
 def connect(address: Address) -> Tuple[Socket, bool]:

@@ -303,6 +303,6 @@ class Lifecycle:
         if self.is_paused and not self._has_told_paused:
             self._has_told_paused = True
             self._do(TELL_PAUSED)
-        elif self._has_told_paused and has_caught_up:
+        elif self._has_told_paused and has_caught_up and not self.is_paused:
             self._has_told_paused = False
             self._do(TELL_GOES_ON)

@@ -24,6 +24,10 @@ DAY = 24 * 3600.0
 #: can wait so long, and while there is much to do one tick is enough for many callbacks.
 SOON = 0.02
 
+#: What is read goes through here: to get a new buffer of this size each time, and to give back what
+#: of it is not needed, takes three system calls more.
+_buffer = memoryview(bytearray(256 * 1024))
+
 _AGAIN = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR)
 
 
@@ -182,6 +186,10 @@ class Connection:
     def on_writable(self) -> None:
         """Everything was sent, after something had to wait."""
 
+    def on_end(self) -> None:
+        """The other side sends nothing more: with most connections that is their end."""
+        self._broken()
+
     def on_closed(self) -> None:
         """The other side has closed, or the connection broke; it is closed here as well."""
         raise NotImplementedError
@@ -225,15 +233,16 @@ class Connection:
                 self._watch()
         if events & READ and not self.is_closed:
             try:
-                data = self.socket.recv(256 * 1024)
+                size = self.socket.recv_into(_buffer)
             except OSError as error:
                 if error.errno in _AGAIN:
                     return
-                data = b""
-            if data:
-                self.on_data(data)
-            else:
                 self._broken()
+                return
+            if size:
+                self.on_data(bytes(_buffer[:size]))
+            else:
+                self.on_end()
 
     def _broken(self) -> None:
         if not self.is_closed:

@@ -63,8 +63,9 @@ TRY_AGAIN = 1.0
 
 class Outputs:
     """Overhears one kernel after another. `limit` is in bytes on disk; `on_activity` is called when
-    `busy` changes, which is None while unknown; it is so since `since` (time.time()). `on_lost` is
-    called when the kernel has closed a connection."""
+    `busy` changes, which is None while unknown; it is so since `since` (time.time()). `on_output`
+    gets the JSON of what is printed or shown; `on_lost` is called when the kernel has closed a
+    connection."""
 
     def __init__(
         self,
@@ -72,7 +73,8 @@ class Outputs:
         path: str,
         limit: int,
         on_activity: Callable[[], None],
-        on_lost: Callable[[], None],
+        on_output: Callable[[bytes], None] = lambda content: None,
+        on_lost: Callable[[], None] = lambda: None,
     ) -> None:
         self.busy: Optional[bool] = None
         self.since = time.time()
@@ -81,6 +83,7 @@ class Outputs:
         self._path = path
         self._limit = limit
         self._on_activity = on_activity
+        self._on_output = on_output
         self._on_lost = on_lost
         self._log: Optional[Log] = None
         # The readers of the clients' connections to iopub, and whether each has brought a message.
@@ -219,6 +222,8 @@ class Outputs:
             line = b'{"at":%.3f,"header":%s,"parent":%s,"content":%s}\n' % (time.time(), *parts)
             if b'"execute_input"' in header:
                 self._running = line
+            else:
+                self._on_output(content)
             if self.is_away:
                 self._write(line)
             else:

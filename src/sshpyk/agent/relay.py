@@ -176,6 +176,7 @@ class Relay:
         self._source = source
         self._sink = sink
         self._connections: Dict[int, AgentConnection] = {}
+        self._buffer = memoryview(bytearray(READ_SIZE))
         self._unsent: Any = b""  # of what the mux has given
         self._waits = False  # whether the pipe takes nothing now
         self._heard = self.loop.now()
@@ -211,17 +212,17 @@ class Relay:
 
     def _on_readable(self, events: int) -> None:
         try:
-            data = os.read(self._source, READ_SIZE)
+            size = os.readv(self._source, [self._buffer])
         except BlockingIOError:
             return
         except OSError:
-            data = b""
-        if not data:
+            size = 0
+        if not size:
             self.loop.running = False
             return
         self._heard = self.loop.now()
         try:
-            found = self.mux.receive(data)
+            found = self.mux.receive(bytes(self._buffer[:size]))
         except ProtocolError as error:
             self._fail(f"the client sent {error}")
             return

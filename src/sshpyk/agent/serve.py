@@ -25,6 +25,7 @@ from .kernel import Kernel, Log, Plan
 from .lifecycle import Lifecycle
 from .loop import READ, Loop
 from .outputs import FILE, Outputs
+from .printed import Printed
 from .spool import Limits
 
 TYPE_CHECKING = False
@@ -79,7 +80,10 @@ class Agent:
         )
         path = os.path.join(self.directory, FILE)
         limit = request.get("outputs_limit", 16 * 1024 * 1024)
-        self.outputs = Outputs(self.loop, path, limit, self._activity, self.kernel_doubted)
+        self.printed = Printed(self._tell_url, self.loop.hurry)
+        self.outputs = Outputs(
+            self.loop, path, limit, self._activity, self._on_output, self.kernel_doubted
+        )
         self.clients: Dict[str, Client] = {}
         self.hold = Hold(self.loop, self.log)
         self.door = Door(self, self.loop, self.log, self.sockets, self.token)
@@ -219,6 +223,7 @@ class Agent:
             "cwd": plan.cwd,
             "home": records.home(),
             "curve": plan.curve,
+            "ports": True,  # that it leads to ports: one that was left by an older sshpyk does not
         }
 
     def _record(self) -> Dict[str, Any]:
@@ -260,6 +265,7 @@ class Agent:
             self._unwatch(self.kernel.report.fileno())
         self.kernel.close()
         self.outputs.forget_kernel()
+        self.printed.forget()
         for client in self.clients.values():
             client.notify("exited", **exited)
         self.life.exited(now)
@@ -324,7 +330,7 @@ class Agent:
 
     def address(self, channel: str) -> Optional[Address]:
         """Where the kernel takes connections, if it does."""
-        return self.kernel.plan.addresses[channel] if self.kernel.bound else None
+        return self.kernel.plan.addresses.get(channel) if self.kernel.bound else None
 
     def kernel_missing(self) -> None:
         """A client found that nothing listens where the kernel should."""
@@ -366,6 +372,10 @@ class Agent:
         elif type == "watch":
             client.watches = True
             self._activity()
+        elif type == "urls":
+            client.wants_urls = True
+            for url in self.printed.urls.values():
+                client.notify("url", url=url)
         elif type == "state":
             self.life.confirm()
             result = self._describe()
@@ -394,6 +404,14 @@ class Agent:
         """What the kernel does has changed: tell it soon, and not each time."""
         if self._activity_at is None:
             self._activity_at = self.loop.now() + ACTIVITY_PAUSE
+
+    def _on_output(self, content: bytes) -> None:
+        self.printed.look_for(content, self.loop.now())
+
+    def _tell_url(self, url: str) -> None:
+        for client in self.clients.values():
+            if client.wants_urls:
+                client.notify("url", url=url)
 
     def status(self) -> Dict[str, Any]:
         """How the kernel is, for those who list the kernels of this host."""
@@ -431,6 +449,7 @@ class Agent:
             deadlines += client.tick(now)
             self._see(client, now)
         deadlines += self._tick_outputs(now)
+        deadlines.append(self.printed.tick(now))
         deadlines.append(self.hold.tick(self.kernel, bool(self.outputs.busy), now))
         while self._act(now):
             pass
@@ -458,8 +477,9 @@ class Agent:
         # JEP 65), and that is to be the client.
         is_needed = not present or any(client.watches for client in present)
         deadlines: List[Optional[float]] = []
-        if is_needed and self.kernel.bound and not self.kernel.plan.curve:
-            deadlines.append(self.outputs.subscribe(self.kernel.plan.addresses["iopub"], now))
+        iopub = self.address("iopub")
+        if is_needed and iopub is not None and not self.kernel.plan.curve:
+            deadlines.append(self.outputs.subscribe(iopub, now))
         heard = max((client.attachment.heard_at for client in self.clients.values()), default=now)
         deadlines.append(self.outputs.listen(listeners, heard, now))
         deadlines += [client.lost_at for client in present]

@@ -37,6 +37,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "interrupt": ("interrupt", "interrupt a kernel that runs on a host"),
     "stop": ("stop", "end kernels that run on hosts"),
     "logs": ("logs", "show what a kernel and its agent have written"),
+    "port": ("port", "reach a port of a kernel's host, or of any host"),
+    "browse": ("browse", "open a Jupyter Server of a host, or its page, in the browser"),
     "collect": ("collect", "put output that nobody saw into its notebook"),
     "demo": ("demo", "show in a minute what sshpyk does"),
     "completion": ("completion", "print the completion script of a shell"),

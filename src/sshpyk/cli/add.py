@@ -85,6 +85,10 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     config = options.given(arguments)
     _take_place(arguments, config)
     check(config)
+    if config.get("server") and not arguments.no_check:
+        from . import servers
+
+        return servers.add_on_host(arguments, terminal, config)
     if arguments.kernel_name is not None:
         _require_free(kernelspec.check_name(arguments.kernel_name), arguments)
     if arguments.no_check:

@@ -18,7 +18,8 @@ from .. import errors
 from ..aio import within
 from ..jupyter import persistence
 from . import kernels, logs, missed
-from .kernels import Place
+from .onserver import OnServer
+from .place import Place
 from .terminal import Terminal
 
 if TYPE_CHECKING:
@@ -47,6 +48,13 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     is_file = os.path.isfile(name)
     survey, kernel = wait_for(kernels.locate(arguments.name, arguments.hosts, arguments.ssh_config))
     path = os.path.abspath(name) if is_file else persistence.default_path(kernel["id"])
+    if isinstance(survey.place, OnServer):
+        from ..kernelapp import main
+
+        os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+        survey.place.save(kernel["id"], path)
+        terminal.note(f"Attaching to {kernels.label(kernel, survey.place.host)}.", "dim")
+        return main(["--persistent", f"--existing={path}"])
     if not os.path.exists(path):
         os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
         wait_for(save(survey.place, kernel["id"], path))

@@ -128,6 +128,8 @@ NAMES: dict[str, Names] = {
     "hosts": _hosts,
     "ssh_host_alias": _hosts,
     "target": _hosts_and_kernels,
+    "port place": _hosts,
+    "browse place": _hosts_and_kernels,
     "edit name": _kernels,
     "name_option": _kernels,
     "kernel_name": _kernels,

@@ -6,11 +6,14 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from ..errors import SettingsError
 from ..jupyter import kernelspec
+from ..jupyter.places import server_of
+from ..server.address import is_url
 from ..transport.entrance import expand
 from .connect import add_ssh_options
+from .onserver import of_url
 from .options import COMMANDS
+from .serverwalk import ServerWalk
 from .terminal import Terminal
 
 if TYPE_CHECKING:
@@ -59,21 +62,19 @@ def _targets(arguments: argparse.Namespace) -> list[str]:
     if arguments.target is not None:
         return [arguments.target]
     ours = (spec for spec in kernelspec.all_specs().values() if spec.is_ours)
-    return [spec.name for spec in ours if not spec.config.get("server_url")]
+    return [spec.name for spec in ours]
 
 
-def _walk(arguments: argparse.Namespace, target: str) -> Walk:
+def _walk(arguments: argparse.Namespace, target: str) -> Walk | ServerWalk:
     from .walk import Walk
 
     spec = kernelspec.all_specs().get(target.lower())
     if spec is not None and spec.is_ours:
         config = dict(spec.config)
-        if config.get("server_url"):
-            raise SettingsError(
-                text=f"{spec.name} is on a Jupyter Server, to which there is only one step.",
-                advice="See whether that is all right:",
-                command="sshpyk list",
-            )
+        if (address := server_of(config)) is not None:
+            return ServerWalk(address, spec, launch=not arguments.no_launch)
+    elif is_url(target):
+        return ServerWalk(of_url(target).address, None, launch=False)
     else:
         command = expand(target)
         config = {"ssh_host_alias": target} if command is None else {"via": command}

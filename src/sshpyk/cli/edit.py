@@ -95,10 +95,11 @@ def check(config: dict[str, Any]) -> None:
 
     server = server_of(config)
     if server is not None:
-        if config.get("ssh_host_alias") or config.get("via") or config.get("inside"):
+        places = ("ssh_host_alias", "via", "inside", "server")
+        if config.get("server_url") and any(config.get(name) for name in places):
             raise errors.SettingsError(
                 text="`server_url` is in place of a host: it can't stand beside `ssh_host_alias`, "
-                "`via` or `inside`."
+                "`via`, `inside` or `server`."
             )
         server.check()
         return

@@ -10,6 +10,7 @@ import tempfile
 from . import kernels
 from .attach import save
 from .kernels import Kernel, Survey
+from .place import ANSWER
 from .terminal import Terminal
 
 
@@ -47,7 +48,7 @@ async def _by_message(survey: Survey, kernel: Kernel) -> None:
             # A kernel that answers a later request has had the interrupt, and may be left.
             client = manager.client()
             client.start_channels()
-            await client._async_wait_for_ready(timeout=kernels.ANSWER)
+            await client._async_wait_for_ready(timeout=ANSWER)
             client.stop_channels()
         finally:
             await manager.shutdown_kernel()

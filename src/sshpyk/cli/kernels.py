@@ -8,46 +8,21 @@ import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .. import errors
 from ..jupyter import kernelspec
-from ..jupyter.places import destination_of, server_of
-from ..server.address import ServerAddress, is_url, split
+from ..jupyter.places import destination_of
+from ..server.address import ServerAddress, is_url
 from ..ssh.command import Destination
 from ..transport.entrance import Entrance, expand
-
-if TYPE_CHECKING:
-    from ..wire.requests import Request
-
-#: Seconds for a login, and for a job on the host after it.
-CONNECT = 15.0
-ANSWER = 20.0
+from . import onserver
+from .place import Place
 
 #: Characters of an id that name a kernel at least.
 SHORTEST = 4
 
 Kernel = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Place:
-    """A host, and the Python there that runs our agent."""
-
-    destination: Destination | Entrance | ServerAddress
-    python: str
-
-    @property
-    def host(self) -> str:
-        """What one gives to ssh, or what the place is called."""
-        return self.destination.host
-
-    async def ask(self, request: Request) -> dict[str, Any]:
-        """Run a job there; on the I/O thread. Raises `SshpykError`."""
-        from . import remote
-
-        transport = remote.transport_to(self.destination)
-        return await remote.ask(transport, self.python, request, connect=CONNECT, timeout=ANSWER)
 
 
 @dataclass
@@ -77,9 +52,9 @@ def add_place_options(parser: argparse.ArgumentParser, *, host_option: bool = Tr
     parser.add_argument("--ssh-config", metavar="PATH", help="path of the ssh configuration")
 
 
-def places(hosts: Sequence[str], ssh_config: str | None = None) -> list[Place]:
-    """Where to look: `hosts`, or all of the kernelspecs. Raises `SettingsError`."""
-    known: dict[Destination | Entrance | ServerAddress, Place] = {}
+def known_places() -> list[Place]:
+    """The places of all kernelspecs."""
+    known: dict[Destination | Entrance, Place] = {}
     for spec in kernelspec.all_specs().values():
         config = spec.config
         destination = destination_of(config)
@@ -87,20 +62,36 @@ def places(hosts: Sequence[str], ssh_config: str | None = None) -> list[Place]:
             known.setdefault(
                 destination, Place(destination, str(config.get("remote_python") or "python3"))
             )
+    return list(known.values())
+
+
+def places(
+    hosts: Sequence[str], ssh_config: str | None = None, *, servers: bool = False
+) -> list[Place]:
+    """Where to look: `hosts`, or all of the kernelspecs; also Jupyter `servers`, if they will do.
+
+    Raises `SettingsError`.
+    """
+    known = known_places()
     if not hosts:
+        if servers:
+            known += onserver.of_kernelspecs()
         if not known:
             raise errors.SettingsError(
                 text="There are no kernels on hosts yet.",
                 advice="Name a host, or add one:",
                 command="sshpyk add HOST",
             )
-        return list(known.values())
-    found = []
+        return known
+    found: list[Place] = []
     for host in hosts:
         if is_url(host):
-            found.append(of_server(host))
+            server = onserver.of_url(host)
+            if not servers:
+                raise server.no("This command is about hosts")
+            found.append(server)
             continue
-        of_host = [place for place in known.values() if place.host == host]
+        of_host = [place for place in known if place.host == host]
         if ssh_config is not None or not of_host:
             python = of_host[0].python if of_host else "python3"
             command = expand(host)
@@ -108,16 +99,6 @@ def places(hosts: Sequence[str], ssh_config: str | None = None) -> list[Place]:
             of_host = [Place(there or Entrance(command or ""), python)]
         found += of_host
     return found
-
-
-def of_server(url: str) -> Place:
-    """A Jupyter Server, as a kernelspec here has it, with what makes logins work."""
-    url = split(url)[0]
-    for spec in kernelspec.all_specs().values():
-        address = server_of(spec.config) if spec.is_ours else None
-        if address is not None and address.url == url:
-            return Place(address, "python3")
-    return Place(ServerAddress(url), "python3")
 
 
 def survey(place: Place, answer: dict[str, Any]) -> Survey:
@@ -202,6 +183,9 @@ def place_of_file(path: str) -> tuple[Place, str]:
     from ..jupyter import persistence
 
     saved = persistence.read(path)
+    if isinstance(saved.destination, ServerAddress):
+        there = saved.destination
+        return onserver.Carried(there, saved.agent.python, there), saved.agent.id
     return Place(saved.destination_here(None, None), saved.agent.python), saved.agent.id
 
 
@@ -213,7 +197,7 @@ async def locate(name: str, hosts: Sequence[str], ssh_config: str | None) -> tup
     if os.path.isfile(os.path.expanduser(name)):
         place, name = place_of_file(os.path.expanduser(name))
         return find(await survey_all([place]), name)
-    return find(await survey_all(places(hosts, ssh_config)), name)
+    return find(await survey_all(places(hosts, ssh_config, servers=True)), name)
 
 
 def label(kernel: Kernel, host: str) -> str:

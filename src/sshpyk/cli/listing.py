@@ -11,6 +11,7 @@ from .. import errors
 from ..aio import within
 from ..jupyter import kernelspec
 from ..jupyter.kernelspec import LocalSpec
+from ..jupyter.places import server_of
 from ..transport.entrance import Entrance
 from . import options
 from .terminal import BAD, INFO, UNKNOWN, WARNING, Terminal
@@ -82,7 +83,7 @@ def _check(
     from . import servers, wait_for
 
     contact = not arguments.no_check
-    on_servers = [spec for spec in specs if spec.config.get("server_url")]
+    on_servers = [spec for spec in specs if server_of(spec.config) is not None]
     specs = [spec for spec in specs if spec not in on_servers]
     found: dict[str, list[Check]] = {}
     if on_servers:
@@ -133,6 +134,15 @@ async def check_all(
             return await asyncio.to_thread(without_ssh, destination)
         return [await checks.ssh_program(destination), *await checks.ssh_config(destination)]
 
+    async def way_to(destination: Any) -> Check:
+        """How kernels there are reached, after what the host has been asked."""
+        try:
+            text = await remote.transport_to(destination).way()
+        except (errors.SshpykError, OSError, TimeoutError):
+            text = ""
+        text = text or "not known before its first kernel"
+        return Check(INFO, "Reached By", text)
+
     async def inspected(target: Target, names: list[str]) -> Any:
         nonlocal done
         destination, python, pythonhome = target
@@ -165,10 +175,13 @@ async def check_all(
     answers = dict(
         zip(asked, await asyncio.gather(*(inspected(*item) for item in asked.items())), strict=True)
     )
+    ways = dict(zip(fine, await asyncio.gather(*map(way_to, fine)), strict=True))
     found: dict[str, list[Check]] = {}
     for spec in specs:
         target = _target_of(spec)
         found[spec.name] = [*local_found[target[0]]]
+        if target[0] in ways:
+            found[spec.name].append(ways[target[0]])
         if target in answers:
             found[spec.name] += checks.on_host(spec, answers[target])
         else:

@@ -11,7 +11,8 @@ from .. import errors
 from ..jupyter import kernelspec
 from ..jupyter.settings import Settings
 from . import kernels, missed
-from .kernels import Place
+from .onserver import OnServer
+from .place import ANSWER, CONNECT, Place
 from .terminal import Terminal
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ async def find(name: str, hosts: list[str], ssh_config: str | None) -> tuple[Pla
 
     if os.path.isfile(os.path.expanduser(name)):
         return kernels.place_of_file(os.path.expanduser(name))
-    surveys = await kernels.survey_all(kernels.places(hosts, ssh_config))
+    surveys = await kernels.survey_all(kernels.places(hosts, ssh_config, servers=True))
     try:
         survey, kernel = kernels.find(surveys, name)
     except errors.KernelGone:
@@ -87,6 +88,8 @@ async def find(name: str, hosts: list[str], ssh_config: str | None) -> tuple[Pla
                 if kernels.is_id(str(ended["id"]), name):
                     return survey.place, str(ended["id"])
         raise
+    if isinstance(survey.place, OnServer):
+        raise survey.place.no("The output of kernels is kept on hosts")
     return survey.place, str(kernel["id"])
 
 
@@ -118,9 +121,9 @@ async def read(
     from . import remote
 
     transport = remote.transport_to(place.destination)
-    await transport.ensure(timeout=kernels.CONNECT)
+    await transport.ensure(timeout=CONNECT)
     request: LogsRequest = {"do": "logs", "id": id, "files": files, "follow": follow}
-    patience = None if follow else kernels.ANSWER
+    patience = None if follow else ANSWER
     async with jobs.Job(transport, place.python, request) as job:
         while "end" not in (answer := await _next(job, place, patience)):
             name = str(answer["file"]).removeprefix(f"{id}.")

@@ -52,7 +52,7 @@ async def measure(transport: Transport, python: str, pythonhome: str | None) -> 
     measured = Measured()
     async with Job(transport, python, request, pythonhome) as job:
         listening = (await job.answer())["listening"]
-        targets = {"unix": listening["unix"], "tcp": f"127.0.0.1:{listening['tcp']}"}
+        targets = {family: listening[family] for family in ("unix", "tcp")}
         if isinstance(transport, OpenSSH):
             await _by_forwards(transport, targets, token, measured)
         if not measured.unix and not measured.tcp:
@@ -61,7 +61,7 @@ async def measure(transport: Transport, python: str, pythonhome: str | None) -> 
 
 
 async def _by_forwards(
-    transport: OpenSSH, targets: dict[str, str], token: str, measured: Measured
+    transport: OpenSSH, targets: dict[str, str | int], token: str, measured: Measured
 ) -> None:
     with tempfile.TemporaryDirectory(dir=runtime_directory(), prefix="") as directory:
         for family, target in targets.items():

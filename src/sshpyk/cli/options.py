@@ -58,6 +58,9 @@ class Option:
         elif isinstance(self.trait, (List, Union)):
             group.add_argument(self.flag, action="append", metavar=self.metavar, **common)
         else:
+            bare = self.trait.metadata.get("bare")
+            if bare is not None:
+                common.update(nargs="?", const=bare)
             group.add_argument(self.flag, type=self._type, metavar=self.metavar, **common)
 
     @property

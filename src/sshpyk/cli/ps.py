@@ -33,8 +33,9 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """Do it."""
     from . import wait_for
 
-    where = kernels.places(arguments.hosts, arguments.ssh_config)
-    if arguments.watch:
+    is_watched = arguments.watch
+    where = kernels.places(arguments.hosts, arguments.ssh_config, servers=not is_watched)
+    if is_watched:
         from . import watch
 
         def describe_now(surveys: Sequence[Survey]) -> list[dict[str, Any]]:

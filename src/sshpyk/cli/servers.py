@@ -16,7 +16,7 @@ from ..aio import within
 from ..jupyter import kernelspec
 from ..jupyter.kernelspec import LocalSpec
 from ..jupyter.places import server_of
-from ..server.address import ServerAddress, split
+from ..server.address import HostServer, ServerAddress, split
 from . import options
 from .candidates import choose, unique
 from .terminal import BAD, GOOD, INFO, UNKNOWN, WARNING, Terminal, clean
@@ -60,8 +60,6 @@ class Offer:
 
 def add(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`sshpyk add URL`."""
-    from . import wait_for
-
     config = options.given(arguments)
     url, token = split(arguments.host)
     if wrong := [name for name in OF_HOSTS if name in config]:
@@ -90,6 +88,37 @@ def add(arguments: argparse.Namespace, terminal: Terminal) -> int:
         terminal, address, token, keep=not arguments.dry_run, options=config.get("server_options")
     )
     config["server_url"] = address.url  # a Hub knows whose it is
+    return _add(arguments, terminal, config, address, server, offers)
+
+
+def add_on_host(arguments: argparse.Namespace, terminal: Terminal, config: dict[str, Any]) -> int:
+    """`sshpyk add HOST --server`."""
+    from ..server.rest import Server
+    from . import wait_for
+
+    address = server_of(config)
+    assert address is not None
+    server = Server(address)
+    try:
+        with terminal.busy(f"Looking at {address.host} …"):
+            _, offers = wait_for(_offers(address, None, server=server))
+        terminal.note(f"It is at {server.found}.", "dim")
+        return _add(arguments, terminal, config, address, server, offers)
+    finally:
+        wait_for(server.leave())
+
+
+def _add(
+    arguments: argparse.Namespace,
+    terminal: Terminal,
+    config: Mapping[str, Any],
+    address: ServerAddress,
+    server: Server,
+    offers: list[Offer],
+) -> int:
+    """Choose of what is there, and write it."""
+    from . import wait_for
+
     wanted = list(arguments.kernels)
     for setting in ("server_kernel_id", "session", "remote_kernel_name"):
         wanted += [config[setting]] if setting in config and not wanted else []
@@ -156,13 +185,13 @@ def _look(
 
         def tell(said: str) -> None:
             if shown is not None:
-                shown(f"Its JupyterHub starts {address.host} … {said}")
+                shown(f"{address.host} is started … {said}")
 
         shown = stack.enter_context(terminal.busy(looking))
         try:
             if not text:
                 server, offers = wait_for(_offers(address, None, options, tell))
-                return server.address, server, offers
+                return _lasting(address, server), server, offers
         except (LoginMissing, LoginPage):
             if not terminal.is_interactive:
                 raise
@@ -172,7 +201,12 @@ def _look(
         server, offers, secret = wait_for(_try(address, text, options, tell))
     if keep:
         _keep(terminal, server.address.url, secret.value, secret.kind)
-    return server.address, server, offers
+    return _lasting(address, server), server, offers
+
+
+def _lasting(address: ServerAddress, server: Server) -> ServerAddress:
+    """What a kernelspec means: a Hub's server has an address that lasts, a Binder's has none."""
+    return address if address.is_binders else server.address
 
 
 def _ask(host: str) -> str:
@@ -218,13 +252,22 @@ async def _offers(
     secret: Secret | None,
     options: Mapping[str, Any] | None = None,
     tell: Callable[[str], None] | None = None,
+    *,
+    server: Server | None = None,
 ) -> tuple[Server, list[Offer]]:
-    """What is there; where a Hub has to start the server first, only if somebody is to be told."""
-    from ..server import hub
+    """What is there; `server` asks, if there is one already.
+
+    Where a Hub has to start the server first, that is done only if somebody is to be told.
+    """
+    from ..server import binder, hub
     from ..server.rest import Server
     from ..server.trouble import LoginPage, NotJupyter
 
-    server = Server(address, secret)
+    server = server or Server(address, secret)
+    await server.arrive()
+    if server.address.is_binders and tell is not None:
+        tell("")
+        await binder.launch(server, tell)
     try:
         if tell is not None and await hub.is_away(server):
             tell("")
@@ -368,7 +411,10 @@ def _write(
         display = f"{offer.display_name.replace(' (ipykernel)', '')}"
         if of_session:
             display += f" ({of_session})"
-        parts = ("server", address.host, offer.spec_name, of_session)
+        where = address.host
+        if address.through is not None:
+            where = f"{address.through.destination.host} (Jupyter Server)"
+        parts = ("server", re.sub(r" .*", "", where), offer.spec_name, of_session)
         made = re.sub(r"[^a-z0-9._-]+", "_", "_".join(filter(None, parts)).lower())[:LONGEST]
         name = kernelspec.check_name(arguments.kernel_name or unique(made, written))
         existing = kernelspec.all_specs().get(name)
@@ -380,7 +426,7 @@ def _write(
         settings = {**offer.settings, **config, "remote_kernel_name": offer.spec_name}
         content = kernelspec.make_content(
             name,
-            arguments.display_name or clean(f"{display} @ {address.host}"),
+            arguments.display_name or clean(f"{display} @ {where}"),
             arguments.language or offer.language,
             settings,
             offer.metadata,
@@ -425,10 +471,14 @@ async def check_all(
 
     addresses = {spec.name: server_of(spec.config) for spec in specs}
 
-    async def ask(address: ServerAddress) -> list[Offer] | errors.SshpykError:
+    async def ask(address: ServerAddress) -> list[Offer] | str | errors.SshpykError:
         from ..server.trouble import ServerSilent
 
         try:
+            if (there := address.through) is not None:
+                return await within(limit, _on_host(there))
+            if address.is_binders:
+                return "a Binder makes it when a kernel starts"
             return (await within(limit, _offers(address, None)))[1]
         except errors.SshpykError as error:
             return error
@@ -444,8 +494,12 @@ async def check_all(
         url = str(spec.config.get("server_url"))
         name = str(spec.config.get("remote_kernel_name") or "")
         id = str(spec.config.get("server_kernel_id") or "")
+        if address is not None and address.through is not None:
+            url = f"{spec.config.get('server')} of {address.through.destination.host}"
         checks = [Check(INFO, "Jupyter Server", clean(url))]
-        if answer is None:
+        if isinstance(answer, str):
+            checks.append(Check(INFO, "Server Connection", clean(answer)))
+        elif answer is None:
             checks.append(Check(UNKNOWN, "Server Connection", "not checked"))
         elif isinstance(answer, errors.SshpykError):
             # A Hub starts what it has stopped.
@@ -466,3 +520,11 @@ async def check_all(
                 checks.append(Check(GOOD, "Remote Kernel Name", name))
         found[spec.name] = checks
     return found
+
+
+async def _on_host(there: HostServer) -> str:
+    """Whether a server of a host runs; nothing is started, and no way made."""
+    from ..server import through
+
+    found = through.meant(there, await through.ask(there))
+    return "none runs there; a start of a kernel starts one" if found is None else found.name

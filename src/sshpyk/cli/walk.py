@@ -377,7 +377,12 @@ class Walk:
     async def _forwarding(self) -> list[Step]:
         from .measure import measure
 
-        found = await measure(self._openssh(), self._python, self._pythonhome)
+        transport = self._openssh()
+        found = await measure(transport, self._python, self._pythonhome)
+        families = {"unix": found.unix, "tcp": found.tcp, "relay": found.relay}
+        best = next((family for family, works in families.items() if works), None)
+        if best is not None:
+            transport.found(best)
         steps = []
         if found.unix:
             steps.append(Step(GOOD, "Forwarding", "unix sockets"))

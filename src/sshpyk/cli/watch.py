@@ -12,7 +12,8 @@ from typing import Any
 from .. import errors
 from ..aio import within
 from . import kernels
-from .kernels import Place, Survey
+from .kernels import Survey
+from .place import ANSWER, CONNECT, Place
 from .rows import machines
 from .terminal import Terminal
 
@@ -101,13 +102,13 @@ async def follow(place: Place, told: Callable[[dict[str, Any]], None]) -> None:
 
     transport = remote.transport_to(place.destination)
     try:
-        await within(kernels.CONNECT + 1.0, transport.ensure(timeout=kernels.CONNECT))
+        await within(CONNECT + 1.0, transport.ensure(timeout=CONNECT))
         async with jobs.Job(transport, place.python, {"do": "watch", "every": EVERY}) as job:
             while True:
-                told(await within(kernels.ANSWER, job.answer()))
+                told(await within(ANSWER, job.answer()))
     except TimeoutError:
         raise errors.Unreachable(
             host=place.host,
             command=place.destination.for_people(),
-            details=f"it has not answered within {kernels.ANSWER:g} s",
+            details=f"it has not answered within {ANSWER:g} s",
         ) from None

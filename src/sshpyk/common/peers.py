@@ -66,6 +66,14 @@ def is_taken(address: Tuple[str, int]) -> bool:
     return _owner(_socket.AF_INET, address, ("0.0.0.0", 0)) not in (None, -1, 0, os.getuid())
 
 
+def owner_of(address: Tuple[str, int]) -> Optional[int]:
+    """The user id of who listens at `address` of loopback, v4 or v6; None if unknown."""
+    is_v6 = ":" in address[0]
+    family = _socket.AF_INET6 if is_v6 else _socket.AF_INET
+    uid = _owner(family, address, ("::" if is_v6 else "0.0.0.0", 0))
+    return None if uid == -1 else uid
+
+
 def listener_uid(sock: Any) -> Optional[int]:
     """The user id of who listens where the unix socket `sock` is connected; None if unknown."""
     try:
@@ -90,7 +98,7 @@ def _ask(family: int, there: Tuple[Any, ...], here: Tuple[Any, ...]) -> Optional
     if family == _socket.AF_INET6 and there[0].startswith("::ffff:"):
         family = _socket.AF_INET  # the kernel looks for it among those
         here, there = (here[0][7:], here[1]), (there[0][7:], there[1])
-    if not (there[0].startswith("127.") or there[0] == here[0]):
+    if not (there[0].startswith("127.") or there[0] in ("::1", here[0])):
         return None  # it is not on this machine
     addresses = [_socket.inet_pton(family, end[0]).ljust(16, b"\0") for end in (there, here)]
     ports = [struct.pack("!H", end[1]) for end in (there, here)]

@@ -20,7 +20,7 @@ from jupyter_core.paths import jupyter_runtime_dir, secure_write
 
 from .. import errors
 from ..link.address import AgentAddress
-from ..server.address import ServerAddress, ServerKernelAddress
+from ..server.address import HostServer, ServerAddress, ServerKernelAddress
 from ..ssh.command import Destination
 from ..transport import answers
 from ..transport.entrance import Entrance
@@ -189,8 +189,20 @@ def load(path: str) -> Persistence | ServerPersistence:
 
 def _of_server(content: dict[str, Any]) -> ServerPersistence:
     """Raises as `_check`."""
-    server = ServerAddress(**content["server"])
-    for text in (*asdict(server).values(), content["id"], content["kernel_id"]):
+    fields = dict(content["server"])
+    there = fields.pop("through", None)
+    texts = [*fields.values(), content["id"], content["kernel_id"]]
+    if there is not None:
+        place = _destination(
+            "command" if "command" in there["destination"] else "ssh", there.pop("destination")
+        )
+        if isinstance(place, ServerAddress):
+            raise ValueError("a server through a server")
+        fields["through"] = HostServer(place, **there)
+        texts += there.values()
+        texts += _texts_of(place)
+    server = ServerAddress(**fields)
+    for text in texts:
         if not isinstance(text, str) or not text.isprintable():
             raise ValueError(f"{text!r:.40} where a text should be")
     server.check()
@@ -204,6 +216,8 @@ def _destination(transport: str, host: dict[str, Any]) -> Destination | Entrance
     if transport == "ssh":
         return Destination(**host)
     if transport == "carried":
+        if host.get("through") is not None:
+            raise ValueError("a way through a host")
         return ServerAddress(**host)
     if transport != "command":
         raise ValueError(f"the transport {transport!r:.40}")
@@ -224,21 +238,24 @@ def _check_owner(path: str, status: os.stat_result) -> None:
         )
 
 
+def _texts_of(host: Destination | Entrance | ServerAddress) -> list[str]:
+    """All texts of a destination."""
+    if isinstance(host, ServerAddress):
+        return [text for text in asdict(host).values() if text is not None]
+    ssh = host if isinstance(host, Destination) else host.outer
+    texts = [host.command] if isinstance(host, Entrance) else []
+    if ssh is not None:
+        more = (ssh.ssh, ssh.ssh_config, ssh.node)
+        texts += [ssh.host, *(text for text in more if text is not None)]
+    return texts
+
+
 def _check(saved: Persistence) -> None:
     """Raise ValueError where a field is of a wrong kind; `SettingsError` or `StrangeAgent` where
     it can't be what it says."""
     host, agent = saved.destination, saved.agent
     texts = [agent.id, agent.token, agent.python, agent.node, agent.boot_id, agent.place]
-    texts += [saved.kernel_id, *saved.keys, *saved.keys.values()]
-    ssh = host if isinstance(host, Destination) else None
-    if isinstance(host, Entrance):
-        ssh = host.outer
-        texts.append(host.command)
-    elif isinstance(host, ServerAddress):
-        texts += asdict(host).values()
-    if ssh is not None:
-        more = (ssh.ssh, ssh.ssh_config, ssh.node)
-        texts += [ssh.host, *(text for text in more if text is not None)]
+    texts += [saved.kernel_id, *saved.keys, *saved.keys.values(), *_texts_of(host)]
     for text in texts:
         if not isinstance(text, str) or not text.isprintable():
             raise ValueError(f"{text!r:.40} where a text should be")

@@ -122,8 +122,12 @@ def destination_of(settings: Mapping[str, Any]) -> Destination | Entrance:
 
 
 class ServerPlace(HasTraits):
-    """A Jupyter Server, in place of a host."""
+    """A Jupyter Server, in place of a host, or of one."""
 
+    server = Unicode(
+        help="Have kernels run in a Jupyter Server of the host: the port of one that runs there, "
+        "or a directory in which one is found or started, or any."
+    ).tag(config=True, metavar="PORT|DIRECTORY", bare="any")
     server_url = Unicode(
         help="In place of a host: the URL of a Jupyter Server, of a user's on a JupyterHub, or of "
         "a gateway. Tokens and passwords are kept elsewhere: `sshpyk connect URL`."
@@ -158,11 +162,12 @@ class ServerPlace(HasTraits):
     )
 
     @property
-    def server(self) -> ServerAddress | None:
+    def server_address(self) -> ServerAddress | None:
         """The server, if this is the place."""
-        return server_of({name: getattr(self, name) for name in SERVER_NAMES})
+        names = (*SERVER_NAMES, *NAMES, "server", "remote_python")
+        return server_of({name: getattr(self, name, None) for name in names})
 
-    @validate("server_url", "server_kernel_id", "token_env", "token_command")
+    @validate("server", "server_url", "server_kernel_id", "token_env", "token_command")
     def _check_server_text(self, proposal: dict[str, Any]) -> str | None:
         return plain_text(proposal)
 
@@ -177,8 +182,14 @@ SERVER_NAMES = ("server_url", "ca", "client_cert", "client_key", "token_env", "t
 
 def server_of(settings: Mapping[str, Any]) -> ServerAddress | None:
     """The server that the settings of a kernel.json mean; None where they mean a host."""
-    from ..server.address import ServerAddress
+    from ..server.address import HostServer, ServerAddress
 
+    wanted = settings.get("server")
+    if isinstance(wanted, str) and wanted and not settings.get("server_url"):
+        python = str(settings.get("remote_python") or "python3")
+        return ServerAddress(
+            "http://localhost/", through=HostServer(destination_of(settings), python, wanted)
+        )
     given = (settings.get(name) for name in SERVER_NAMES)
-    url, *others = (value if isinstance(value, str) else "" for value in given)
-    return ServerAddress(url, *others) if url else None
+    url, ca, cert, key, env, command = (value if isinstance(value, str) else "" for value in given)
+    return ServerAddress(url, ca, cert, key, env, command) if url else None

@@ -84,7 +84,8 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         """The host, as the user calls it."""
         if self.kernel is not None:
             return self.kernel.status.host
-        return self.server.host if self.server is not None else self.destination.host
+        server = self.server_address
+        return server.host if server is not None else self.destination.host
 
     # -- jupyter_client's questions --------------------------------------------------------------
 
@@ -154,8 +155,12 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         kwargs = await super().pre_launch(**kwargs)
         kwargs["env"] = self._passed_env(kwargs["env"], is_given=given is not None)
         shown = self.remote_kernel_name or "(local command)"
-        server = self.server
-        way = [server.url] if server else shlex.split(self.destination.for_people())
+        server = self.server_address
+        way = (
+            [server.host if server.through else server.url]
+            if server
+            else shlex.split(self.destination.for_people())
+        )
         kwargs["cmd"] = [*way, shown]
         if self.kernel_spec is not None:
             # An interrupt comes to `send_signal` then, and the host's own kernelspec decides how
@@ -263,10 +268,11 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
                 link = self._make(command.transport(destination), saved.agent)
         elif saved is not None:
             link = self._make_of_server(saved.address.server, saved.address.id)
-        elif self.server is not None and self.server_way != "plain":
-            link = self._make_carried(self.server, agent, self.server_kernel_id)
-        elif self.server is not None:
-            link = self._make_of_server(self.server, self.server_kernel_id)
+        elif (server := self.server_address) is not None:
+            if self.server_way == "plain" or not server.may_carry:
+                link = self._make_of_server(server, self.server_kernel_id)
+            else:
+                link = self._make_carried(server, agent, self.server_kernel_id)
         else:
             link = self._make(self.transport(), agent)
         session = kwargs["env"].get("JPY_SESSION_NAME", "")
@@ -277,10 +283,11 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
             try:
                 await self._connect(link, request, session)
             except NotCarried as error:
-                if self.server_way == "carried" or self.server is None:
+                server = self.server_address
+                if self.server_way == "carried" or server is None:
                     raise
                 self._log.warning("! plain way: %s", error.line)
-                link = self._make_of_server(self.server, self.server_kernel_id)
+                link = self._make_of_server(server, self.server_kernel_id)
                 await self._connect(link, request, session)
         made.append(link)
         if saved is None:
@@ -328,13 +335,15 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         """On the I/O thread: a link with this kernel's settings."""
         if self.ssh_verbose is not None:
             transport.login_logs[self._log.info] = self.ssh_verbose
-        return Link(
+        link = Link(
             transport,
             agent,
             self._log,
             pythonhome=self.remote_pythonhome or None,
             limits=pacing.of_server(self.parent),
         )
+        link.opens_printed = self.open_ports
+        return link
 
     def _make_of_server(self, address: ServerAddress, id: str) -> RemoteKernel:
         """On the I/O thread: a kernel of a Jupyter Server, with this kernel's settings."""
@@ -387,6 +396,7 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         own = spec is not None and not self.remote_kernel_name
         env = {**(spec.env if spec is not None else {}), **self.env}
         return {
+            "is_kernel": True,
             "kernel_name": self.remote_kernel_name or "local command",
             "spec": self._own_spec() if own else None,
             "env": env,

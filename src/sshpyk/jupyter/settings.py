@@ -95,6 +95,10 @@ class KernelSettings(HasTraits):
         help="Keep a process on the host from which ipykernels are forked, which makes restarts "
         "and further starts fast (Linux).",
     ).tag(config=True)
+    open_ports = Bool(
+        True,
+        help="Open here the ports whose URLs the kernel prints (Dask, TensorBoard and others).",
+    ).tag(config=True)
     persistent = Bool(
         False, help="Leave the kernel running when it is shut down; come back with `existing`."
     ).tag(config=True)

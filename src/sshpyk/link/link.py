@@ -25,6 +25,7 @@ from ..wire.liveness import Backoff
 from .address import AgentAddress, KernelAddress
 from .clock import boot_time
 from .connectivity import Connectivity, Outcome, State, Step
+from .ports import Ports
 from .requests import Requests
 from .stages import Stages
 from .streams import Streams
@@ -33,9 +34,11 @@ from .thread import io_thread
 if TYPE_CHECKING:
     from ..transport.base import Dialer, Identity, Transport
     from ..wire.control import Message
+    from ..wire.ports import Target
     from ..wire.requests import Exit, KernelRequest, LaunchRequest, ProbeRequest, ResolveRequest
     from .log import KernelLog
     from .pacing import Limits
+    from .ports import LocalPort
 
 #: The share of a start's time that the login may take: less than all, so that who gives up is the
 #: transport, which can say why.
@@ -93,6 +96,7 @@ class Link(RemoteKernel):
         self.log = log
         self.streams = Streams(self, log, agent.token)
         self.streams.limits = limits
+        self.ports = Ports(agent.id, transport.host, self.streams, log, self._show_ports)
         self._pythonhome = pythonhome
         self._connectivity = Connectivity(self.streams.now())
         self._requests = Requests(self._say)
@@ -107,6 +111,7 @@ class Link(RemoteKernel):
         self._is_starting = False
         self._is_bound = False
         self._expects_exit = False  # whether we have asked for it
+        self.opens_printed = False  # whether URLs that the kernel prints have their ports opened
         self._job: jobs.Job | None = None  # while the launch owes its first answer
 
     @property
@@ -122,6 +127,7 @@ class Link(RemoteKernel):
             self.streams.listen(sockets)
             await self._log_in(timeout)
             await self._enter(request, timeout)
+            self._ask_for_urls()
 
         await self._begin(work(), timeout)
 
@@ -142,6 +148,7 @@ class Link(RemoteKernel):
         async def work() -> None:
             self.streams.listen(sockets)
             await self._attach(timeout)
+            self._ask_for_urls()
 
         await self._begin(work(), timeout)
 
@@ -429,6 +436,7 @@ class Link(RemoteKernel):
     async def _begin_anew(self) -> Outcome:
         self.streams.begin_anew()
         self._requests.fail(errors.ForgottenByAgent(host=self.transport.host))
+        self._ask_for_urls()
         return Outcome.DONE
 
     def _tell_next_try(self) -> None:
@@ -539,6 +547,8 @@ class Link(RemoteKernel):
             self._on_exited({name: message.get(name) for name in names})  # type: ignore[arg-type]  # checked as it came
         elif type == "activity":
             self._update(busy=message["busy"], busy_since=message["since"])
+        elif type == "url":
+            self._open_printed(message["url"])
         elif type == "notice":
             self.log.warning("! %s", message["text"])
 
@@ -552,6 +562,7 @@ class Link(RemoteKernel):
             last = f"; it said last:\n{stderr}" if stderr else ""
             self.log.warning("! the kernel died (%s)%s", how, last)
         self._is_bound = False
+        self.ports.close_printed()
         self._update(exited=exited, busy=None, busy_since=None)
         self._show()
         self._changed.set()
@@ -573,6 +584,33 @@ class Link(RemoteKernel):
             self._on_exited(kernel["exited"])
         elif kernel["bound"]:
             self._is_bound = True
+
+    # -- ports -----------------------------------------------------------------------------------
+
+    def open_port(
+        self, target: Target, local: int | str | None = None, *, url: str = ""
+    ) -> LocalPort:
+        """Open a local port that leads to `target` on the host, as `Ports.open` does.
+
+        Raises `OldAgent` where an agent of an older sshpyk can't do that.
+        """
+        if self.facts is None or not self.facts.get("ports"):
+            raise errors.OldAgent(host=self.transport.host)
+        return self.ports.open(target, local, url=url)
+
+    def _ask_for_urls(self) -> None:
+        if self.opens_printed and self.facts is not None and self.facts.get("ports"):
+            self._say("urls", number=0)
+
+    def _open_printed(self, url: str) -> None:
+        """The kernel has printed a URL of its host's loopback."""
+        try:
+            self.ports.open_printed(url)
+        except OSError as error:
+            self.log.warning("! %s of the host can't be opened here: %s", url, error)
+
+    def _show_ports(self) -> None:
+        self._update(ports=tuple(port.status for port in self.ports.open_ports))
 
     # -- the end ---------------------------------------------------------------------------------
 
@@ -618,6 +656,7 @@ class Link(RemoteKernel):
         self._show()
         self._changed.set()
         io_thread().farewells.discard(self._farewell)
+        self.ports.close_all()
         self.streams.close()
         self._requests.fail(errors.LinkClosed(host=self.transport.host))
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]

@@ -132,10 +132,33 @@ class CarrierProtocol(asyncio.Protocol):
             self._transport.abort()
 
 
-class LocalOwner(Protocol):
-    """Whom a Jupyter client's connection reports to."""
+class LocalEnd(Protocol):
+    """The end of a stream here: the connection of a Jupyter client, or one to a port."""
 
-    def local_opened(self, local: LocalProtocol) -> Stream | None:
+    channel: str
+    stream: Stream | None
+
+    @property
+    def pacer(self) -> Pacer | None:
+        """What holds back what comes, for a reader with limits."""
+
+    def deliver(self, now: float) -> None:
+        """Give the program what has arrived for it."""
+
+    def limit_reading(self) -> None:
+        """Read from the program as long as what waits for the link is not too much."""
+
+    def hold(self, held: bool) -> None:
+        """Read nothing from the program until further notice."""
+
+    def close(self) -> None:
+        """End it once what was written has gone out."""
+
+
+class LocalOwner(Protocol):
+    """Whom the end of a stream reports to."""
+
+    def local_opened(self, local: LocalEnd) -> Stream | None:
         """It is there; returns the stream whose end it is from now on, None to end it at once."""
 
     def local_wrote(self, stream: Stream, data: bytes) -> None:
@@ -144,7 +167,7 @@ class LocalOwner(Protocol):
     def local_has_room(self, stream: Stream) -> None:
         """It takes more than it did: have `LocalProtocol.deliver` called."""
 
-    def local_closed(self, local: LocalProtocol) -> None:
+    def local_closed(self, local: LocalEnd) -> None:
         """It has gone."""
 
 

@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 from ..aio import within
 from ..common.peers import proof
 from ..wire.attachment import Attachment
-from ..wire.channels import CHANNELS
+from ..wire.channels import forward_of
 from ..wire.frames import HELLO, Frame, ProtocolError, Refused
 from ..wire.liveness import Backoff
 from ..wire.stream import Stream
@@ -30,6 +30,7 @@ from .shutdowns import Filter
 if TYPE_CHECKING:
     from ..transport.base import Dialer
     from ..wire.control import Message
+    from .protocols import LocalEnd
 
 #: A stream that has brought so many bytes gets as many carriers as its dialer is good for.
 MUCH = 1024 * 1024
@@ -62,10 +63,11 @@ class Streams:
         self.violation: ProtocolError | None = None  # what came last that no agent sends
         self._token = token
         self._loop = asyncio.get_running_loop()
-        self._locals: dict[Stream, LocalProtocol] = {}
+        self._locals: dict[Stream, LocalEnd] = {}
         self._filters: WeakKeyDictionary[Stream, Filter] = WeakKeyDictionary()
         self._spares: dict[str, Stream] = {}  # a channel's stream that has no local client yet
         self._listeners: list[Listener] = []
+        self._served: tuple[str, ...] = ()  # the channels that have local sockets
         self._is_closed = False
         self._greeted: CarrierProtocol | None = None  # the control carrier before its welcome
         self._control_carrier: CarrierProtocol | None = None
@@ -87,12 +89,11 @@ class Streams:
     # -- local sockets ---------------------------------------------------------------------------
 
     def listen(self, sockets: Mapping[str, socket.socket]) -> None:
-        """Serve local sockets, bound, one for each channel, until `close` or other sockets."""
+        """Serve local sockets, bound, by their channels, until `close` or other sockets."""
         self._stop_listening()
-        for channel in CHANNELS:
-            self._listeners.append(
-                Listener(sockets[channel], self._local_factory(channel), self.log)
-            )
+        for channel, sock in sockets.items():
+            self._listeners.append(Listener(sock, self._local_factory(channel), self.log))
+        self._served = tuple(sockets)
 
     def _stop_listening(self) -> None:
         for listener in self._listeners:
@@ -109,7 +110,7 @@ class Streams:
 
         return make
 
-    def local_opened(self, local: LocalProtocol) -> Stream | None:
+    def local_opened(self, local: LocalEnd) -> Stream | None:
         """A Jupyter client connected: it gets a stream, and a carrier if there can be one now.
 
         The first on each channel gets one that is connected to the kernel already: that saves two
@@ -126,7 +127,7 @@ class Streams:
         self._dial_soon(stream)
         return stream
 
-    def local_closed(self, local: LocalProtocol) -> None:
+    def local_closed(self, local: LocalEnd) -> None:
         """A Jupyter client has gone; what it sent before still goes to the kernel."""
         stream = local.stream
         if stream is None or self._locals.pop(stream, None) is None:
@@ -174,7 +175,7 @@ class Streams:
         if protocol is None or not await within(timeout, protocol.welcomed):
             return False
         if not self._is_known:
-            self._spares = {channel: self.attachment.open(channel) for channel in CHANNELS}
+            self._spares = {channel: self.attachment.open(channel) for channel in self._served}
         self._is_known = True
         self._control_carrier = protocol
         self._backoff.reset()
@@ -254,7 +255,7 @@ class Streams:
         nonce = secrets.token_hex(16)
         protocol = CarrierProtocol(self, attachment, stream, proof(self._token, nonce))
         try:
-            await dialer.dial(stream.channel, lambda: protocol)
+            await dialer.dial(forward_of(stream.channel), lambda: protocol)
         except OSError as error:
             self.log.debug("! no carrier for %s: %s", stream.channel, error)
             return None

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
 from ..errors import SettingsError
 
+if TYPE_CHECKING:
+    from ..ssh.command import Destination
+    from ..transport.entrance import Entrance
+
 #: Pages of a server: what stands before them is where the server is. A Hub's are all one.
 PAGES = "lab|tree|doc|notebooks|edit|consoles|terminals|login|api|files|view|nbclassic|voila|retro"
 PAGES += "|hub"
+
+
+#: What a Binder's link has before the repository, and where it tells of a server for it.
+BINDER = r"/(?:v2|build)/(gh|gl|git|gist|zenodo|figshare|hydroshare|dataverse|ckan)/"
+
+#: The Binder that is meant where none is named.
+USUAL_BINDER = "https://mybinder.org/"
 
 
 @dataclass(frozen=True)
@@ -39,11 +51,44 @@ class HubServer:
 
 
 @dataclass(frozen=True)
+class HostServer:
+    """A Jupyter Server of a host, which only the host itself reaches.
+
+    `wanted` is the port of one that runs there, or a directory, or ANY; `python` runs our agent.
+    """
+
+    destination: Destination | Entrance
+    python: str
+    wanted: str
+
+    @property
+    def port(self) -> int:
+        """The port that is meant; 0: none."""
+        return int(self.wanted) if re.fullmatch(r"[1-9][0-9]{0,4}", self.wanted) else 0
+
+    @property
+    def directory(self) -> str:
+        """The directory that is meant; empty: any."""
+        return "" if self.port or self.wanted == ANY else self.wanted
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        which = "" if self.wanted == ANY else f" {self.wanted}"
+        return f"the Jupyter Server{which} of {self.destination.host}"
+
+
+#: Any server that runs on a host; where there is none, one in its home.
+ANY = "any"
+
+
+@dataclass(frozen=True)
 class ServerAddress:
     """What another process needs to reach a server: no secrets, but where they are found.
 
     `url` ends with a slash; `ca`, `client_cert` and `client_key` are paths of PEM files,
     `token_env` names an environment variable, `token_command` is a command that prints a token.
+    With `through` it is a server of a host; then `url` is known only while there is a way to it.
     """
 
     url: str
@@ -52,17 +97,33 @@ class ServerAddress:
     client_key: str = ""
     token_env: str = ""
     token_command: str = ""
+    through: HostServer | None = None
 
     @property
     def host(self) -> str:
         """As people call it: without scheme, and without the slash at the end."""
+        if self.through is not None:
+            return self.through.name
         parts = urlsplit(self.url)
         return (parts.netloc + parts.path).rstrip("/")
+
+    @property
+    def may_carry(self) -> bool:
+        """Whether its kernels may be carried: where ssh leads there, the websocket has a stream of
+        its own; what a Binder makes has no address yet."""
+        return self.through is None and not self.is_binders
+
+    @property
+    def is_binders(self) -> bool:
+        """Whether a Binder makes the server at each start, and tells there where it is."""
+        return re.search(BINDER, self.url) is not None
 
     @property
     def hub(self) -> HubServer | None:
         """How the JupyterHub knows it to which it belongs, if its URL looks so."""
         found = re.fullmatch(r"(.*?/)user/([^/]+)/(?:([^/]+)/)?", self.url)
+        if self.through is not None:
+            return None
         return None if found is None else HubServer(found[1], found[2], found[3] or "")
 
     def is_stopped_at(self, url: str) -> bool:
@@ -77,7 +138,8 @@ class ServerAddress:
     @property
     def login(self) -> str:
         """The command by which a person gives what the server asks for."""
-        return f"sshpyk connect {self.url}"
+        there = self.url if self.through is None else self.through.destination.host
+        return f"sshpyk connect {there}"
 
     def endpoint(self, *path: str, query: str = "", is_websocket: bool = False) -> str:
         """The URL of something below the server's; each piece of the path is quoted."""
@@ -89,6 +151,9 @@ class ServerAddress:
 
     def check(self) -> None:
         """Raise `SettingsError` where this can't be a server's address."""
+        if self.through is not None:
+            self.through.destination.check()
+            return
         if split(self.url) != (self.url, ""):
             raise SettingsError(
                 text=f"{shown(self.url)!r:.200} is not the URL of a Jupyter Server.",
@@ -108,13 +173,14 @@ class ServerKernelAddress:
 
 def is_url(text: str) -> bool:
     """Whether a person means a server by it, and not a host."""
-    return re.match(r"https?://", text, re.IGNORECASE) is not None
+    return re.match(r"https?://|binder:", text, re.IGNORECASE) is not None
 
 
 def split(text: str) -> tuple[str, str]:
     """The server's URL and the token in what a person has pasted. Raises `SettingsError`."""
+    text = re.sub(r"^binder:/*", f"{USUAL_BINDER}v2/", text.strip())
     try:
-        parts = urlsplit(text.strip())
+        parts = urlsplit(text)
         scheme, host, port = parts.scheme.lower(), parts.hostname, parts.port
     except ValueError:
         scheme, host, port = "", None, None
@@ -128,7 +194,10 @@ def split(text: str) -> tuple[str, str]:
             text=f"The URL of {host} has a user or a password in it.",
             advice="Leave it out; `sshpyk connect URL` asks for what the server wants.",
         )
-    path = re.sub(rf"/({PAGES})(/.*)?$", "/", parts.path)
+    # What a Binder's link has behind its /v2/ is not a page, whatever it is called.
+    path = re.sub(BINDER, r"/build/\1/", parts.path)
+    if path == parts.path and not re.search(BINDER, path):
+        path = re.sub(rf"/({PAGES})(/.*)?$", "/", path)
     path = "/" + path.strip("/") + "/" if path.strip("/") else "/"
     name = f"[{host}]" if ":" in host else host
     netloc = name if port is None else f"{name}:{port}"

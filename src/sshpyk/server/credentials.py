@@ -35,10 +35,13 @@ LONGEST = 8192
 
 TOKEN, PASSWORD, NOTHING = "token", "password", "nothing"
 
+#: No secret, but the URL of the server that a Binder has made last.
+SERVER = "server"
+
 
 @dataclass(frozen=True)
 class Secret:
-    """What is shown to a server; `kind` is one of TOKEN, PASSWORD, NOTHING."""
+    """What is shown to a server; `kind` is one of TOKEN, PASSWORD, NOTHING, or SERVER."""
 
     kind: str
     value: str = field(default="", repr=False)
@@ -54,7 +57,7 @@ async def get(address: ServerAddress) -> Secret:
         return _token(os.environ.get(address.token_env, ""), what, "it is not set", address)
     if address.token_command:
         return await asyncio.to_thread(_printed, address)
-    return await asyncio.to_thread(_kept, address.url)
+    return await asyncio.to_thread(kept, address.url)
 
 
 def keep(url: str, secret: Secret) -> str:
@@ -84,7 +87,8 @@ def path() -> str:
     return os.path.join(jupyter_data_dir(), "sshpyk", "servers.json")
 
 
-def _kept(url: str) -> Secret:
+def kept(url: str) -> Secret:
+    """What is kept for a URL; it may take as long as a person does. Raises `SettingsError`."""
     if importlib.util.find_spec("keyring") is not None:
         import keyring
 
@@ -175,6 +179,12 @@ def _token(text: str, what: str, why: str, address: ServerAddress) -> Secret:
     token = text.strip()
     if not token:
         raise trouble.NoToken(what=what, why=why, connect=address.login)
-    if len(token) > LONGEST or not token.isascii() or not token.isprintable() or " " in token:
+    if not is_token(token):
         raise trouble.NoToken(what=what, why="it is no token", connect=address.login)
     return Secret(TOKEN, token)
+
+
+def is_token(text: str) -> bool:
+    """Whether `text` can be a token: one word that a header takes."""
+    is_word = text.isascii() and text.isprintable() and " " not in text
+    return is_word and 0 < len(text) <= LONGEST

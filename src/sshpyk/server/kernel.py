@@ -21,7 +21,7 @@ from ..link.stages import Stages
 from ..link.thread import io_thread
 from ..remotekernel import RemoteKernel, Stage, State
 from ..wire.liveness import Backoff, Liveness, Patience
-from . import hub, sessions, trouble
+from . import binder, hub, sessions, through, trouble
 from .address import ServerKernelAddress
 from .channels import Channels
 from .endpoints import Endpoints
@@ -120,6 +120,7 @@ class ServerKernel(RemoteKernel):
         async def work() -> None:
             self._endpoints.listen(sockets)
             self.ends_with_us = False
+            await self.server.arrive()
             try:
                 await self._connect(timeout)
             except trouble.NoServerKernel:
@@ -175,7 +176,16 @@ class ServerKernel(RemoteKernel):
         self._spawn(self._watch())
 
     async def _have_server(self) -> None:
-        """Have a JupyterHub start the server where it does not run. Raises one of `trouble`."""
+        """Have a way to the server, and a JupyterHub start it where it does not run.
+
+        Raises one of `errors`.
+        """
+        if self.server.address.through is not None:
+            with self._stages.stage(Stage.LOGIN, limit=through.CONNECT + through.START):
+                await self.server.arrive()
+        if self.server.address.is_binders:
+            with self._stages.stage(Stage.SERVER, limit=binder.BUILD):
+                await binder.launch(self.server, self._tell_progress)
         if await hub.is_away(self.server):
             with self._stages.stage(Stage.SERVER, limit=hub.START):
                 await hub.start(self.server, self._options, self._tell_progress)
@@ -183,7 +193,7 @@ class ServerKernel(RemoteKernel):
     def _tell_progress(self, said: str) -> None:
         self._said = said
         if said != self.status.progress:
-            self.log.info("< the Hub: %s", said)
+            self.log.info("< it starts: %s", said)
             self._update(progress=said)
 
     async def _find_or_create(self, request: LaunchRequest) -> str:
@@ -232,7 +242,8 @@ class ServerKernel(RemoteKernel):
     # -- the websocket ---------------------------------------------------------------------------
 
     async def _open(self, timeout: float) -> None:
-        """Raises one of `trouble`, and `LookupError` where there is no such kernel any more."""
+        """Raises one of `errors`, and `LookupError` where there is no such kernel any more."""
+        await self.server.arrive()
         closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
         def on_closed(why: str) -> None:
@@ -339,6 +350,9 @@ class ServerKernel(RemoteKernel):
             channels = self._channels
             if channels is None or not channels.is_open:
                 continue
+            if self._waits_for_host():
+                self._liveness.heard(self._now())
+                continue
             is_silent = time.time() - self._asked_at > SILENCE
             if self._exchange.requests.open and not self.status.busy and is_silent:
                 self._asked_at = time.time() + 60.0  # so often at most
@@ -348,6 +362,16 @@ class ServerKernel(RemoteKernel):
                 channels.ping()
             elif verdict == "lost":
                 channels.abort("the server does not answer")
+
+    def _waits_for_host(self) -> bool:
+        """Whether the server is of a host that is out of reach: then the websocket waits as it is,
+        and nothing is lost."""
+        away, state = self.server.away, self.status.state
+        if away is not None and state is State.CONNECTED:
+            self._update(state=State.AWAY, trouble=away.trouble, next_try=away.next_try)
+        elif away is None and state is State.AWAY:
+            self._update(state=State.CONNECTED, trouble=None, next_try=None)
+        return away is not None
 
     def retry(self) -> None:
         self._hurry.set()
@@ -485,10 +509,11 @@ class ServerKernel(RemoteKernel):
             return self.status.trouble
         stage = self._stages.last.value
         if self._stages.last is Stage.SERVER:
+            limit = binder.BUILD if self.server.address.is_binders else hub.START
             place = self.server.address.hub
             page = self.server.address.url if place is None else place.page
             return trouble.StillStarting(
-                host=self.server.host, seconds=hub.START, stage=self._said or stage, url=page
+                host=self.server.host, seconds=limit, stage=self._said or stage, url=page
             )
         return trouble.ServerTimeout(host=self.server.host, seconds=seconds, stage=stage)
 
@@ -560,6 +585,7 @@ class ServerKernel(RemoteKernel):
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+        await self.server.leave()
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work)

@@ -9,8 +9,9 @@ import secrets
 import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from http.client import responses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urljoin
 
 from tornado.httpclient import HTTPClientError, HTTPRequest, HTTPResponse
@@ -24,10 +25,14 @@ from tornado.simple_httpclient import (
 )
 
 from .. import errors
-from . import credentials, trouble
+from . import credentials, through, trouble
 from .address import ServerAddress
 from .credentials import NOTHING, PASSWORD, TOKEN
 from .events import Events
+
+if TYPE_CHECKING:
+    from ..remotekernel import Status
+    from .through import Way
 
 #: Bytes of an answer: a list of kernelspecs has a few thousand.
 LARGEST = 16 * 1024 * 1024
@@ -53,7 +58,7 @@ class Server:
         address.check()
         self.address = address
         self.host = address.host
-        self._api = address.endpoint("api", "")
+        self._way: Way | None = None
         self._given = secret  # in place of the one that is kept
         self._secret: credentials.Secret | None = None
         self._cookies: dict[str, str] = {}
@@ -62,6 +67,45 @@ class Server:
 
     def __repr__(self) -> str:
         return f"<Server {self.host}>"
+
+    # -- the way there ---------------------------------------------------------------------------
+
+    async def arrive(self) -> None:
+        """Have a way there, where the server is one of a host: `leave` gives it back.
+
+        Until then, and where the way has ended, nothing can be asked. Raises one of `errors`.
+        """
+        there = self.address.through
+        if there is None or (self._way is not None and self._way.is_open):
+            return
+        await self.leave()
+        self._way = await through.enter(there)
+        self._given, self._secret = self._way.secret, None
+        # Whoever comes back to it means this very server.
+        there = replace(there, wanted=str(self._way.server.port or there.wanted))
+        self.address = replace(self.address, url=self._way.url, through=there)
+
+    async def leave(self) -> None:
+        """The server is not used any more."""
+        way, self._way = self._way, None
+        if way is not None:
+            await through.leave(way)
+
+    @property
+    def found(self) -> str:
+        """What the server of a host is called there: where it listens, and its directory."""
+        return "" if self._way is None else self._way.server.name
+
+    @property
+    def away(self) -> Status | None:
+        """How the way there is, while its host is out of reach: what is under way waits."""
+        return self._way.link.status if self._way is not None and self._way.is_away else None
+
+    @property
+    def shows(self) -> str:
+        """What the server gets to see of us, for people."""
+        kinds = {TOKEN: "the token", PASSWORD: "the password"}
+        return kinds.get("" if self._secret is None else self._secret.kind, "us without a token")
 
     # -- requests --------------------------------------------------------------------------------
 
@@ -103,7 +147,11 @@ class Server:
             try:
                 return await self._send(request)
             except HTTPClientError as error:
-                if error.code == 403 and method != "GET" and url.startswith(self._api):
+                if (
+                    error.code == 403
+                    and method != "GET"
+                    and url.startswith(self.address.endpoint("api", ""))
+                ):
                     # Who we are, a quota, or a Hub in place of the server, which refuses what no
                     # page of its own has sent: to this the answer is plain.
                     before = dict(self._cookies)

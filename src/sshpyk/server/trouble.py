@@ -85,6 +85,14 @@ class NotStarted(RemoteError):
     next_command = "{url}\nsshpyk edit {card} --server-options NAME=VALUE"
 
 
+class NoBinder(RemoteError):
+    """`url` is the Binder's page for the repository, `details` what it said last."""
+
+    sentence = "The Binder has made no server for {host}."
+    next_step = "Its page shows all of what it says:"
+    next_command = "{url}"
+
+
 class StillStarting(LaunchTimeout):
     """`url` is the Hub's page, `stage` what it said last."""
 
@@ -143,6 +151,30 @@ class NotJupyter(StrangeAnswer):
 class ServerFailed(RemoteError):
     sentence = "{host} could not do it (HTTP {status}, {what})."
     next_step = "The server said why:"
+
+
+class NoSuchServer(RemoteError):
+    sentence = "No Jupyter Server of yours runs on port {port} of {host}; there are: {names}."
+    next_step = "Name another port, or a directory, in which one is started:"
+    next_command = "sshpyk edit {card} --server DIRECTORY"
+
+
+class NoServerProgram(RemoteError):
+    sentence = "{host} has no Jupyter Server that runs, and no program that could start one."
+    next_step = "Install one there, or name the Python that has it with --remote-python:"
+    remote_command = "{python} -m pip install jupyterlab"
+
+
+class NoDirectory(RemoteError):
+    sentence = "There is no directory {path} on {host}."
+    next_step = "Name one in which a Jupyter Server can start:"
+    next_command = "sshpyk edit {card} --server DIRECTORY"
+
+
+class ServerNotUp(RemoteError):
+    sentence = "A Jupyter Server that was started on {host} has not come up."
+    next_step = "Start one there by hand, to see why:"
+    remote_command = "jupyter server"
 
 
 class NoServerKernelspec(NoKernelspec):

@@ -18,8 +18,9 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 
 from .. import errors
+from ..aio import within
 from ..private import runtime_directory
-from . import askpass, complaints, config
+from . import askpass, complaints, config, mastersocket
 from .command import QUIET, Destination, Result, run
 
 #: Seconds that an idle master stays, so that the next kernel starts without a login.
@@ -41,6 +42,9 @@ HARMLESS = {"forkafterauthentication": "no", "stdinnull": "no", "sessiontype": "
 #: What names one master: the inode and time of its socket. A new master is a new identity.
 Identity = tuple[int, int]
 
+#: A forward: the path of a local socket, and a path or a port of loopback on the host.
+Pair = tuple[str, str | int]
+
 
 class Master:
     """The master for one destination. All methods belong to one event loop.
@@ -53,6 +57,7 @@ class Master:
         self, destination: Destination, login_logs: Mapping[Callable[..., None], str] | None = None
     ) -> None:
         self.destination = destination
+        self.name = ""  #: of what is kept for it in files; known once `prepare` was there
         self.connect_time = 0.0  # seconds that the last login took
         self._login_logs = {} if login_logs is None else login_logs
         self._control_path = ""
@@ -62,6 +67,7 @@ class Master:
         self._options: list[str] = []  # against what the configuration sets
         self._attempt: asyncio.Task[Identity] | None = None
         self._keyring_failed = False
+        self._asking = asyncio.Lock()  # the system lets few wait for a master that is busy
 
     # -- is it there -----------------------------------------------------------------------------
 
@@ -113,12 +119,12 @@ class Master:
         # "ask" wants a person for each session; a master of ours asks nobody.
         self._is_ours = path == "none" or wanted not in ("true", "yes", "auto")
         self._persists = settings.get("controlpersist", ["no"])[0] not in ("no", "false")
+        # Another user, port, jump host or key is another connection. Which file says so is not:
+        # `sshpyk connect HOST` makes it for a kernel that names ssh's usual file, too.
+        text = repr((self.destination.host, self.destination.node, sorted(settings.items())))
+        self.name = hashlib.sha256(text.encode()).hexdigest()[:16]
         if self._is_ours:
-            # Another user, port, jump host or key is another connection. Which file says so is
-            # not: `sshpyk connect HOST` makes it for a kernel that names ssh's usual file, too.
-            text = repr((self.destination.host, self.destination.node, sorted(settings.items())))
-            name = hashlib.sha256(text.encode()).hexdigest()[:16]
-            path = os.path.join(runtime_directory(), name)
+            path = os.path.join(runtime_directory(), self.name)
         self._options = [*QUIET]
         for name, value in HARMLESS.items():
             if settings.get(name, [value])[0] != value:
@@ -216,7 +222,7 @@ class Master:
         where a login would need a person. What goes through it goes on, and when the last of that
         has closed, it ends.
         """
-        await self._tell("-O", "stop", timeout=RETIRE)
+        await self._ask((mastersocket.STOP_LISTENING,), timeout=RETIRE)
         with contextlib.suppress(OSError):
             os.unlink(self._control_path)
 
@@ -240,41 +246,53 @@ class Master:
         result = await self._run(self.session_argv("exit 0"), timeout=timeout)
         return result.status != 255 or complaints.is_session_refused(result.stderr)
 
-    async def forward(self, pairs: list[tuple[str, str]]) -> bool:
-        """Add forwards, each from a local socket's path to a remote path or host:port.
+    async def forward(self, pairs: list[Pair]) -> bool:
+        """Add forwards, each from a local socket's path to a remote path or loopback port.
 
         Returns whether the master took them.
         """
-        words = [word for local, remote in pairs for word in ("-L", f"{local}:{remote}")]
-        return (await self._tell("-O", "forward", *words)).status == 0
+        asked = (mastersocket.forward(mastersocket.OPEN_FORWARD, *pair) for pair in pairs)
+        return await self._ask(*asked)
 
-    async def cancel(self, pairs: list[tuple[str, str]]) -> None:
+    async def cancel(self, pairs: list[Pair]) -> None:
         """Take forwards back, as far as they are there."""
-        await self._run(self.cancel_argv(pairs))
+        async with self._asking:
+            await cancel(self._control_path, pairs)
 
-    def cancel_argv(self, pairs: list[tuple[str, str]]) -> list[str]:
-        """The command that takes forwards back."""
-        words = [word for local, remote in pairs for word in ("-L", f"{local}:{remote}")]
-        return self._tell_argv("-O", "cancel", *words)
+    @property
+    def control_path(self) -> str:
+        """Where its control socket is; empty before `prepare`."""
+        return self._control_path
 
     async def exit(self) -> bool:
         """End the master; whether there was one."""
         await self.prepare()
-        return (await self._tell("-O", "exit")).status == 0
+        return await self._ask((mastersocket.TERMINATE,))
 
-    async def _tell(self, *words: str, timeout: float = LOCAL_TIMEOUT) -> Result:
-        return await self._run(self._tell_argv(*words), timeout=timeout)
-
-    def _tell_argv(self, *words: str) -> list[str]:
-        # The control path is all that counts: a configuration would add forwards of its own.
-        words = (*words, "-F", "none", *self._by_control_path, "--", "master")
-        return [self.destination.program, *words]
+    async def _ask(self, *requests: mastersocket.Request, timeout: float = LOCAL_TIMEOUT) -> bool:
+        async with self._asking:
+            return await _ask(self._control_path, *requests, timeout=timeout)
 
     async def _run(self, argv: list[str], timeout: float = LOCAL_TIMEOUT) -> Result:
         try:
             return await run(argv, timeout=timeout)
         except TimeoutError:
             return Result(255, "", "the master does not answer")
+
+
+async def _ask(path: str, *requests: mastersocket.Request, timeout: float = LOCAL_TIMEOUT) -> bool:
+    """Whether the master at `path` has done all of `requests` within `timeout` seconds."""
+    try:
+        await within(timeout, mastersocket.ask(path, *requests))
+    except (mastersocket.Refused, OSError, EOFError, TimeoutError):
+        return False
+    return True
+
+
+async def cancel(path: str, pairs: list[Pair]) -> None:
+    """Have the master at `path` take forwards back, as far as they are there."""
+    asked = (mastersocket.forward(mastersocket.CLOSE_FORWARD, *pair) for pair in pairs)
+    await _ask(path, *asked)
 
 
 def _try_lock(path: str) -> int | None:

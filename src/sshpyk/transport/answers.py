@@ -99,6 +99,7 @@ KERNEL = {
     "bound": bool,
     "curve": bool,
     "exited?": EXIT,
+    "ports?": bool,
     **dict.fromkeys(("name", "display_name", "language", "interrupt_mode", "cwd", "home"), line),
 }
 
@@ -186,6 +187,16 @@ INSPECTION = {
     "setup_trouble?": str,
 }
 
+#: What a Jupyter Server there says of itself.
+SERVER = {
+    "pid": int,
+    "port": int,
+    "secure": bool,
+    "since": moment,
+    "token": ascii_text,
+    **dict.fromkeys(("socket", "base_url", "directory"), line),
+}
+
 #: What each job may answer: of several shapes, the one whose first key is there.
 SHAPES: dict[str, list[dict[str, Any]]] = {
     "launch": [
@@ -204,6 +215,7 @@ SHAPES: dict[str, list[dict[str, Any]]] = {
     "inspect": [INSPECTION],
     "install": [{"failed": str, "command": words}, {"ipykernel": str, "command": words}],
     "resolve": [{"path": (str, type(None))}],
+    "servers": [{"servers": [SERVER], "directory": line, "programs": {"*": line}, "is_root": bool}],
     "relay": [{"relay": bool}],
     "measure": [{"listening": {"unix": address, "tcp": address}}],
 }

@@ -52,6 +52,20 @@ class Program(ABC):
     async def read(self) -> bytes:
         """The next of its stdout; empty at the end."""
 
+    async def pour(self, take: Callable[[bytes], object]) -> None:
+        """Call `take` with each piece of its stdout as it comes, in place of `read`, to the end.
+
+        What it wrote since the last `read` may be lost: begin before it writes more. Raises what
+        `take` raises, which is not called again then.
+        """
+        while data := await self.read():
+            take(data)
+
+    @property
+    def has_taken_all(self) -> bool:
+        """Whether nothing of what was written waits; False where that is not known."""
+        return False
+
     @abstractmethod
     def write(self, data: bytes) -> None:
         """Give it `data` on stdin, as soon as that takes it."""
@@ -187,6 +201,13 @@ class Transport(ABC):
         listens on unix sockets."""
 
     @abstractmethod
+    async def way(self) -> str:
+        """The same in words, as far as is known without asking the host; empty if it is not.
+
+        Raises `SettingsError`.
+        """
+
+    @abstractmethod
     def refused(self, family: str) -> str:
         """No agent was reached by `family`: what to try instead.
 
@@ -195,7 +216,8 @@ class Transport(ABC):
 
     @abstractmethod
     def reached(self, family: str) -> None:
-        """An agent was reached that listens on `family`, to be remembered for the next."""
+        """An agent was reached that listens on `family`, to be remembered for the next, also by
+        other processes."""
 
     @abstractmethod
     def unreached(self) -> None:

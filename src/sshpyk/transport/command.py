@@ -22,7 +22,7 @@ from .jobs import quote
 from .process import Process
 from .reconnecting import Reconnecting
 from .registry import Registry
-from .relay import Relay, RelayDialer
+from .relay import SharedRelay
 from .unanswered import Heard, explain
 
 #: Programs at once, but for those that last: each is a process here, and some on its way.
@@ -49,8 +49,7 @@ class Command(Reconnecting):
         if self.outer is not None:
             self.login_logs = self.outer.login_logs
         self._programs = asyncio.Semaphore(MOST_PROGRAMS)
-        self._relay: Relay | None = None
-        self._relay_lock = asyncio.Lock()  # one at a time begins one
+        self._shared = SharedRelay(self)
         self._entries = 0  # counts connections: each is another identity
 
     @property
@@ -63,7 +62,7 @@ class Command(Reconnecting):
 
     def identity(self) -> Identity | None:
         """There is no connection but the relay's pipe: while that holds, or before there is one."""
-        is_broken = self._relay is not None and self._relay.is_over
+        is_broken = self._shared.relay is not None and self._shared.relay.is_over
         outer = None if self.outer is None else self.outer.identity()
         if is_broken or not self._entries or (self.outer is not None and outer is None):
             return None
@@ -78,7 +77,7 @@ class Command(Reconnecting):
 
     def _entered(self) -> Identity:
         self._entries += 1
-        self._relay = None  # one that still runs ends with its last dialer
+        self._shared.relay = None  # one that still runs ends with its last dialer
         found = self.identity()
         if found is None:
             raise errors.ConnectionLost(host=self.host, details="")
@@ -189,20 +188,12 @@ class Command(Reconnecting):
     # -- agents ----------------------------------------------------------------------------------
 
     async def dialer(self, listening: Listening) -> Dialer | None:
-        async with self._relay_lock:
-            relay = self._relay
-            if relay is None or not relay.is_usable(self.identity()):
-                if self.python is None:
-                    return None  # a probe finds one
-                if self.identity() is None:
-                    self._entered()
-                self._relay = None
-                try:
-                    relay = self._relay = await Relay.begin(self, *self.python)
-                except errors.RemoteError:
-                    self.python = None  # it may be gone, and others not
-                    raise
-            return RelayDialer(relay, listening)
+        if self.python is not None and self.identity() is None:
+            self._entered()
+        return await self._shared.dialer(listening)
+
+    async def way(self) -> str:
+        return f"{self.entrance.program}, which runs one program of ours for all kernels"
 
     @property
     def family(self) -> str:

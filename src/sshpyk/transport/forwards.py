@@ -1,13 +1,13 @@
 """The forwards of a link, and taking back those of processes that were killed.
 
 A master outlives the processes that use it, and with it their forwards. So each directory says, in
-the file `owner`, whose it is and how its forwards are cancelled, and whoever connects looks.
+the file `owner`, whose it is, which forwards lead out of it and what master has them; and whoever
+connects looks.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import shutil
@@ -17,18 +17,15 @@ from typing import TYPE_CHECKING
 
 from ..common.processes import start_time
 from ..private import runtime_directory
-from ..ssh.command import run
+from ..ssh.master import cancel
 from ..wire.channels import AGENT, CHANNELS
 from .base import Dialer, Listening
 
 if TYPE_CHECKING:
-    from ..ssh.master import Master
+    from ..ssh.master import Master, Pair
 
 PREFIX = "link-"
 OWNER = "owner"
-
-#: Seconds for a master to answer.
-TIMEOUT = 10.0
 
 
 class Forwards(Dialer):
@@ -38,16 +35,16 @@ class Forwards(Dialer):
         self._master = master
         self._identity = master.identity()
         self._directory = ""
-        self._pairs: list[tuple[str, str]] = []
+        self._pairs: list[Pair] = []
 
     async def make(self, listening: Listening) -> bool:
         """Have the master forward to where the agent is `listening`; whether it did."""
         self._directory = tempfile.mkdtemp(dir=runtime_directory(), prefix=PREFIX)
         self._pairs = [
-            (os.path.join(self._directory, channel), _target(listening[channel]))
+            (os.path.join(self._directory, channel), listening[channel])
             for channel in (*CHANNELS, AGENT)
         ]
-        _note(self._directory, self._master.cancel_argv(self._pairs))
+        _note(self._directory, self._master.control_path, self._pairs)
         if await self._master.forward(self._pairs):
             return True
         await self.close()
@@ -72,18 +69,14 @@ class Forwards(Dialer):
             shutil.rmtree(directory, ignore_errors=True)
 
 
-def _target(address: str | int) -> str:
-    """The remote side of a forward: a socket's path, or a loopback port."""
-    return address if isinstance(address, str) else f"127.0.0.1:{address}"
-
-
-def _note(directory: str, cancel: list[str]) -> None:
-    """Say whose it is, and the command that cancels what is in it."""
+def _note(directory: str, master: str, pairs: list[Pair]) -> None:
+    """Say whose it is, and the forwards out of it of the master at the path `master`."""
     owner = {
         "node": os.uname().nodename,  # a home may be shared between machines
         "pid": os.getpid(),
         "start": start_time(os.getpid()),
-        "cancel": cancel,
+        "master": master,
+        "forwards": pairs,
     }
     with open(os.path.join(directory, OWNER), "w", encoding="utf-8") as file:
         json.dump(owner, file)
@@ -91,14 +84,13 @@ def _note(directory: str, cancel: list[str]) -> None:
 
 async def sweep() -> None:
     """Take back the forwards of processes that are no more."""
-    for directory, cancel in await asyncio.to_thread(_orphans):
-        with contextlib.suppress(OSError):
-            await run(cancel, timeout=TIMEOUT)
+    for directory, master, pairs in await asyncio.to_thread(_orphans):
+        await cancel(master, pairs)
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _orphans() -> list[tuple[str, list[str]]]:
-    """The directories whose process is no more, and the commands that they note."""
+def _orphans() -> list[tuple[str, str, list[Pair]]]:
+    """The directories whose process is no more, with the master and the forwards they note."""
     found = []
     with os.scandir(runtime_directory()) as entries:
         for entry in entries:
@@ -109,7 +101,8 @@ def _orphans() -> list[tuple[str, list[str]]]:
                     owner = json.load(file)
                 here = owner["node"] == os.uname().nodename
                 if here and start_time(owner["pid"]) != owner["start"]:
-                    found.append((entry.path, [str(word) for word in owner["cancel"]]))
+                    pairs: list[Pair] = [(local, remote) for local, remote in owner["forwards"]]
+                    found.append((entry.path, owner["master"], pairs))
             except (OSError, ValueError, TypeError, KeyError):
                 pass  # it is being made, or being removed
     return found

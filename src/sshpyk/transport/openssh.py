@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -12,12 +13,13 @@ from ..aio import within
 from ..ssh import complaints
 from ..ssh.command import Destination
 from ..ssh.master import Master
+from . import recall
 from .base import Dialer, Identity, Listening, Login, Program
 from .forwards import Forwards, sweep
 from .process import Process
 from .reconnecting import Reconnecting
 from .registry import Registry
-from .relay import Relay, RelayDialer
+from .relay import SharedRelay
 
 #: Sessions at once on one master, of this process. sshd allows ten (MaxSessions), and other
 #: processes have theirs.
@@ -42,9 +44,11 @@ class OpenSSH(Reconnecting):
         self.master = Master(destination, self.login_logs)
         self._sessions = asyncio.Semaphore(MOST_SESSIONS)
         self._family = "unix"  # "tcp" once unix sockets were refused, "relay" once both were
+        self._believed_until = float("-inf")  # of time.monotonic()
+        self._remembered = ""  # what other processes know by us
         self._has_forwarded = False
-        self._relay: Relay | None = None
-        self._relay_lock = asyncio.Lock()  # one at a time begins one
+        self._is_guess = False  # whether forwards were not refused, but led to nobody
+        self._shared = SharedRelay(self)
         self._sweep: asyncio.Task[None] | None = None
 
     @property
@@ -101,7 +105,7 @@ class OpenSSH(Reconnecting):
     # -- agents ----------------------------------------------------------------------------------
 
     async def dialer(self, listening: Listening) -> Dialer | None:
-        if self._family == "relay":
+        if self.family == "relay":
             return await self._relay_dialer(listening)
         if self._sweep is None or self._sweep.done():
             self._sweep = asyncio.create_task(sweep())
@@ -113,32 +117,37 @@ class OpenSSH(Reconnecting):
             raise
 
     async def _relay_dialer(self, listening: Listening) -> Dialer | None:
-        async with self._relay_lock:
-            relay = self._relay
-            if relay is None or not relay.is_usable(self.identity()):
-                if self.python is None:
-                    return None  # a probe finds one
-                try:
-                    relay = self._relay = await Relay.begin(self, *self.python)
-                except errors.NoRoom as error:
-                    raise self._no_forwarding(error.details) from None
-                except errors.RemoteError:
-                    self.python = None  # it may be gone, and others not
-                    raise
-            return RelayDialer(relay, listening)
+        try:
+            return await self._shared.dialer(listening)
+        except errors.NoRoom as error:
+            raise self._no_forwarding(error.details) from None
 
     @property
     def family(self) -> str:
+        if time.monotonic() >= self._believed_until:
+            # A host may have changed its mind: after a day, a start begins with forwards.
+            found, left = recall.recall(self.master.name)
+            self._remembered = found if left > 0 else ""
+            self._believe(*((found, left) if left > 0 else ("unix", recall.BELIEVED)))
         return self._family
+
+    def _believe(self, family: str, seconds: float = recall.BELIEVED) -> None:
+        self._family = family
+        self._believed_until = time.monotonic() + seconds
+
+    async def way(self) -> str:
+        await self.master.prepare()
+        found, _ = recall.recall(self.master.name)
+        return recall.WORDS.get(found, "")
 
     def refused(self, family: str) -> str:
         if self.identity() is None:
             raise errors.ConnectionLost(host=self.host, details="")
         if family == "relay":
-            self._family = "unix"  # whoever comes next finds out anew
             raise self._no_forwarding("")
         if family == "tcp":
-            self._family = "relay"
+            self._has_forwarded = self._is_guess = False
+            self._believe("relay")
         elif self._family != "relay":  # another link may have found out meanwhile
             # The server forwards no unix sockets (AllowStreamLocalForwarding no, or no OpenSSH);
             # loopback TCP does as well, with the token at the door.
@@ -146,17 +155,31 @@ class OpenSSH(Reconnecting):
         return "relay"
 
     def _no_forwarding(self, details: str) -> errors.NoForwarding:
+        """The error; whoever comes next finds out anew."""
+        self._family, self._remembered = "unix", ""
+        recall.forget(self.master.name)
         return errors.NoForwarding(host=self.host, command=self.login.command, details=details)
 
     def reached(self, family: str) -> None:
         if self._family != "relay":
             self._family = family
             self._has_forwarded = True
+        elif self._is_guess:
+            return  # an agent that was stopped for a while is nothing that others should know
+        self.found(self._family)
+
+    def found(self, family: str) -> None:
+        """Agents are reached by `family`: to be remembered, if it is news."""
+        if family != self._remembered:
+            self._believe(family)
+            self._remembered = family
+            recall.remember(self.master.name, family)
 
     def unreached(self) -> None:
         # Where forwards have worked, they are not what is wrong.
-        if not self._has_forwarded:
-            self._family = "relay"
+        if not self._has_forwarded and self._family != "relay":
+            self._believe("relay")
+            self._is_guess = True
 
     def node(self, name: str) -> OpenSSH:
         return transport(replace(self.destination, node=name))

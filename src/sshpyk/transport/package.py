@@ -65,6 +65,7 @@ _OTHERS = {
     "sshpyk.agent.inspect_specs",
     "sshpyk.agent.jobs",
     "sshpyk.agent.relay",
+    "sshpyk.agent.servers",
     "sshpyk.wire.mux",
     "sshpyk.agent.usage",
     "sshpyk.wire.gpus",

@@ -25,7 +25,7 @@ from .base import Dialer, Identity, Listening, Program, Transport
 from .process import KEPT_STDERR, READ_SIZE
 from .reconnecting import Reconnecting, take_exception
 from .registry import Registry
-from .relay import Relay, RelayDialer
+from .relay import SharedRelay
 from .workers import Worker
 
 #: Sessions at once, but for those that last: sshd allows ten (MaxSessions).
@@ -88,8 +88,7 @@ class Paramiko(Reconnecting):
         self._count = 0  # of connections: each is another identity
         self._sessions = asyncio.Semaphore(MOST_SESSIONS)
         self._login: asyncio.Task[Identity] | None = None
-        self._relay: Relay | None = None
-        self._relay_lock = asyncio.Lock()  # one at a time begins one
+        self._shared = SharedRelay(self)
         self._wrong: frozenset[int] = frozenset()  # passwords of the keyring, by their hashes
         self._connect_time = 0.0
         self._said: list[str] = []
@@ -228,20 +227,13 @@ class Paramiko(Reconnecting):
     # -- agents ----------------------------------------------------------------------------------
 
     async def dialer(self, listening: Listening) -> Dialer | None:
-        async with self._relay_lock:
-            relay = self._relay
-            if relay is None or not relay.is_usable(self.identity()):
-                if self.python is None:
-                    return None  # a probe finds one
-                self._relay = None
-                try:
-                    relay = self._relay = await Relay.begin(self, *self.python)
-                except errors.NoRoom as error:
-                    raise self._no_room(error.details) from None
-                except errors.RemoteError:
-                    self.python = None  # it may be gone, and others not
-                    raise
-            return RelayDialer(relay, listening)
+        try:
+            return await self._shared.dialer(listening)
+        except errors.NoRoom as error:
+            raise self._no_room(error.details) from None
+
+    async def way(self) -> str:
+        return "paramiko, one channel of it for all kernels"
 
     def _no_room(self, details: str) -> errors.NoForwarding:
         return errors.NoForwarding(host=self.host, command=self.login.command, details=details)

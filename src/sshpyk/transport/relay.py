@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from .. import errors
 from ..aio import within
 from ..wire.frames import ProtocolError
 from ..wire.mux import DATA, REFUSED, Mux
@@ -81,20 +82,21 @@ class Relay:
         return is_in_use and not is_silent and self.identity == identity
 
     def has_more(self) -> None:
-        """There is something to be sent: a piece goes at once, where nothing waits."""
-        if not self._has_more.is_set() and not self.is_over and self._send():
-            self._has_more.set()
+        """There is something to be sent: it goes at once, as far as the pipe takes it."""
+        if self._has_more.is_set() or self.is_over:
+            return
+        while self._send():
+            if self.waiting or not self._program.has_taken_all:
+                self._has_more.set()
+                return
 
     async def _read(self, data: bytes) -> None:
         why = "the relay has ended"
         try:
-            while True:
-                self._receive(data)
-                data = await self._program.read()
-                if not data:
-                    break
+            self._receive(data)
+            await self._program.pour(self._receive)
         except ProtocolError as error:
-            why = f"what the host sent in place of the relay's bytes is {error}: {data[:80]!r}"
+            why = f"what the host sent in place of the relay's bytes is {error}"
         finally:
             said = self._program.stderr.decode("utf-8", "replace").strip()
             self._end(f"{why}; it said last:\n{said[-1000:]}" if said else why)
@@ -103,7 +105,11 @@ class Relay:
         if data:
             self._heard_at = self._loop.time()
             self._pinged_at = None
-        for event in self.mux.receive(data):
+        try:
+            events = self.mux.receive(data)
+        except ProtocolError as error:
+            raise ProtocolError(f"{error}: {data[:80]!r}") from None
+        for event in events:
             connection = self.connections.get(event.connection)
             if event.type == DATA:
                 payload = event.payload
@@ -274,3 +280,30 @@ class RelayDialer(Dialer):
         self._relay.dialers.discard(self)
         if not self._relay.dialers:
             await asyncio.shield(asyncio.ensure_future(self._relay.close()))
+
+
+class SharedRelay:
+    """The relay of a transport's connection, for all links to its host: begun when it is needed."""
+
+    def __init__(self, transport: Transport) -> None:
+        self.relay: Relay | None = None
+        self._transport = transport
+        self._lock = asyncio.Lock()  # one at a time begins one
+
+    async def dialer(self, listening: Listening) -> Dialer | None:
+        """A dialer through it; None where no Python is known, which a probe finds.
+
+        Raises what `Relay.begin` does.
+        """
+        transport = self._transport
+        async with self._lock:
+            if self.relay is None or not self.relay.is_usable(transport.identity()):
+                if transport.python is None:
+                    return None
+                self.relay = None  # one that still runs ends with its last dialer
+                try:
+                    self.relay = await Relay.begin(transport, *transport.python)
+                except errors.RemoteError:
+                    transport.python = None  # it may be gone, and others not
+                    raise
+            return RelayDialer(self.relay, listening)

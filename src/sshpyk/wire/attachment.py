@@ -14,7 +14,9 @@ from .channels import AGENT, CHANNELS
 from .control import MessageReader, encode
 from .frames import ACK, CLOSE, DATA, GONE, OPEN, PING, PONG, REFUSED, Frame, ProtocolError, Refused
 from .ids import Ids
+from .ports import target_of
 from .stream import Memory, Stream
+from .window import Path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +40,9 @@ if TYPE_CHECKING:
             """The stream is over and forgotten: close what it was joined to."""
 
 
+#: The channels whose streams share nothing with others.
+_OWN_WINDOWS = (*CHANNELS, AGENT)
+
 #: The id of the control stream.
 CONTROL = 0
 
@@ -53,7 +58,7 @@ class Attachment:
     opened by the client. `carriers` are the connections that were proved to be the peer's.
     `generation` counts how often the client has connected anew: the agent ends the carriers of
     earlier generations, which sshd may keep half open for a long time. `heard_at` is when
-    anything came last. `keep` makes a new stream's store of unacknowledged bytes.
+    anything came last. `keep` makes the store of unacknowledged bytes of a new stream of a channel.
     """
 
     def __init__(
@@ -62,7 +67,7 @@ class Attachment:
         handler: Handler,
         *,
         is_client: bool,
-        keep: Callable[[], Store] = Memory,
+        keep: Callable[[str], Store] = lambda channel: Memory(),
     ) -> None:
         self.id = id
         self.generation = 0
@@ -72,6 +77,7 @@ class Attachment:
         self._handler = handler
         self._is_client = is_client
         self._keep = keep
+        self._path = Path()  # what ports know of it: of those there are many at once
         self._messages = MessageReader()
         # The client's: the next id that was never used, and those that the agent never heard of.
         self._next = CONTROL + 1
@@ -82,7 +88,8 @@ class Attachment:
         self.control = self._make(CONTROL, AGENT)
 
     def _make(self, id: int, channel: str) -> Stream:
-        stream = self.streams[id] = Stream(id, channel, self._keep())
+        path = None if channel in _OWN_WINDOWS else self._path
+        stream = self.streams[id] = Stream(id, channel, self._keep(channel), path)
         return stream
 
     # -- what the local side does ----------------------------------------------------------------
@@ -232,8 +239,8 @@ class Attachment:
             if id < self._floor or id in self._over:
                 carrier.answer(Frame(GONE, id))
                 return None
-            channel = frame.payload.decode("ascii", "replace")
-            if channel not in CHANNELS:
+            channel = frame.payload.decode("utf-8", "surrogateescape")
+            if channel not in CHANNELS and target_of(channel) is None:
                 raise ProtocolError("a stream of an unknown channel")
             # A client of ours uses all ids, so what is over lies between streams that are open.
             if max(len(self.streams), self._over.ranges) >= MAX_STREAMS:
@@ -291,7 +298,7 @@ class Attachment:
             heappush(self._unused, stream.id)
         elif not self._is_client and stream.id >= self._floor:
             self._over.add(stream.id)
-        stream.kept.clear()
+        stream.let_go()
         self._handler.over(stream)
         for carrier in self.carriers[:]:
             if stream in carrier.streams:

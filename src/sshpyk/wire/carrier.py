@@ -63,7 +63,11 @@ class Carrier:
         """Carry `stream` from now on, as the client does: with an OPEN that says how far it is."""
         self.carry(stream)
         stream.was_announced = True
-        self.send(Frame(OPEN, stream.id, stream.position, stream.channel.encode("ascii")))
+        self.send(
+            Frame(
+                OPEN, stream.id, stream.position, stream.channel.encode("utf-8", "surrogateescape")
+            )
+        )
 
     def release(self, stream: Stream) -> None:
         """Carry `stream` no more."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from .exits import CAUSE, amount
 from .frames import ProtocolError
+from .ports import port_of
 from .quickjson import dumps, loads
 from .shapes import fault
 
@@ -24,6 +25,16 @@ MAX_MESSAGE = 4 * 1024 * 1024
 _SECONDS = (int, float)
 _MAYBE_NUMBER = (int, type(None))
 
+
+def _url(value: Any) -> str:
+    """A shape: a URL of loopback with a port, as `ports.urls_in` finds them."""
+    try:
+        port_of(value)
+    except (ValueError, AttributeError):
+        return "is no URL of loopback"
+    return ""
+
+
 #: The fields of each type of message, in the terms of `sshpyk.wire.shapes`.
 SHAPES: Dict[str, Dict[str, Any]] = {
     # requests
@@ -32,6 +43,7 @@ SHAPES: Dict[str, Dict[str, Any]] = {
     "state": {"number": int},
     "settings": {"number": int, "persistent": bool, "lease": _SECONDS},
     "watch": {"number": int},  # have "activity" told from now on
+    "urls": {"number": int},  # have "url" told from now on, and those that there are
     "leave": {"number": int},  # this attachment ends, the kernel goes on
     "end": {"number": int},  # the kernel ends, and the agent with it
     # answers
@@ -49,6 +61,7 @@ SHAPES: Dict[str, Dict[str, Any]] = {
         "cause?": CAUSE,  # what the host knows of the reason
     },
     "activity": {"busy": (bool, type(None)), "since": _SECONDS},  # since is time.time()
+    "url": {"url": _url},  # the kernel has printed it, and something of its user's listens there
     "notice": {"text": str},  # for the user: the spool is full, and the like
 }
 

@@ -9,7 +9,7 @@ type    stream     position                           payload
 HELLO   0          0                                  JSON: who the client is; first on a carrier
 WELCOME 0          0                                  the agent takes the carrier: what proves it
 REFUSED 0          0                                  why it does not (text)
-OPEN    its id     how far the client has received    channel name
+OPEN    its id     how far the client has received    channel, or port (`ports`)
 DATA    its id     offset of the payload's first byte the bytes
 ACK     its id     everything before it was delivered empty
 CLOSE   its id     offset behind the last byte        empty
@@ -37,7 +37,7 @@ NAMES = ("", "HELLO", "WELCOME", "REFUSED", "OPEN", "DATA", "ACK", "CLOSE", "GON
 CHUNK = 256 * 1024
 
 #: The longest payload of each type that carries one. Whoever sends more is not our peer.
-LIMITS = {HELLO: 4096, WELCOME: 64, REFUSED: 4096, OPEN: 64, DATA: CHUNK}
+LIMITS = {HELLO: 4096, WELCOME: 64, REFUSED: 4096, OPEN: 256, DATA: CHUNK}
 
 
 class ProtocolError(Exception):

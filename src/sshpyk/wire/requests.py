@@ -20,7 +20,12 @@ if TYPE_CHECKING:
         curve_publickey: str
         curve_secretkey: str
 
-    class KernelRequest(Keys):
+    class Kind(TypedDict, total=False):
+        """What is to run, where that is no kernel."""
+
+        is_kernel: bool  # False: a program without the five sockets
+
+    class KernelRequest(Keys, Kind):
         """How to start a kernel (`sshpyk.agent.kernel.Plan`)."""
 
         kernel_name: str
@@ -120,6 +125,14 @@ if TYPE_CHECKING:
         do: Literal["measure"]
         token: str
 
+    class ServersRequest(TypedDict):
+        """The job "servers": the Jupyter Servers there, and what could start one."""
+
+        do: Literal["servers"]
+        pid: int  # of one that is waited for; 0: none
+        wanted: str  # a directory; empty: home
+        python: str
+
     class RelayRequest(TypedDict):
         """The job "relay"."""
 
@@ -137,6 +150,7 @@ if TYPE_CHECKING:
         InstallRequest,
         ResolveRequest,
         MeasureRequest,
+        ServersRequest,
         RelayRequest,
     ]
 
@@ -155,7 +169,12 @@ if TYPE_CHECKING:
         peak: Optional[int]  # the most memory that its process used, in bytes
         cause: Optional[Dict[str, Any]]  # what the host knows of the reason: `exits.CAUSE`
 
-    class KernelFacts(TypedDict):
+    class Abilities(TypedDict, total=False):
+        """What an agent can do that those of older versions can't."""
+
+        ports: bool  # lead to ports of the host
+
+    class KernelFacts(Abilities):
         """What an agent says of its kernel."""
 
         pid: int

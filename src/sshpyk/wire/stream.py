@@ -24,6 +24,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Deque, List, Optional, Protocol, Union
 
+    from .window import Path
+
     class Store(Protocol):
         """What keeps a stream's unacknowledged bytes: see `Memory`."""
 
@@ -43,6 +45,9 @@ WINDOW = 16 * 1024 * 1024
 #: Acknowledge after so many bytes, so that the sender's memory stays small and its window
 #: learns...
 ACK_EVERY = 256 * 1024
+
+#: ...which is more often where streams share a path, so that each needs little on the way...
+ACK_EVERY_SHARED = 64 * 1024
 
 #: ...or after so many seconds, so that single messages cost one small frame and no latency.
 ACK_DELAY = 0.1
@@ -101,17 +106,20 @@ class Memory:
 class Stream:
     """One end of one stream: feed it frames and bytes, drain frames and bytes from it.
 
-    `id` and `channel` name it; `kept` holds what is not acknowledged. `carriers` is how many
-    carriers it has now (counted by `Carrier`).
+    `id` and `channel` name it; `kept` holds what is not acknowledged; `path` is what it shares with
+    others, if it does. `carriers` is how many carriers it has now (counted by `Carrier`).
     """
 
-    def __init__(self, id: int, channel: str, kept: Optional[Store] = None) -> None:
+    def __init__(
+        self, id: int, channel: str, kept: Optional[Store] = None, path: Optional[Path] = None
+    ) -> None:
         self.id = id
         self.channel = channel
         self.carriers = 0
         self.was_announced = False  # whether the agent may have heard of it
         self.kept: Store = kept if kept is not None else Memory()
-        self._window = Window(WINDOW)
+        self._window = Window(WINDOW, path)
+        self._ack_every = ACK_EVERY if path is None else ACK_EVERY_SHARED
         self._sent = 0
         self._acked = 0  # end + 1 once the peer has seen our close
         self._closed = False
@@ -161,6 +169,11 @@ class Stream:
     def unacknowledged(self) -> int:
         """Bytes kept because the peer has not acknowledged them."""
         return self.kept.end - self.kept.start
+
+    @property
+    def window(self) -> int:
+        """Bytes that the path has use for on the way, as far as is known."""
+        return self._window.size
 
     @property
     def position(self) -> int:
@@ -265,7 +278,12 @@ class Stream:
     def gone(self) -> None:
         """The peer knows this stream no more: whatever there was to do is done."""
         self._gone = True
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Keep nothing more: it is over."""
         self.kept.clear()
+        self._window.forget()
 
     def _receive_data(self, position: int, data: bytes, now: float) -> None:
         end = position + len(data)
@@ -309,7 +327,7 @@ class Stream:
         if self.peer_closed:
             self.kept.clear()
             self._ack_at = now
-        elif self._consumed - self._announced >= ACK_EVERY:
+        elif self._consumed - self._announced >= self._ack_every:
             self._ack_at = now
         elif self._ack_at is None:
             self._ack_at = now + ACK_DELAY
