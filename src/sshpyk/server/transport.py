@@ -15,7 +15,7 @@ from ..link.thread import io_thread
 from ..transport.base import Dialer, Identity, Listening, Login, Program, Transport
 from ..transport.reconnecting import Reconnecting, take_exception
 from ..transport.registry import Registry
-from ..transport.relay import Relay, RelayDialer
+from ..transport.relay import SharedRelay
 from . import trouble
 from .address import ServerAddress
 from .helper import Helper, HelperProgram, choose_python
@@ -60,8 +60,7 @@ class ServerTransport(Reconnecting):
         self._connecting: asyncio.Task[Identity] | None = None
         self._connect_time = 0.0
         self._programs = asyncio.Semaphore(MOST_PROGRAMS)
-        self._relay: Relay | None = None
-        self._relay_lock = asyncio.Lock()  # one at a time begins one
+        self._shared = SharedRelay(self)
         self._users: set[object] = set()
         self._idle: asyncio.TimerHandle | None = None
         self._ending: set[asyncio.Task[None]] = set()
@@ -258,15 +257,14 @@ class ServerTransport(Reconnecting):
     # -- agents ----------------------------------------------------------------------------------
 
     async def dialer(self, listening: Listening) -> Dialer | None:
-        async with self._relay_lock:
-            relay = self._relay
-            if relay is None or not relay.is_usable(self.identity()):
-                helper = self.helper
-                if helper is None or not helper.is_alive:
-                    raise errors.ConnectionLost(host=self.host, details="")
-                self._relay = None
-                relay = self._relay = await Relay.begin(self, helper.python, None)
-            return RelayDialer(relay, listening)
+        helper = self.helper
+        if helper is None or not helper.is_alive:
+            raise errors.ConnectionLost(host=self.host, details="")
+        self.python = helper.python, None
+        return await self._shared.dialer(listening)
+
+    async def way(self) -> str:
+        return "a helper kernel, which runs one program of ours for all kernels"
 
     @property
     def family(self) -> str:
