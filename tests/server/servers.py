@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from jupyter_client.manager import KernelManager
 from sshpyk.jupyter.provisioner import SSHKernelProvisioner
 from sshpyk.server.kernel import ServerKernel
 from tests.jupyter.server import Server
+from tests.lab.kernels import PATIENCE
 
 
 @contextlib.contextmanager
@@ -58,6 +60,14 @@ def kernel_of(manager: KernelManager) -> ServerKernel:
     assert isinstance(manager.provisioner, SSHKernelProvisioner)
     assert isinstance(manager.provisioner.kernel, ServerKernel)
     return manager.provisioner.kernel
+
+
+def until_none(server: Server) -> None:
+    """Wait until the server has no kernel any more: a helper ends a moment after the others."""
+    deadline = time.monotonic() + PATIENCE
+    while left := running(server):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
 
 
 def running(server: Server) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -11,8 +10,7 @@ import pytest
 from sshpyk.server import transport
 from tests.jupyter import test_kernel_tests as over_ssh
 from tests.jupyter.server import Server
-from tests.lab.kernels import PATIENCE
-from tests.server.servers import running, write_card
+from tests.server.servers import until_none, write_card
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -29,10 +27,7 @@ def card(far: Server) -> Iterator[None]:
         write_card("far", f"http://127.0.0.1:{far.port}/")
         write_card("carried", f"http://127.0.0.1:{far.port}/", server_way="carried")
         yield
-    deadline = time.monotonic() + PATIENCE
-    while running(far):  # the helper ends last
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    until_none(far)
 
 
 class TestServerKernel(over_ssh.TestKernel):
