@@ -297,4 +297,4 @@ def run(request: Dict[str, Any]) -> None:
     """Do the job."""
     answer(relay=True)
     # Where whoever runs it watches over it, and the client sends nothing while nothing happens.
-    Relay(0, 1, float("inf") if request["is_watched"] else SILENT).run()
+    Relay(0, 1, float("inf") if request.get("is_watched") else SILENT).run()
