@@ -23,6 +23,7 @@ from typing import Any
 from tests.faults.ways import CarriedWay, to_server
 from tests.lab.kernels import PATIENCE, write_spec
 from tests.lab.sshd import Sshd
+from tests.server.servers import remote
 
 from .places import Started
 
@@ -88,14 +89,14 @@ async def at_once(ones: list[Callable[[], Any]]) -> float:
     return took
 
 
-def gateway(url: str, token: str, megabytes: int) -> list[float]:
+def gateway(url: str, megabytes: int) -> list[float]:
     """The same by jupyter_server's gateway client."""
     from jupyter_server.gateway import gateway_client, managers
 
     # Upstream's have no types that are of use here.
     make_manager: Any = managers.GatewayKernelManager
     settings: Any = gateway_client.GatewayClient.instance()
-    settings.url, settings.auth_token = url.rstrip("/"), token
+    settings.url = url
     settings.init_connection_args()
 
     async def start() -> tuple[Any, Any]:
@@ -163,20 +164,22 @@ def main() -> None:
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp"))
         for name in ("RUNTIME", "DATA", "CONFIG"):
             os.environ[f"JUPYTER_{name}_DIR"] = os.path.join(directory, name.lower())
-        homes = [Path(directory) / name for name in ("far", "host")]
+        homes = [Path(directory) / name for name in ("far", "host", "open")]
         for home in homes:
             home.mkdir()
         way: CarriedWay = stack.enter_context(to_server(homes[0]))
-        direct = f"http://127.0.0.1:{way.jupyter.port}/"
         way.link.port = way.jupyter.port  # nothing between: it would hide the acknowledgements
         way.write_spec("carried")
         way.write_spec("plain", server_way="plain")
+        # The websocket of the gateway client shows no token.
+        without = ("--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True")
+        open_server = stack.enter_context(remote(homes[2], *without))
         host = stack.enter_context(Sshd(home=homes[1]))
         write_spec("ssh", host)
         for _ in range(options.runs):
             for name in ("python3", "carried", "plain", "ssh"):
                 found.setdefault(name, []).append(measure(name, options.megabytes))
-            row = gateway(direct, way.jupyter.token, options.megabytes)
+            row = gateway(f"http://127.0.0.1:{open_server.port}", options.megabytes)
             found.setdefault("gateway client", []).append(row)
     print(f"{'':16}{'first reply':>14}{'round trip':>14}{'200 MB':>14}{'ten at once':>14}")
     for name, rows in found.items():
