@@ -25,7 +25,7 @@ from rich.table import Table
 
 from tests.lab.sshd import Sshd
 
-from . import ported, relayed, rows
+from . import ported, relayed, rows, scheduled
 
 ROWS: dict[str, Callable[[Sshd], rows.Row]] = {
     "start": rows.start,
@@ -47,6 +47,8 @@ ROWS: dict[str, Callable[[Sshd], rows.Row]] = {
     "relay-throughput-50ms": relayed.throughput_far,
     "relay-interrupt": relayed.interrupt,
     "relay-many": relayed.many,
+    "slurm-throughput": scheduled.throughput,
+    "slurm-interrupt": scheduled.interrupt,
     "port-throughput": ported.throughput,
     "port-throughput-50ms": ported.throughput_far,
     "port-round-trip": ported.round_trip,

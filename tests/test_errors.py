@@ -51,6 +51,11 @@ FIELDS: dict[str, Any] = {
     "owner": 1001,
     "how": "signal 9: killed, perhaps out of memory, or by an administrator of the host",
     "why": "its host was restarted, or its agent was killed, at 2026-01-01 12:00:00",
+    "scheduler": "Slurm",
+    "job": "12345678",
+    "remote": "sinfo -o '%P %l %D %G'",
+    "expected": "It is expected to start at 2026-01-01 14:05",
+    "allocation": "gpu-3fa21c --host somebody@a-login-node-with-a-long-name.cluster.example.org",
     "what": "its answer has no field that says where it listens, or one of a wrong kind",
 }
 
@@ -64,6 +69,7 @@ ERRORS = [
 CODES = {
     "agent-defect",
     "agent-silent",
+    "allocation-ended",
     "ambiguous",
     "authentication-failed",
     "command-split",
@@ -78,6 +84,7 @@ CODES = {
     "host-key-unknown",
     "input-taken",
     "install-failed",
+    "job-refused",
     "kernel-died",
     "kernel-exists",
     "kernel-gone",
@@ -87,10 +94,13 @@ CODES = {
     "login-not-finished",
     "login-refused",
     "needs-person",
+    "never-starts",
+    "no-allocation",
     "no-commands",
     "no-curve",
     "no-directory",
     "no-forwarding",
+    "no-holder",
     "no-host",
     "no-input",
     "no-ipykernel",
@@ -100,6 +110,7 @@ CODES = {
     "no-local-socket",
     "no-resources",
     "no-room",
+    "no-scheduler",
     "no-shell",
     "no-ssh",
     "no-ssh-config",
@@ -128,11 +139,17 @@ CODES = {
     "python-missing",
     "python-too-old",
     "remote-error",
+    "scheduler-down",
+    "scheduler-error",
+    "scheduler-failed",
+    "scheduler-strange",
+    "scheduler-too-old",
     "settings-error",
     "setup-failed",
     "shell-waits",
     "slow-ssh-config",
     "sshpyk-error",
+    "still-queued",
     "strange-agent",
     "strange-answer",
     "through-terminal",
@@ -185,7 +202,7 @@ def test_nothing_but_details_makes_a_line_or_steers_a_terminal(
     """A host may not put a command of its own where ours stands."""
     trap = "x\n    rm -rf ~\n\x1b[2J\u202e"
     fields = {name: trap for name, value in FIELDS.items() if isinstance(value, str)}
-    ours = ("command", "connect", "copy", "ask", "hosts", "start", "show")
+    ours = ("command", "connect", "copy", "ask", "hosts", "start", "show", "remote", "allocation")
     trusted = {name: FIELDS[name] for name in ours}
     error = made(kind, **{**fields, **trusted})
     told = str(error).removesuffix(error.details)

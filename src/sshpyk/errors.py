@@ -89,9 +89,10 @@ class SshpykError(Exception):
             name: shell_word(let_go(hold(str(value)))) if name in NAMES else value
             for name, value in self.fields.items()
         }
-        if self.remote_command:
+        remote = self.remote_command.format_map(words)
+        if remote:
             ssh = str(self.fields["command"]) or f"ssh {words['host']}"
-            lines.append(on_host(ssh, self.remote_command.format_map(words)))
+            lines.append(on_host(ssh, remote))
         lines.append(self.next_command.format_map(words))
         return printable("\n".join(filter(None, lines)))
 
@@ -362,6 +363,93 @@ class NoSuchPlace(HostError):
     next_command = "{show}"
 
 
+class SchedulerError(HostError):
+    """The scheduler of a cluster did not do what it was asked for.
+
+    `why` is what it said, `advice` and `remote` what to do about it, the latter a command for the
+    host; `command` gets a shell there.
+    """
+
+    sentence = "{scheduler} on {host} did not do what it was asked for ({program}): {why}."
+    next_command = ""
+    remote_command = "{remote}"
+
+
+class SchedulerFailed(SchedulerError):
+    next_step = "Below is what it said. Try it there, in a terminal."
+    remote_command = ""
+
+
+class SchedulerStrange(SchedulerError):
+    sentence = "{scheduler} on {host} took the job, and named no number for it."
+    next_step = "See whether it is there (squeue --me), and cancel it. Below is what it said."
+    remote_command = ""
+
+
+class SchedulerDown(SchedulerError):
+    sentence = "{scheduler} on {host} does not answer: {why}."
+    next_step = "{advice}"
+
+
+class SchedulerTooOld(SchedulerError):
+    sentence = "{scheduler} on {host} is too old: its srun has no --overlap (that came in 20.11)."
+    next_step = (
+        "Ask its administrator; or start a job yourself, and add its machine as a host, if yours "
+        "lets you in by ssh:"
+    )
+    remote_command = ""
+    next_command = "sshpyk add NODE"
+
+
+class NoScheduler(SchedulerError):
+    sentence = "There is no {scheduler} on {host}: {program} was not found."
+    next_step = (
+        "If it is elsewhere there, have the shell's start-up file add it to PATH, also where there "
+        "is no terminal (~/.bashrc, before it looks for one)."
+    )
+    remote_command = ""
+
+
+class JobRefused(SchedulerError):
+    """Nothing was left behind."""
+
+    sentence = "{scheduler} on {host} refused the job: {why}."
+    next_step = "{advice}"
+
+
+class NeverStarts(HostError):
+    """It was taken back."""
+
+    sentence = "The allocation {name} (job {job} on {host}) would never start: {why}. "
+    next_step = "It was cancelled. Ask for something else:"
+    next_command = "sshpyk edit {card} --slurm OPTIONS"
+
+
+class StillQueued(HostError):
+    """It stays in the queue."""
+
+    sentence = "The allocation {name} (job {job} on {host}) is queued: {reason}. {expected}."
+    next_step = "It stays queued: start the kernel again then. To give it up:"
+    next_command = "sshpyk allocations cancel {allocation}"
+
+
+class NoAllocation(HostError):
+    """For those who must not ask for one."""
+
+    sentence = "The allocation {name} on {host} is not there any more."
+    next_step = "Shut the kernel down, and start it: that asks for a new one."
+    next_command = ""
+
+
+class NoHolder(HostError):
+    sentence = "The allocation {name} (job {job}) runs, and sshpyk's program in it does not answer."
+    next_step = (
+        "Its machines need a Python 3.8 or later (`remote_python`) and your home directory. Cancel "
+        "it, and start the kernel again:"
+    )
+    next_command = "sshpyk allocations cancel {name}"
+
+
 class NotLoggedIn(NeedsPerson):
     sentence = "The command that leads to {host} asks for a password or a login."
     next_step = (
@@ -550,6 +638,17 @@ class KernelDied(RemoteError):
 class KernelGone(RemoteError):
     sentence = "The kernel on {host} is gone: {why}."
     next_step = "Start a new one."
+
+
+class AllocationEnded(RemoteError):
+    sentence = "The allocation {name} (job {job}) has ended: {why}."
+    next_step = "Start the kernel again, and another is asked for."
+
+    @property
+    def why(self) -> str:
+        """What happened, as a part of a sentence."""
+        name, job, why = (printable(str(self.fields[field])) for field in ("name", "job", "why"))
+        return f"the allocation {name} (job {job}) has ended: {why}"
 
 
 class NoKernel(RemoteError):

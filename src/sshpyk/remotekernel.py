@@ -43,6 +43,7 @@ class Stage(enum.Enum):
     AGENT = "connecting to its agent there"
     SOCKETS = "waiting for the kernel to open its sockets"
     RESTART = "starting the kernel again"
+    ALLOCATION = "finding its allocation"
     QUEUED = "queued"
 
 
@@ -72,6 +73,8 @@ class Status:
     since: float = 0.0  # when `state` began
     stage: Stage | None = None  # of a start, or of a restart
     progress: str = ""  # what the other side says of that stage
+    ending: str = ""  # "in 5 min", where the place itself ends soon, and the kernel with it
+    ends_at: float | None = None  # when that is, as was last heard
     trouble: errors.SshpykError | None = None  # why it is not connected, as far as known
     next_try: float | None = None  # when the host is tried again
     exited: Exit | None = None
@@ -96,6 +99,8 @@ class Status:
             "since": self.since,
             "stage": None if self.stage is None else self.stage.name.lower(),
             "stage_text": self.stage_text,
+            "ends_at": self.ends_at,
+            "ending": self.ending or None,
             "trouble": None if self.trouble is None else self.trouble.to_json(),
             "needs_person": isinstance(self.trouble, errors.NeedsPerson),
             "next_try": self.next_try,
@@ -121,6 +126,7 @@ class RemoteKernel(ABC):
         self.person_timeout = 0.0  # seconds that a start waits for a person to log in
         self.ends_with_us = True  # what the end of this process means for the kernel
         self.found_keys: Mapping[str, str] | None = None  # of a session's kernel that was there
+        self.was_there = False  # whether it ran before we came to it
         self._callbacks: list[Callback] = []
 
     @property
@@ -214,6 +220,21 @@ class RemoteKernel(ABC):
     @abstractmethod
     async def watch_activity(self) -> None:
         """Have `status.busy` kept from now on."""
+
+    async def measure(self) -> dict[str, float]:
+        """What the connection is like now, as far as can be known: "round_trip" in seconds, and
+        "waiting", the bytes of output that are there and not here. May take as long as an outage.
+        """
+        return {}
+
+    @abstractmethod
+    def seeing(self, seeing: bool, *, resumed: bool = False) -> None:
+        """Whether anybody sees what our clients get; output that nobody sees is kept on the host,
+        where it can be. `resumed`: the same does who did before, and has got all of it."""
+
+    @abstractmethod
+    def seen(self, message: str) -> None:
+        """Output up to the message with this id is saved where it is seen."""
 
     @abstractmethod
     async def resolve(self, path: str) -> str | None:

@@ -85,9 +85,9 @@ def test_with_the_real_one(
     assert messages(follower, came) == [[]] * len(found)
 
 
-def published(type: str, content: dict[str, str]) -> bytes:
+def published(type: str, content: dict[str, str], id: str = "") -> bytes:
     """A message of a kernel."""
-    header = json.dumps({"msg_type": type}).encode()
+    header = json.dumps({"msg_type": type, "msg_id": id}).encode()
     parts = [b"topic", b"<IDS|MSG>", b"signature", header, b"{}", b"{}"]
     return b"".join(frame(part, more=True) for part in parts) + frame(json.dumps(content).encode())
 
@@ -180,3 +180,39 @@ def test_a_new_client_takes_over_from_the_agents_own_connection(ear: Ear) -> Non
     assert sock.fileno() == -1
     ear.outputs.overhear(second, text("three"))
     assert ear.texts() == ["one", "two", "three"]
+
+
+def test_what_a_person_has_saved_is_not_kept_when_they_go(ear: Ear) -> None:
+    """Those who listen on, such as Jupyter Server, do not count: what is not saved is kept."""
+    reader, *_ = ear.connect()
+    ear.outputs.overhear(reader, GREETING)
+    server = {("server", 1)}
+
+    def kept() -> list[str]:
+        lines = [json.loads(line) for line in ear.path.read_text().splitlines()]
+        return [line["mark"] if "mark" in line else line["content"]["text"] for line in lines]
+
+    now = ear.loop.now()
+    ear.outputs.listen(server, now, now)
+    ear.outputs.seen_by_person(True, is_same=False)
+    for number in range(3):
+        said = published("stream", {"text": str(number)}, f"id-{number}")
+        ear.outputs.overhear(reader, said)
+    ear.outputs.saved("id-0")
+    ear.outputs.saved("of another kernel")
+    # An hour later the page goes.
+    ear.outputs.seen_by_person(False, is_same=False)
+    ear.outputs.listen(set(), now + 3600, now + 3600)
+    ear.outputs.overhear(reader, text("3"))
+    assert kept() == ["away", "1", "2", "3"]
+    # Its websocket has only broken: it has got the rest by itself.
+    ear.outputs.seen_by_person(True, is_same=True)
+    ear.outputs.listen(server, now, now)
+    assert kept()[4:] == ["resumed"]
+    # Another page, which has asked for the rest, sees at once what comes.
+    ear.outputs.seen_by_person(False, is_same=False)
+    ear.outputs.listen(set(), now, now)
+    ear.outputs.seen_by_person(True, is_same=False)
+    ear.outputs.listen(server, now, now)
+    ear.outputs.overhear(reader, text("4"))
+    assert kept()[5:] == ["away", "back"]

@@ -27,6 +27,19 @@ for number in range(120):
     time.sleep(0.05)
 """
 
+#: Serves a page.
+SERVE = """
+import http.server, threading
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"served by a kernel")
+server = http.server.HTTPServer(("127.0.0.1", 0), Page)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+print(f"http://localhost:{server.server_port}/page")
+"""
+
 #: Dies with last words that a page must not obey.
 DIE = """
 import os, sys
@@ -47,6 +60,12 @@ def test_an_outage_and_the_return(browser: Browser, server: Server, sshd: Sshd) 
         status = chip.get_by_role("status")
         assert status.get_attribute("aria-label") == "Kernel on sshd: connected"
         assert "Kernel: Python 3" in (chip.get_attribute("title") or "")
+        chip.hover()
+        measured = notebook.page.locator(".sshpyk-chip[title*='Round trip: ']:visible")
+        measured.wait_for()
+        title = measured.get_attribute("title") or ""
+        assert re.search(r"Node: .+\nAgent: [\w-]+\nEnvironment: .*python", title), title
+        assert re.search(r"Round trip: \d+ ms\nOutput waiting: \d+ B", title), title
 
         notebook.run()
         notebook.output("line 3\n")
@@ -56,6 +75,7 @@ def test_an_outage_and_the_return(browser: Browser, server: Server, sshd: Sshd) 
         assert re.match(r"sshd away since \d+:\d\d", words(chip))
         notice = notebook.notice("sshd is out of reach since")  # once it has lasted
         notebook.picture("away")
+        notebook.check_access(".sshpyk-chip")
         notice.get_by_role("button", name="Why").click()
         assert "ssh could not connect to sshd" in words(notebook.dialog())
         notebook.page.keyboard.press("Escape")
@@ -69,6 +89,16 @@ def test_an_outage_and_the_return(browser: Browser, server: Server, sshd: Sshd) 
         (text,) = notebook.page.locator(".jp-OutputArea-output").all_inner_texts()
         assert text.split() == " ".join(f"line {number}" for number in range(120)).split()
         assert notebook.errors == []
+        # Nothing polls, whatever the time that this took: each request has its reason.
+        assert notebook.event_sockets == 1
+        asked = [re.sub("kernels/[^/]+/", "", request) for request in notebook.asked]
+        kept = ("GET kernels", "POST seeing")  # the second with each save
+        assert sorted(one for one in asked if one not in kept) == [
+            "POST collect",
+            "POST measure",
+            "POST retry",
+        ]
+        assert asked.count("GET kernels") <= 4  # the page, and the kernel that came
 
 
 def test_a_kernel_that_dies(browser: Browser, server: Server) -> None:
@@ -88,6 +118,15 @@ def test_a_kernel_that_dies(browser: Browser, server: Server) -> None:
         notebook.type("print('works', 6 * 7)")
         notebook.output("works 42\n")
         assert notebook.page.evaluate("window.obeyed") is None
+        # What it serves can be opened from here.
+        notebook.page.locator(".jp-Notebook .cm-content").last.click()
+        notebook.page.keyboard.insert_text(SERVE)
+        notebook.page.keyboard.press("Shift+Enter")
+        link = notebook.chip.get_by_role("link", name="Open localhost:")
+        link.wait_for()
+        with notebook.page.expect_popup() as popup:
+            link.click()
+        popup.value.get_by_text("served by a kernel").wait_for()
         assert notebook.errors == []
 
 
@@ -135,6 +174,7 @@ def test_a_start_that_waits_for_a_login(
         notebook.page.keyboard.press("Enter")
         notebook.dialog().filter(has_text="That was not accepted.").wait_for()
         notebook.picture("login")
+        notebook.check_access(".jp-Dialog-body")
         notebook.page.keyboard.type("open sesame")
         notebook.page.keyboard.press("Enter")
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from sshpyk.cli import COMMANDS, make_parser
-from sshpyk.cli.completion import NAMES, SHELLS, _actions, hosts
+from sshpyk.cli.completion import NAMES, SHELLS, _actions
+from sshpyk.ssh.aliases import hosts
 from tests.cli.conftest import Call
 from tests.lab.terminal import Terminal
 

@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -26,6 +27,11 @@ from tests.lab.kernels import PATIENCE
 ABSENT = str(Path(__file__).parents[1] / "lab" / "absent")
 
 
+#: The Python whose Jupyter it is: another environment's, for other versions of JupyterLab or of
+#: Jupyter Server (tests/server passes with jupyter_server 2.0.0).
+PYTHON = os.environ.get("SSHPYK_JUPYTER", sys.executable)
+
+
 class Server:
     """A server on a free loopback port, with the environment's Jupyter directories.
 
@@ -35,7 +41,13 @@ class Server:
     def __init__(self, root: Path, *options: str) -> None:
         self.log = root / "server.log"
         self.token = secrets.token_hex(16)
-        command = [sys.executable, "-m", "jupyter_server", "--ip=127.0.0.1", "--port=0"]
+        bases = [word.partition("base_url=")[2] for word in options if "base_url=" in word]
+        self._base = bases[0] if bases else "/"
+        port = 0
+        if sys.executable != PYTHON:  # an old one does not tell which port it has taken for 0
+            with socket.create_server(("127.0.0.1", 0)) as free:
+                port = free.getsockname()[1]
+        command = [PYTHON, "-m", "jupyter_server", "--ip=127.0.0.1", f"--port={port}"]
         command += ["--no-browser", "--allow-root", f"--ServerApp.root_dir={root}", *options]
         self._process = subprocess.Popen(
             command,
@@ -104,7 +116,7 @@ class Server:
         with contextlib.closing(connection):
             headers = {"Authorization": f"token {self.token}"}
             body = None if content is None else json.dumps(content)
-            connection.request(method, f"/{below}/{path}", body, headers)
+            connection.request(method, f"{self._base}{below}/{path}", body, headers)
             response = connection.getresponse()
             text = response.read()
             return response.status, json.loads(text) if text else None

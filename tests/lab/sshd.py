@@ -196,8 +196,9 @@ class Sshd:
                         f"AuthorizedKeysFile {self.identity}.pub",
                         "AuthenticationMethods publickey",
                         "PermitRootLogin prohibit-password",
-                        # What OpenSSH 9 prefers takes a tenth of a second of a processor.
-                        "KexAlgorithms curve25519-sha256",
+                        # What OpenSSH 9 prefers takes a tenth of a second of a processor. The
+                        # second name is the one that paramiko has for it.
+                        "KexAlgorithms curve25519-sha256,curve25519-sha256@libssh.org",
                         "StrictModes no",
                         "UsePAM no",
                         "PidFile none",

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from tests.jupyter.server import ABSENT
 from tests.lab.kernels import PATIENCE
 
 CONFIG = """
@@ -71,6 +72,7 @@ class Hub:
         (root / "config.py").write_text(CONFIG)
         environment = {
             **os.environ,
+            "PYTHONPATH": ABSENT,
             "HUB_URL": f"http://127.0.0.1:{self.port}/base/",
             "HUB_PORT": str(hub_port),
             "HUB_PROXY": f"http://127.0.0.1:{api_port}",

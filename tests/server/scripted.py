@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,7 +19,7 @@ class Answer:
     content: Any = None
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
-    body: tuple[bytes, ...] = ()
+    body: Iterable[bytes] = ()
 
 
 @dataclass(frozen=True)
@@ -55,16 +56,17 @@ def scripted(answer: Callable[[Heard], Answer]) -> Iterator[Scripted]:
             heard = Heard(self.command, self.path, self.headers.get("Authorization", ""), content)
             server.heard.append(heard)
             said = answer(heard)
-            pieces = said.body or (json.dumps(said.content).encode(),)
+            whole = json.dumps(said.content).encode()
             self.send_response(said.status)
             for name, value in said.headers.items():
                 self.send_header(name, value)
             if not said.body:
-                self.send_header("Content-Length", str(len(pieces[0])))
+                self.send_header("Content-Length", str(len(whole)))
             self.end_headers()
-            for piece in pieces:
-                self.wfile.write(piece)
-                self.wfile.flush()
+            with contextlib.suppress(ConnectionError):
+                for piece in said.body or (whole,):
+                    self.wfile.write(piece)
+                    self.wfile.flush()
 
         do_POST = do_DELETE = do_GET
 

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -15,11 +16,16 @@ from typing import ClassVar
 
 import pytest
 
+from sshpyk.errors import NeedsPerson
+from sshpyk.remotekernel import State
 from sshpyk.server import credentials
 from tests.cli.conftest import Call, config_of, names, sshpyk, written
 from tests.jupyter.server import Server
-from tests.lab.kernels import run_code, started
-from tests.server.servers import running
+from tests.lab.kernels import PATIENCE, run_code, started
+from tests.lab.link import Link
+from tests.server.scripted import Answer, scripted
+from tests.server.servers import kernel_of, remote, running
+from tests.server.test_kernel import Follower
 
 __all__ = ["sshpyk"]
 
@@ -240,3 +246,70 @@ def test_a_file_of_tokens_that_others_can_read_is_not_used(
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert re.search(r"others\s+can\s+read\s+it", done.stderr)
+
+
+@pytest.mark.usefixtures("no_keyring")
+def test_answers_without_end(sshpyk: Call) -> None:
+    """No more is read than any list of kernelspecs has."""
+    piece = b" " * (1 << 20)
+    sent = []
+
+    def pieces() -> Iterator[bytes]:
+        for _ in range(2048):
+            sent.append(len(piece))
+            yield piece
+
+    with scripted(lambda heard: Answer(body=pieces())) as server:
+        done = sshpyk("add", server.url, "--all")
+    assert done.status == 1
+    assert "does not answer" in done.err or "no Jupyter Server" in done.err
+    assert sum(sent) < 100 * len(piece)
+
+
+@pytest.mark.usefixtures("no_keyring")
+def test_a_password(tmp_path: Path, sshpyk: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    from jupyter_server.auth.security import passwd
+
+    hashed = passwd("let me in", "sha1")  # type: ignore[no-untyped-call]  # upstream's
+    option = f"--PasswordIdentityProvider.hashed_password={hashed}"
+    with remote(tmp_path, option, "--ServerApp.base_url=/deep/er/") as server:
+        url = f"http://127.0.0.1:{server.port}/deep/er/"
+        monkeypatch.setattr("sshpyk.cli.servers._ask", lambda host: "let me out")
+        wrong = sshpyk("connect", url)
+        assert wrong.status == 1
+        assert "does not accept the token or password" in wrong.err
+        assert not os.path.exists(credentials.path())
+        monkeypatch.setattr("sshpyk.cli.servers._ask", lambda host: "let me in")
+        done = sshpyk("connect", url)
+        assert done.status == 0, done.err
+        assert "The password is kept" in done.err
+        assert sshpyk("add", url, "python3", "--kernel-name", "deep").status == 0
+        with started("deep") as (_, client):
+            assert run_code(client, "print(6 * 7)") == "42\n"
+
+
+@pytest.mark.usefixtures("no_keyring")
+def test_a_token_that_has_expired(
+    far: Server, url: str, link: Link, sshpyk: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kernel waits for another, which `sshpyk connect` gets."""
+    monkeypatch.setattr("sshpyk.server.kernel.FOR_A_PERSON", 0.2)
+    expired = credentials.Secret(credentials.TOKEN, "expired")
+    assert sshpyk("add", f"{url}?token={far.token}", "python3", "--kernel-name", "far").status == 0
+    with started("far") as (manager, client):
+        follower = Follower(manager)
+        credentials.keep(url, expired)
+        kernel_of(manager).server._secret = expired  # as if the server took it no more
+        link.cut()
+        with follower._changed:
+            assert follower._changed.wait_for(
+                lambda: isinstance(follower.kernel.status.trouble, NeedsPerson), PATIENCE
+            )
+        assert manager.is_alive()
+        assert follower.kernel.status.to_json()["needs_person"]
+        back = Thread(target=follower.until, args=(State.CONNECTED,))
+        back.start()
+        monkeypatch.setattr("sshpyk.cli.servers._ask", lambda host: far.token)
+        assert sshpyk("connect", url).status == 0
+        back.join(PATIENCE)
+        assert run_code(client, "print(6 * 7)") == "42\n"

@@ -24,6 +24,7 @@ from jupyter_client.manager import KernelManager
 
 from sshpyk.server import trouble
 from tests.cli.conftest import Call, config_of, sshpyk
+from tests.jupyter.server import ABSENT
 from tests.lab.kernels import PATIENCE, run_code, started
 from tests.server.servers import kernel_of, write_card
 
@@ -48,6 +49,7 @@ def gateway(kind: str, root: Path) -> Iterator[str]:
     up = threading.Event()
     environment = {
         **os.environ,
+        "PYTHONPATH": ABSENT,
         f"{prefix}_AUTH_TOKEN": "gateway's",
         "JUPYTER_RUNTIME_DIR": str(root / "runtime"),
         "JUPYTER_DATA_DIR": str(root / "data"),
@@ -119,7 +121,7 @@ def test_a_gateway(
     monkeypatch.setenv("KERNEL_LIKED", "yes")
     name = ("--kernel-name", "far", "--token-env", "SERVER_TOKEN")
     # It takes variables; without KERNEL_USERNAME one of the two starts nothing for root.
-    env = ("--env", "KERNEL_USERNAME=somebody", "--send-env", "KERNEL_*")
+    env = ("--env", "KERNEL_USERNAME=somebody", "--send-env", "KERNEL_*", "--server-way=plain")
     done = sshpyk("add", url, "python3", *name, *env)
     assert done.status == 0, done.err
     assert config_of("far")["server_url"] == url

@@ -279,7 +279,7 @@ def test_leaving_and_coming_back(far: Server, url: str) -> None:
     assert not os.path.exists(path)
 
 
-def test_password_base_url_and_the_old_framing(
+def test_a_password_and_the_old_framing(
     tmp_path: Path, own_jupyter: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from jupyter_server.auth.security import passwd
@@ -291,7 +291,6 @@ def test_password_base_url_and_the_old_framing(
     with remote(
         tmp_path,
         f"--PasswordIdentityProvider.hashed_password={hashed}",
-        "--ServerApp.base_url=/",
         "--ZMQChannelsWebsocketConnection.kernel_ws_protocol=",
     ) as server:
         url = f"http://127.0.0.1:{server.port}/"

@@ -138,11 +138,12 @@ def test_how_it_ended_is_known(first: First, sshd: Sshd) -> None:
         pid = pid_of(manager)
         assert was_forked(pid, server)
         words = "os.write(sys.stderr._original_stdstream_copy, b'last words')"
-        client.execute(f"import os, signal, sys; {words}; {code}")
+        client.execute(f"import os, signal, sys; {words}; large = b'x' * 200_000_000; {code}")
         exited = exit_of(manager)
         assert {"code": exited["code"], "signum": exited["signum"]} == wanted
         assert exited["pid"] == pid
         assert "last words" in exited["stderr"]
+        assert 200e6 < (exited["peak"] or 0) < 400e6
         assert not os.path.exists(f"/proc/{pid}"), "nobody has buried it"
 
 

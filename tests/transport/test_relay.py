@@ -282,6 +282,58 @@ def test_a_relay_that_answers_is_shared_and_a_stopped_one_is_not(ssh: FakeSsh) -
     run(work)
 
 
+def test_more_programs_carry_what_brings_much_from_afar(ssh: FakeSsh) -> None:
+    async def work() -> None:
+        async with host(ssh) as there:
+            dialer = await there.dialer(await there.agent(echo))
+            one, two = End(), End()
+            await dialer.dial("shell", lambda: one)
+            assert dialer.carriers == 1  # nobody knows how far it is
+            one.transport.write(b"1")
+            await one.wait(lambda: one.data == b"1")
+            first = there.relay
+            first.round_trip = relay.FAR / 2
+            assert dialer.carriers == 1
+            first.round_trip = 2 * relay.FAR
+            assert dialer.carriers == 1 + relay.MORE
+            await dialer.dial_more("shell", lambda: two, 1)
+            two.transport.write(b"2")
+            await two.wait(lambda: two.data == b"2")
+            [more] = first._more.values()
+            program: Any = more._program
+            assert program._process.pid != there.pid
+            # One that is stopped has all of them begin anew: its bytes may be in it.
+            os.kill(program._process.pid, signal.SIGSTOP)
+            clock = Clock()
+            first._loop = more._loop = clock  # type: ignore[assignment]  # as above
+            clock.now += relay.PING_AFTER + 1
+            one.transport.write(b"3")
+            await one.wait(lambda: one.data == b"13")
+            clock.now += relay.SILENT + 1
+            assert not first.is_over
+            one.transport.write(b"4")
+            assert "does not answer" in str(await within(PATIENCE, one.lost))
+            os.kill(program._process.pid, signal.SIGCONT)
+
+    run(work)
+
+
+def test_where_there_is_no_room_for_more_one_carries_it(ssh: FakeSsh) -> None:
+    async def no_room() -> Relay:
+        raise errors.NoRoom(host="it", details="")
+
+    async def work() -> None:
+        async with host(ssh) as there:
+            dialer = await there.dialer(await there.agent(echo))
+            there.relay.round_trip = 1.0
+            there.relay._again = no_room
+            with pytest.raises(OSError, match="no further session"):
+                await dialer.dial_more("shell", End, 1)
+            assert dialer.carriers == 1
+
+    run(work)
+
+
 def test_it_ends_with_its_last_dialer(ssh: FakeSsh) -> None:
     async def work() -> None:
         async with host(ssh) as there:

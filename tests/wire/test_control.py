@@ -21,6 +21,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "settings": {"number": 4, "persistent": True, "lease": 0.5},
     "watch": {"number": 8},
     "urls": {"number": 9},
+    "seeing": {"number": 10, "seeing": True, "resumed": False},
+    "seen": {"number": 11, "message": "id"},
     "leave": {"number": 5},
     "end": {"number": 6},
     "done": {"number": 7, "result": {}},

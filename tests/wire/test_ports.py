@@ -126,7 +126,16 @@ def test_urls(text: str, urls: list[str]) -> None:
         assert f":{ports.port_of(url)}" in url
 
 
-@pytest.mark.parametrize("url", ["", "http://127.0.0.1:80", "x http://localhost:80", "http://a:80"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "http://127.0.0.1:80",
+        "x http://localhost:80",
+        "http://a:80",
+        "http://localhost:80/\x1b[2J",
+    ],
+)
 def test_what_is_no_url(url: str) -> None:
     with pytest.raises(ValueError, match="no URL"):
         ports.port_of(url)

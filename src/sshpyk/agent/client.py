@@ -62,6 +62,7 @@ class Client:
         self.has_left = False
         self.rests = False  # whether it sends nothing, not even a ping, while nothing happens
         self.watches = False  # whether it wants to know of busy and idle
+        self.is_seen = True  # whether anybody sees the output that it gets
         self.wants_urls = False  # and of the URLs that the kernel prints
         self._owner = owner
         self._loop = loop

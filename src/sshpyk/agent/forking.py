@@ -14,7 +14,7 @@ import os
 import struct
 import sys
 import time
-from _socket import AF_UNIX, SCM_RIGHTS, SOL_SOCKET
+from _socket import AF_UNIX, SCM_RIGHTS, SHUT_WR, SOL_SOCKET
 
 try:
     from _blake2 import blake2b  # as in `peers`
@@ -72,6 +72,9 @@ LINGER = 600.0
 
 #: Seconds for an answer; a busy machine forks in a tenth of one.
 PATIENCE = 3.0
+
+#: Seconds for how much memory a kernel has used, for which nobody should have to wait.
+PEAK_WITHIN = 0.5
 
 #: Fork servers of one user on one host: somebody may have an environment for each notebook.
 MOST = 4
@@ -186,6 +189,7 @@ class Report:
     def __init__(self, sock: Socket) -> None:
         self._socket = sock
         self._data = b""
+        self.peak: Optional[int] = None  # the most memory that the kernel used, once it has ended
         self.fileno = sock.fileno
 
     def line(self) -> bytes:
@@ -208,11 +212,20 @@ class Report:
         if is_patient:
             self._socket.settimeout(PATIENCE)
         try:
-            return int(self.line().partition(b" ")[2])
+            status = int(self.line().partition(b" ")[2])
         except BlockingIOError:
             return None
         except OSError:
             raise EOFError from None
+        try:
+            # Only who takes a process off the system's hands is told, and that is done once its
+            # end is known here.
+            self._socket.shutdown(SHUT_WR)
+            self._socket.settimeout(PEAK_WITHIN)
+            self.peak = 1024 * int(self.line().partition(b" ")[2])
+        except (OSError, ValueError):
+            pass  # it was killed, or is an older one
+        return status
 
     def close(self) -> None:
         """Close; a kernel that runs ends."""
@@ -232,7 +245,9 @@ class ForkedKernel(Kernel):
         if self.report is None:
             return super()._wait(options)
         try:
-            return self.report.status(is_patient=options == 0)
+            status = self.report.status(is_patient=options == 0)
+            self.peak = self.report.peak
+            return status
         except EOFError:
             self.signal(signal.SIGKILL)  # as whoever has killed its parent did
             return int(signal.SIGKILL)

@@ -11,7 +11,8 @@ with the kernel's stdin, stdout and stderr attached. It is read only after the f
 nothing of one kernel is ever in the memory of another. Two processes are forked for it:
 
 - the *reporter*, the kernel's parent. It tells the agent "pid N", then "ended STATUS" as waitpid
-  says it. It ends when the agent does, or has heard of the end; and the kernel ends with it.
+  says it. It ends when the agent does, or has heard of the end, for which it says "peak N", the
+  most memory used in kB; and the kernel ends with it.
 - the kernel. No code of a user's has run before it is forked, and no thread is there.
 
 So the end of the fork server ends no kernel. "stale" is the answer where a package, or what else
@@ -304,7 +305,8 @@ class _Server:
                 connection.sendall(b"ended %d\n" % _status(pid))
         try:
             os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+            used = os.wait4(pid, 0)[2]
+            connection.sendall(b"peak %d\n" % used.ru_maxrss)
         except OSError:
             pass
         os._exit(0)

@@ -10,7 +10,10 @@ vanishes had not taken yet is then missing. While nobody listens the messages go
 `outputs.jsonl`, a line of JSON each: "at" (time.time()), "header" and "parent" (the message's
 headers) and "content"; without buffers, and bounded: the oldest half goes. Lines with a "mark"
 stand between: "away"; "back", when somebody came; "resumed", when a listener came back who had
-been there, who gets the same from the stream.
+been there, who gets the same from the stream. An input that ran on when they left is told "again".
+
+A client such as Jupyter Server listens without end; it says itself whether anybody sees what it
+gets, and which message is saved. What is not comes first in the file then.
 """
 
 from __future__ import annotations
@@ -95,6 +98,7 @@ class Outputs:
         self._recent_size = 0
         self._listeners: Set[Listener] = set()
         self._settles_at: Optional[float] = None
+        self._is_saved = False  # whether those who listen tell what is saved
 
     def subscribe(self, address: Address, now: float) -> Optional[float]:
         """Overhear the kernel, where that is not so yet, by a connection of the agent's own.
@@ -206,6 +210,23 @@ class Outputs:
             self._listeners = set(listeners)
         return self._settles_at
 
+    def seen_by_person(self, is_seen: bool, *, is_same: bool) -> None:
+        """A client says whether anybody sees what it gets, and if so, whether it is the `same`
+        who did before and has missed nothing."""
+        self._is_saved = True
+        if is_seen and not is_same and self.is_away:
+            self._listeners.clear()  # none of them got what was missed
+            self._settles_at = 0.0  # whoever says so listens already
+
+    def saved(self, message: str) -> None:
+        """What was published up to the message with this id is saved where it is seen."""
+        id = message.encode("ascii", "replace")
+        for number in reversed(range(len(self._recent))):
+            if id in self._recent[number][1].partition(b',"parent":')[0]:
+                self._recent_size -= sum(len(line) for _, line in self._recent[: number + 1])
+                del self._recent[: number + 1]
+                return
+
     def _take(self, frames: List[bytes]) -> None:
         """The kernel has published a message."""
         try:
@@ -251,9 +272,11 @@ class Outputs:
     def _go_away(self, heard: float) -> None:
         self.is_away = True
         self._mark("away")
-        missed = [line for at, line in self._recent if at >= heard - MARGIN]
-        if self.busy and self._running not in missed:
-            missed.insert(0, self._running)  # the rest is the output of this input
+        since = 0.0 if self._is_saved else heard - MARGIN
+        missed = [line for at, line in self._recent if at >= since]
+        if self.busy and self._running and self._running not in missed:
+            # The rest is the output of this input.
+            missed.insert(0, b'{"again":true,' + self._running[1:])
         for line in missed:
             self._write(line)
         self._recent.clear()

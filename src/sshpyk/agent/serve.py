@@ -208,6 +208,11 @@ class Agent:
 
         self.loop.watch(reader, READ, wake)
 
+    @property
+    def _waiting(self) -> int:
+        """Bytes of output that clients have not got yet."""
+        return int(self.limits.memory_used + self.limits.disk_used)
+
     def _describe(self) -> Dict[str, Any]:
         """What a client must know of the kernel."""
         kernel = self.kernel
@@ -372,13 +377,19 @@ class Agent:
         elif type == "watch":
             client.watches = True
             self._activity()
+        elif type == "seeing":
+            client.is_seen = message["seeing"]
+            self.outputs.seen_by_person(client.is_seen, is_same=message["resumed"])
+            self.loop.hurry()
+        elif type == "seen":
+            self.outputs.saved(message["message"])
         elif type == "urls":
             client.wants_urls = True
             for url in self.printed.urls.values():
                 client.notify("url", url=url)
         elif type == "state":
             self.life.confirm()
-            result = self._describe()
+            result = dict(self._describe(), waiting=self._waiting)
         else:
             raise ProtocolError(f"a {type} message from the client")
         client.notify("done", number=number, result=result)
@@ -421,7 +432,7 @@ class Agent:
             "attached": attached,
             "parted": None if attached else self._parted,
             "lease_left": None if attached else self.life.lease_left(now),
-            "spooled": self.limits.memory_used + self.limits.disk_used,
+            "spooled": self._waiting,
             "busy": self.outputs.busy,
             "busy_since": self.outputs.since,
             "keeps_outputs": self.outputs.is_away,
@@ -472,7 +483,8 @@ class Agent:
 
     def _tick_outputs(self, now: float) -> List[Optional[float]]:
         present = [client for client in self.clients.values() if client.is_present(now)]
-        listeners = {(client.attachment.id, id) for client in present for id in client.listening}
+        seen = [client for client in present if client.is_seen]
+        listeners = {(client.attachment.id, id) for client in seen for id in client.listening}
         # Not before there is need: a kernel welcomes the first subscriber only (`iopub_welcome`,
         # JEP 65), and that is to be the client.
         is_needed = not present or any(client.watches for client in present)

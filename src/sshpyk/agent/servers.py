@@ -3,8 +3,9 @@ one.
 
 It gets "pid": of a server that was just started, which it waits for, or 0; "wanted", a directory,
 empty for home; and "python", whose environment is looked into first. It answers {"servers",
-"directory", "programs", "is_root"}: of each server what its own file says, its token included; the
-directory's real path, empty where there is none; paths of programs by their names.
+"directory", "programs", "free", "is_root"}: of each server what its own file says, its token
+included; the directory's real path, empty where there is none; paths of programs by their names;
+and a port that is free.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import stat
 import sys
 import time
@@ -49,7 +51,11 @@ def run(request: Dict[str, Any]) -> None:
     programs = {} if pid else all_programs(request["python"])
     wanted = os.path.join(records.home(), os.path.expanduser(request["wanted"]))
     directory = os.path.realpath(wanted) if os.path.isdir(wanted) else ""
-    answer(servers=found, directory=directory, programs=programs, is_root=os.getuid() == 0)
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        free = sock.getsockname()[1]
+    is_root = os.getuid() == 0
+    answer(servers=found, directory=directory, programs=programs, free=free, is_root=is_root)
 
 
 def running() -> List[Dict[str, Any]]:

@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("doctor", "walk the whole way to a host or kernel, and say what is wrong"),
     "ps": ("ps", "show the kernels that run on hosts"),
     "top": ("top", "watch what the kernels on hosts use"),
+    "allocations": ("allocations", "show what clusters have lent, ask for it, end it"),
     "attach": ("attach", "come back to a kernel that runs on a host"),
     "interrupt": ("interrupt", "interrupt a kernel that runs on a host"),
     "stop": ("stop", "end kernels that run on hosts"),

@@ -7,23 +7,19 @@ at the host and has a person choose, or the command line: by name, or all.
 from __future__ import annotations
 
 import argparse
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import errors
 from ..jupyter import kernelspec
 from ..server.address import is_url
 from . import options
-from .candidates import Candidate, choose, logos_of, make, metadata_of, unique
+from .candidates import Candidate, choose, unique
 from .edit import check
-from .terminal import Terminal, clean
+from .terminal import Terminal
 
 if TYPE_CHECKING:
-    from ..ssh.command import Destination
-    from ..transport.base import Transport
-    from ..transport.entrance import Entrance
-    from ..wire.requests import InstallRequest
+    from .look import Adding, Look
 
 DESCRIPTION = """\
 Look at a host and add its kernels to Jupyter. HOST is anything that ssh accepts, or docker:NAME,
@@ -33,16 +29,6 @@ environment, or the path of its Python) or say --all. With --remote-kernel-name 
 it is the one that they name. HOST may also be the URL of a Jupyter Server, with its token in it or
 not, and KERNEL a kernelspec, a session, or the id of a kernel that runs there.
 """
-
-#: Seconds for inspecting a host, and for installing ipykernel.
-INSPECT_TIMEOUT = 60.0
-INSTALL_TIMEOUT = 900.0
-
-#: Characters of names that are made of what a host says.
-LONGEST = 100
-
-#: Seconds for connecting, where --launch-timeout does not say.
-CONNECT_TIMEOUT = 30.0
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -85,6 +71,10 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     config = options.given(arguments)
     _take_place(arguments, config)
     check(config)
+    if "slurm" in config and not arguments.no_check:
+        from . import cluster
+
+        cluster.try_options(terminal, config)
     if config.get("server") and not arguments.no_check:
         from . import servers
 
@@ -125,36 +115,34 @@ def _take_place(arguments: argparse.Namespace, config: dict[str, Any]) -> None:
         raise errors.SettingsError(text="HOST and --ssh-host-alias name two hosts.")
 
 
-#: What gets written: a name, kernel.json and logos.
-Adding = tuple[str, dict[str, Any], dict[str, bytes]]
-
-
 def _unchecked(arguments: argparse.Namespace, config: dict[str, Any]) -> Adding:
+    from .look import adding, destination_of, display_for, kind_of, name_for
+
     if "remote_kernel_name" not in config:
         raise errors.SettingsError(
             text="With --no-check the host is not asked what it has: give --remote-kernel-name."
         )
     remote = config["remote_kernel_name"]
-    host = _destination(config).host
-    name = arguments.kernel_name or name_for(_kind(config), host, remote)
+    host = destination_of(config).host
+    name = arguments.kernel_name or name_for(kind_of(config), host, remote)
     display = arguments.display_name or display_for(remote, "", host)
-    return _adding(arguments, name, display, arguments.language or "", config)
+    return _free(adding(name, display, arguments.language or "", config), arguments)
 
 
 def _explicit(arguments: argparse.Namespace, terminal: Terminal, config: dict[str, Any]) -> Adding:
-    from . import wait_for
+    from . import look, wait_for
     from .remote import inspect, inspect_request
 
     remote = config["remote_kernel_name"]
-    host = _destination(config).host
+    host = look.destination_of(config).host
 
     async def ask_host() -> dict[str, Any]:
         return await inspect(
-            _transport(config),
+            look.transport_of(config),
             config["remote_python"],
             inspect_request([remote]),
-            connect=_patience(config),
-            timeout=INSPECT_TIMEOUT,
+            connect=look.patience_of(config),
+            timeout=look.INSPECT_TIMEOUT,
             pythonhome=config.get("remote_pythonhome"),
         )
 
@@ -163,26 +151,16 @@ def _explicit(arguments: argparse.Namespace, terminal: Terminal, config: dict[st
     spec = inspection["found"][remote]
     if "error" in spec:
         raise errors.from_agent(host, spec)
-    name = arguments.kernel_name or name_for(_kind(config), host, remote)
-    display = arguments.display_name or display_for(spec["display_name"], "", host)
-    language = arguments.language or clean(spec["language"])[:LONGEST]
-    return _adding(arguments, name, display, language, config, spec, inspection)
+    name = arguments.kernel_name or look.name_for(look.kind_of(config), host, remote)
+    display = arguments.display_name or look.display_for(spec["display_name"], "", host)
+    language = arguments.language or look.language_of(spec["language"])
+    return _free(look.adding(name, display, language, config, spec, inspection), arguments)
 
 
-def _adding(
-    arguments: argparse.Namespace,
-    name: str,
-    display_name: str,
-    language: str,
-    config: Mapping[str, Any],
-    spec: Mapping[str, Any] | None = None,
-    inspection: Mapping[str, Any] | None = None,
-) -> Adding:
-    name = kernelspec.check_name(name)
-    _require_free(name, arguments)
-    metadata = metadata_of(spec or {})
-    content = kernelspec.make_content(name, display_name, language, config, metadata)
-    return name, content, logos_of(spec or {}, inspection or {})
+def _free(adding: Adding, arguments: argparse.Namespace) -> Adding:
+    """It, if its name may be used. Raises `KernelExists`."""
+    _require_free(adding[0], arguments)
+    return adding
 
 
 def _require_free(name: str, arguments: argparse.Namespace) -> None:
@@ -198,84 +176,42 @@ def _from_inspection(
     arguments: argparse.Namespace, terminal: Terminal, config: dict[str, Any]
 ) -> list[Adding]:
     from . import wait_for
+    from .look import destination_of, look
 
-    host = _destination(config).host
-    with terminal.busy(f"Looking at {host} …"):
-        inspection = wait_for(_inspect(config))
-    if inspection["setup_trouble"]:
-        raise errors.SetupFailed(host=host, details=inspection["setup_trouble"])
-    offered = make(inspection)
-    if not offered:
-        raise errors.NothingThere(host=host)
-    chosen = _chosen(arguments, terminal, config, offered)
+    with terminal.busy(f"Looking at {destination_of(config).host} …"):
+        found: Look = wait_for(look(config))
+    chosen = _chosen(arguments, terminal, found)
     for candidate in chosen:
         if candidate.trouble:
-            raise errors.NotUsable(host=host, path=candidate.path, reason=candidate.trouble)
+            raise errors.NotUsable(host=found.host, path=candidate.path, reason=candidate.trouble)
     for candidate in [candidate for candidate in chosen if not candidate.spec]:
-        if not _install(arguments, terminal, config, candidate):
+        if not _install(arguments, terminal, found, candidate):
             chosen.remove(candidate)
     adding: list[Adding] = []
     taken = list(kernelspec.all_specs()) if arguments.all and not arguments.replace else []
     for candidate in chosen:
-        name = arguments.kernel_name or _name_of(candidate, _kind(config), host)
+        name = arguments.kernel_name or found.name_of(candidate)
         if name in taken:
             terminal.note(f"{name}: is there already (--replace makes it anew)")
             continue
         name = unique(name, [other[0] for other in adding])
-        default = display_for(candidate.display_name, candidate.environment, host)
+        default = found.display_name_of(candidate)
         display = arguments.display_name or default
         if arguments.display_name is None and terminal.is_interactive and not arguments.all:
             display = terminal.ask(f"Name in Jupyter [{default}]:") or default
-        own = {"remote_python": candidate.python, "remote_kernel_name": candidate.kernel_name}
-        language = arguments.language or clean(candidate.language)[:LONGEST]
-        full = {**own, **config, "remote_kernel_name": candidate.kernel_name}
-        adding.append(_adding(arguments, name, display, language, full, candidate.spec, inspection))
+        made = found.adding(candidate, name, display, arguments.language or "")
+        adding.append(_free(made, arguments))
     return adding
 
 
-async def _inspect(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Ask the host what it has, with its usual Python or the first that will do."""
-    from .remote import find_python, inspect, inspect_request
-
-    host = _transport(config)
-    request = inspect_request(
-        [],
-        setup=config.get("setup"),
-        login_shell=config.get("login_shell", False),
-        environments=True,
-    )
-
-    async def ask_host(python: str) -> dict[str, Any]:
-        return await inspect(
-            host,
-            python,
-            request,
-            connect=_patience(config),
-            timeout=INSPECT_TIMEOUT,
-            pythonhome=config.get("remote_pythonhome"),
-        )
-
-    if "remote_python" in config:
-        return await ask_host(config["remote_python"])
-    try:
-        return await ask_host("python3")
-    except (errors.PythonMissing, errors.PythonTooOld, errors.StrangeAnswer) as trouble:
-        return await ask_host(await find_python(host, trouble))
-
-
-def _chosen(
-    arguments: argparse.Namespace,
-    terminal: Terminal,
-    config: Mapping[str, Any],
-    offered: list[Candidate],
-) -> list[Candidate]:
+def _chosen(arguments: argparse.Namespace, terminal: Terminal, found: Look) -> list[Candidate]:
     """What the command line or a person wants of it. Raises `SettingsError`."""
+    config, offered, host = found.config, found.offered, found.host
     wanted = list(arguments.kernels)
     if "remote_kernel_name" in config:
         wanted.append(config["remote_kernel_name"])
     elif "remote_python" in config:
         wanted.append(config["remote_python"])
-    host = _destination(config).host
     if arguments.all:
         chosen = [candidate for candidate in offered if candidate.is_ready]
         if not chosen:
@@ -302,7 +238,7 @@ def _chosen(
             _show(terminal, host, offered)
             raise errors.SettingsError(
                 text=f"{host} offers {len(ready)} kernels: name what to add "
-                f"(sshpyk add {_destination(config).for_connect()} KERNEL), or say --all."
+                f"(sshpyk add {found.destination.for_connect()} KERNEL), or say --all."
             )
         chosen = ready
     if len(chosen) > 1 and (arguments.kernel_name or arguments.display_name):
@@ -339,93 +275,19 @@ def _rows(offered: Sequence[Candidate]) -> Iterator[tuple[str, ...]]:
 
 
 def _install(
-    arguments: argparse.Namespace,
-    terminal: Terminal,
-    config: Mapping[str, Any],
-    candidate: Candidate,
+    arguments: argparse.Namespace, terminal: Terminal, found: Look, candidate: Candidate
 ) -> bool:
     """Install ipykernel there, if that is wanted. Raises `NoIpykernel`, `InstallFailed`."""
     from . import wait_for
-    from .remote import ask, inspect, inspect_request
 
-    host = _destination(config).host
-    ssh = _destination(config).for_people()
+    host, path = found.host, candidate.path
     if not terminal.is_interactive and not (arguments.install_ipykernel and arguments.yes):
-        raise errors.NoIpykernel(host=host, python=candidate.python, command=ssh)
-    question = f"{candidate.path} on {host} has no ipykernel. Install it there now?"
+        command = found.destination.for_people()
+        raise errors.NoIpykernel(host=host, python=candidate.python, command=command)
+    question = f"{path} on {host} has no ipykernel. Install it there now?"
     if not arguments.yes and not terminal.confirm(question):
         return False
-
-    async def install() -> dict[str, Any]:
-        machine, patience = _transport(config), _patience(config)
-        request: InstallRequest = {"do": "install", "python": candidate.python}
-        done = await ask(
-            machine, candidate.python, request, connect=patience, timeout=INSTALL_TIMEOUT
-        )
-        if "failed" in done:
-            raise errors.InstallFailed(
-                host=host,
-                python=candidate.python,
-                command=ssh,
-                details=done["failed"],
-            )
-        inspection = await inspect(
-            machine,
-            candidate.python,
-            inspect_request(["python3"]),
-            connect=patience,
-            timeout=INSPECT_TIMEOUT,
-        )
-        return {"ipykernel": done["ipykernel"], "spec": inspection["found"]["python3"]}
-
-    with terminal.busy(f"Installing ipykernel into {candidate.path} on {host} …"):
-        done = wait_for(install())
-    terminal.note(f"{candidate.path}: ipykernel {done['ipykernel']} is installed")
-    candidate.ipykernel = done["ipykernel"]
-    if "error" in done["spec"]:
-        raise errors.from_agent(host, done["spec"])
-    candidate.spec = done["spec"]
+    with terminal.busy(f"Installing ipykernel into {path} on {host} …"):
+        wait_for(found.install(candidate))
+    terminal.note(f"{path}: ipykernel {candidate.ipykernel} is installed")
     return True
-
-
-# -- names and hosts -------------------------------------------------------------------------------
-
-
-def name_for(*parts: str) -> str:
-    """A kernel's name made from a host's and others'."""
-    text = re.sub(r"[^a-z0-9._-]+", "_", "_".join(filter(None, parts)).lower())
-    return text[:LONGEST].lstrip("._-")
-
-
-def _kind(config: Mapping[str, Any]) -> str:
-    """How the name of a kernel begins."""
-    return "" if config.get("via") else "ssh"
-
-
-def display_for(display_name: str, environment: str, host: str) -> str:
-    """What Jupyter's launcher calls a kernel."""
-    where = f" ({environment})" if environment and environment not in display_name else ""
-    return clean(f"{display_name[:LONGEST].replace(' (ipykernel)', '')}{where} @ {host}")
-
-
-def _name_of(candidate: Candidate, kind: str, host: str) -> str:
-    remote = candidate.kernel_name.rpartition("/")[2]
-    if candidate.environment and remote == "python3":
-        return name_for(kind, host, candidate.environment)
-    return name_for(kind, host, candidate.environment, remote)
-
-
-def _transport(config: Mapping[str, Any]) -> Transport:
-    from .remote import transport_to
-
-    return transport_to(_destination(config))
-
-
-def _destination(config: Mapping[str, Any]) -> Destination | Entrance:
-    from ..jupyter.places import destination_of
-
-    return destination_of(config)
-
-
-def _patience(config: Mapping[str, Any]) -> float:
-    return float(config.get("launch_timeout", CONNECT_TIMEOUT))

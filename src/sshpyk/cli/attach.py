@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
         return main(["--persistent", f"--existing={path}"])
     if not os.path.exists(path):
         os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
-        wait_for(save(survey.place, kernel["id"], path))
+        wait_for(kernels.save(survey.place, kernel["id"], path))
     terminal.note(f"Attaching to {kernels.label(kernel, survey.place.host)}.", "dim")
     if arguments.no_console or importlib.util.find_spec("jupyter_console") is None:
         from ..kernelapp import main
@@ -67,16 +67,6 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
         sys.stdout.flush()
         return main(["--persistent", f"--existing={path}"])
     return asyncio.run(_console(survey.place, kernel["id"], path, terminal))
-
-
-async def save(place: Place, id: str, path: str) -> None:
-    """Write the persistence file of a kernel from what its host knows. Raises `SshpykError`."""
-    from ..link.address import AgentAddress
-    from ..link.thread import io_thread
-
-    answer = await io_thread().run(place.ask({"do": "attach", "id": id}))
-    agent = AgentAddress.of_record(answer["record"], place.python)
-    persistence.Persistence(place.destination, agent, answer["keys"], id).write(path)
 
 
 async def _since_left(place: Place, id: str) -> list[missed.Line]:

@@ -12,6 +12,7 @@ from typing import Any
 from .. import errors
 from ..jupyter.kernelspec import LocalSpec
 from ..jupyter.places import destination_of
+from ..schedulers.base import Allocation
 from ..ssh import config
 from ..ssh.command import Destination, run
 from ..transport.entrance import Entrance
@@ -64,6 +65,15 @@ def command(entrance: Entrance) -> Check:
     except errors.SettingsError as error:
         return Check(BAD, "Command", one_line(error))
     return Check(GOOD if entrance.outer is None else INFO, "Command", shown)
+
+
+def allocation(asked: Allocation) -> Check:
+    """Are the options such? Only the scheduler can tell whether it gives that."""
+    try:
+        asked.check_name()
+    except errors.SettingsError as error:
+        return Check(BAD, "Allocation", one_line(error))
+    return Check(INFO, "Allocation", f"{asked.name}: {asked.options or 'the defaults'}")
 
 
 async def ssh_config(destination: Destination) -> list[Check]:

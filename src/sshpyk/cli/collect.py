@@ -25,15 +25,15 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     notebook = files.read(path)
     place, id = wait_for(logs.find(arguments.name, arguments.hosts, arguments.ssh_config))
     outputs = wait_for(logs.outputs(place, id))
-    count, homeless = missed.collect(notebook, outputs.lines, id)
-    if count:
+    found = missed.collect(notebook, outputs.lines, id)
+    if found.count:
         copy = files.copy_name(path)
         shutil.copy2(path, copy)
         files.write(path, notebook)
-        terminal.say(f"{path}: {count} outputs collected. As it was: {copy}")
+        terminal.say(f"{path}: {found.count} outputs collected. As it was: {copy}")
     else:
         terminal.say(f"{path}: there is nothing new to collect.")
-    for code in homeless:
+    for code in found.homeless:
         line = code.strip().partition("\n")[0][:60]
         terminal.note(f"No cell has the code that begins with: {line}", "yellow")
     return 0

@@ -7,11 +7,9 @@ can't know is here: the names of hosts, kernels and settings.
 from __future__ import annotations
 
 import argparse
-import glob
 import itertools
 import os
 import re
-import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
 
@@ -21,6 +19,7 @@ from argcomplete.lexers import split_line
 from argcomplete.shell_integration import shellcode
 
 from ..jupyter import kernelspec
+from ..ssh.aliases import hosts
 from .terminal import Terminal
 
 DESCRIPTION = """\
@@ -39,10 +38,6 @@ PATHS = re.compile(r"PATH|DIR|FILE|NOTEBOOK")
 
 #: What some shell would obey, or split a word at; no name with these is offered.
 UNSAFE = re.compile(r"[\s'\"\\$`;&|<>()*?~#]")
-
-#: Files that an `Include` may lead to, and how deep: a loop must end.
-MOST_FILES = 100
-DEEPEST = 16
 
 #: Gives names from the words before the cursor.
 Names = Callable[[Sequence[str]], Iterable[str]]
@@ -121,6 +116,14 @@ def _settings(words: Sequence[str]) -> Iterable[str]:
     return [option.flag[2:] for option in declared()]
 
 
+def _allocations(words: Sequence[str]) -> Iterable[str]:
+    from ..jupyter.places import destination_of
+    from ..schedulers.base import Allocation
+
+    known = (destination_of(spec.config) for spec in kernelspec.all_specs().values())
+    return [one.name for one in known if isinstance(one, Allocation)]
+
+
 #: Where a word is the name of something: the name of the argument, with its command where that
 #: matters.
 NAMES: dict[str, Names] = {
@@ -134,44 +137,6 @@ NAMES: dict[str, Names] = {
     "name_option": _kernels,
     "kernel_name": _kernels,
     "delete names": _kernels,
+    "allocations names": _allocations,
     "unset": _settings,
 }
-
-
-def hosts(config: str | None = None) -> list[str]:
-    """The host aliases of ssh's configuration; patterns are none.
-
-    `config` is a path, None for those that ssh reads by itself.
-    """
-    paths = [config] if config else ["~/.ssh/config", "/etc/ssh/ssh_config"]
-    found: dict[str, None] = {}
-    seen: set[str] = set()
-    for path in paths:
-        _read_hosts(os.path.expanduser(path), found, seen, 0)
-    return list(found)
-
-
-def _read_hosts(path: str, found: dict[str, None], seen: set[str], depth: int) -> None:
-    if path in seen or depth > DEEPEST or len(seen) >= MOST_FILES:
-        return
-    seen.add(path)
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            lines = file.read().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        # As ssh reads it: the keyword, then blanks or an equals sign, then words, perhaps quoted.
-        keyword, _, rest = re.sub(r"[\s=]+", " ", line.strip(), count=1).partition(" ")
-        try:
-            words = shlex.split(rest, comments=True)
-        except ValueError:
-            continue
-        if keyword.lower() == "host":
-            found.update((word, None) for word in words if not re.search(r"[*?!]", word))
-        elif keyword.lower() == "include":
-            for word in words:
-                # Relative ones are relative to ssh's own directory, wherever the file is.
-                base = "/etc/ssh" if path.startswith("/etc/ssh") else os.path.expanduser("~/.ssh")
-                for name in sorted(glob.glob(os.path.join(base, os.path.expanduser(word)))):
-                    _read_hosts(name, found, seen, depth + 1)

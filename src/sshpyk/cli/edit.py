@@ -45,23 +45,12 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     both = [name for name in unset if name in changes]
     if both:
         raise errors.SettingsError(text=f"{both[0]} is both given and in --unset: which is it?")
-    done = []
-    for key in ("display_name", "language"):
-        value = getattr(arguments, key)
-        if value is not None and value != spec.content.get(key):
-            done.append(f"{key}: {_show(spec.content.get(key))} → {_show(value)}")
-            spec.content[key] = value
     for name, value in changes.items():
-        if isinstance(value, dict):
-            old = config.get(name)
-            value = {**(old if isinstance(old, dict) else {}), **value}
-        if name not in config or config[name] != value:
-            done.append(f"{name}: {_show(config.get(name))} → {_show(value)}")
-            config[name] = value
-    for name in unset:
-        if name in config:
-            done.append(f"{name}: {_show(config.pop(name))} → not set")
-    check(config)
+        old = config.get(name)
+        if isinstance(value, dict) and isinstance(old, dict):
+            changes[name] = {**old, **value}
+    texts = {key: getattr(arguments, key) for key in ("display_name", "language")}
+    done = change(spec, texts, changes, unset)
     argv = kernelspec.make_argv(spec.name)
     if arguments.renew and spec.content.get("argv") != argv:
         done.append(f"argv: begins with {argv[0]} now")
@@ -73,6 +62,34 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     for line in done or ["nothing to change: the settings are so already"]:
         terminal.say(f"{spec.name}: {line}")
     return 0
+
+
+def change(
+    spec: kernelspec.LocalSpec,
+    texts: dict[str, str | None],
+    changes: dict[str, Any],
+    unset: list[str],
+) -> list[str]:
+    """Change the content of a kernelspec, which is not written yet; a line for each change.
+
+    `texts` are beside the settings; None leaves one as it is. Raises `SettingsError` where no
+    kernel could start so.
+    """
+    config = spec.config
+    done = []
+    for key, text in texts.items():
+        if text is not None and text != spec.content.get(key):
+            done.append(f"{key}: {_show(spec.content.get(key))} → {_show(text)}")
+            spec.content[key] = text
+    for name, value in changes.items():
+        if name not in config or config[name] != value:
+            done.append(f"{name}: {_show(config.get(name))} → {_show(value)}")
+            config[name] = value
+    for name in unset:
+        if name in config:
+            done.append(f"{name}: {_show(config.pop(name))} → not set")
+    check(config)
+    return done
 
 
 def ours(name: str) -> kernelspec.LocalSpec:
@@ -108,6 +125,10 @@ def check(config: dict[str, Any]) -> None:
             text="`via` is in place of a host: it can't stand beside `ssh_host_alias` or `inside`.",
             advice="On a host a command leads on by --inside.",
         )
+    if isinstance(config.get("slurm"), str) and (config.get("via") or config.get("inside")):
+        raise errors.SettingsError(text="`slurm` can't stand beside `via` or `inside`.")
+    if config.get("allocation") and not isinstance(config.get("slurm"), str):
+        raise errors.SettingsError(text="`allocation` is of use beside `slurm` only.")
     destination_of(config).check()
 
 
@@ -118,7 +139,7 @@ def _setting(text: str, config: dict[str, Any]) -> str:
     if option is None:
         known = ", ".join(option.flag[2:] for option in options.declared())
         raise errors.SettingsError(text=f"--unset {text}: there is no such setting. Known: {known}")
-    if option.name in NEEDED and not config.get("via"):
+    if option.name in NEEDED and not (config.get("via") or "slurm" in config):
         raise errors.SettingsError(text=f"--unset {text}: a kernel needs a host; give another.")
     return option.name
 

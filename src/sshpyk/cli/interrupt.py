@@ -8,7 +8,6 @@ import os
 import tempfile
 
 from . import kernels
-from .attach import save
 from .kernels import Kernel, Survey
 from .place import ANSWER
 from .terminal import Terminal
@@ -38,7 +37,7 @@ async def _by_message(survey: Survey, kernel: Kernel) -> None:
 
     with tempfile.TemporaryDirectory() as directory:
         path = os.path.join(directory, "sshpyk-kernel.json")
-        await save(survey.place, kernel["id"], path)
+        await kernels.save(survey.place, kernel["id"], path)
         settings = {"existing": path, "persistent": True}
         file = os.path.join(directory, "connection.json")
         manager = make_manager("", settings, connection_file=file)

@@ -13,6 +13,7 @@ from typing import Any
 from .. import errors
 from ..jupyter import kernelspec
 from ..jupyter.places import destination_of
+from ..schedulers.base import Allocation
 from ..server.address import ServerAddress, is_url
 from ..ssh.command import Destination
 from ..transport.entrance import Entrance, expand
@@ -54,7 +55,7 @@ def add_place_options(parser: argparse.ArgumentParser, *, host_option: bool = Tr
 
 def known_places() -> list[Place]:
     """The places of all kernelspecs."""
-    known: dict[Destination | Entrance, Place] = {}
+    known: dict[Destination | Entrance | Allocation, Place] = {}
     for spec in kernelspec.all_specs().values():
         config = spec.config
         destination = destination_of(config)
@@ -187,6 +188,17 @@ def place_of_file(path: str) -> tuple[Place, str]:
         there = saved.destination
         return onserver.Carried(there, saved.agent.python, there), saved.agent.id
     return Place(saved.destination_here(None, None), saved.agent.python), saved.agent.id
+
+
+async def save(place: Place, id: str, path: str) -> None:
+    """Write the persistence file of a kernel from what its host knows. Raises `SshpykError`."""
+    from ..jupyter.persistence import Persistence
+    from ..link.address import AgentAddress
+    from ..link.thread import io_thread
+
+    answer = await io_thread().run(place.ask({"do": "attach", "id": id}))
+    agent = AgentAddress.of_record(answer["record"], place.python)
+    Persistence(place.destination, agent, answer["keys"], id).write(path)
 
 
 async def locate(name: str, hosts: Sequence[str], ssh_config: str | None) -> tuple[Survey, Kernel]:

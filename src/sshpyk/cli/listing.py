@@ -12,6 +12,7 @@ from ..aio import within
 from ..jupyter import kernelspec
 from ..jupyter.kernelspec import LocalSpec
 from ..jupyter.places import server_of
+from ..schedulers.base import Allocation
 from ..transport.entrance import Entrance
 from . import options
 from .terminal import BAD, INFO, UNKNOWN, WARNING, Terminal
@@ -31,7 +32,7 @@ SHOWN: tuple[str, ...] = (
     "remote_kernel_name",
 )
 SHOWN += ("server_url", "server_kernel_id")
-SHOWN += ("via", "inside")
+SHOWN += ("via", "inside", "slurm", "allocation")
 
 LEGEND = "(v) right  (x) wrong  (!) look at it  (i) for information  (?) not checked"
 
@@ -125,6 +126,9 @@ async def check_all(
     done = 0
 
     async def local(destination: Any) -> list[Check]:
+        if isinstance(destination, Allocation):
+            outer = [] if destination.outer is None else await local(destination.outer)
+            return [*outer, checks.allocation(destination)]
         if isinstance(destination, Entrance):
             outer = [] if destination.outer is None else await local(destination.outer)
             return [*outer, checks.command(destination)]

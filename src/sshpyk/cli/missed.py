@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from ..notebook.outputs import Filler, joined
+from ..notebook.outputs import Cell, Filler, joined
 
 Line = dict[str, Any]
 
@@ -77,7 +78,8 @@ def _line(text: bytes) -> Line | None:
     # The rest of the headers takes more memory than most outputs.
     return {
         "at": line["at"],
-        "header": {"msg_type": header.get("msg_type")},
+        "again": line.get("again") is True,
+        "header": {"msg_type": header.get("msg_type"), "msg_id": header.get("msg_id")},
         "parent": {"msg_id": parent.get("msg_id")},
         "content": content,
     }
@@ -114,23 +116,41 @@ def texts(lines: Iterable[Line]) -> Iterator[str]:
     return (text for text in map(text_of, lines) if text)
 
 
-def collect(notebook: dict[str, Any], lines: list[Line], kernel_id: str) -> tuple[int, list[str]]:
-    """Put outputs into the cells whose code made them: how many, and the codes without a cell.
+@dataclass
+class Collected:
+    """How many outputs were collected, the codes that no cell has, and whose output goes where."""
+
+    count: int
+    homeless: list[str]
+    requests: dict[str, Cell]  # by the msg_id of what ran the cell
+
+
+def collect(
+    notebook: dict[str, Any], lines: list[Line], kernel_id: str, *, after_message: str = ""
+) -> Collected:
+    """Put outputs into the cells whose code made them.
 
     A cell is found by its text, and the notebook remembers what it has, so that nothing comes
-    twice. Changes `notebook`, JSON of nbformat 4.
+    twice; it has all up to the message `after_message`, if that is there. A cell that began to run
+    meanwhile loses what it had. Changes `notebook`, JSON of nbformat 4.
     """
     known = notebook.setdefault("metadata", {}).setdefault(METADATA, {})
     after = float(known.get(kernel_id, 0.0))
     cells = [cell for cell in notebook.get("cells", []) if cell.get("cell_type") == "code"]
     filler = Filler()
     known_requests: set[str] = set()
-    homeless: list[str] = []
+    homeless: dict[str, str] = {}  # by the request, until something new of it is told
+    told: dict[str, str] = {}
+    requests: dict[str, Cell] = {}
+    after_message = after_message or str(known.get("last", ""))
+    ids = [str(line["header"]["msg_id"]) if "mark" not in line else "" for line in lines]
+    old = ids.index(after_message) + 1 if after_message and after_message in ids else 0
     count = 0
     taken: set[int] = set()
-    for line in lines:
+    for number, line in enumerate(lines):
         if "mark" in line:
             continue
+        is_new = number >= old and line["at"] > after
         request = str(line["parent"].get("msg_id"))
         kind, content = str(line["header"].get("msg_type")), line["content"]
         if kind == "execute_input":
@@ -139,16 +159,23 @@ def collect(notebook: dict[str, Any], lines: list[Line], kernel_id: str) -> tupl
             known_requests.add(request)
             cell = _find(cells, str(content.get("code", "")), taken)
             if cell is None:
-                homeless.append(str(content.get("code", "")))
+                homeless[request] = str(content.get("code", ""))
+                if is_new:
+                    told[request] = homeless[request]
                 continue
             taken.add(id(cell))
             filler.begin(request, cell)
+            requests[request] = cell
+            if is_new and not line["again"]:
+                cell["outputs"].clear()
             filler.take(request, kind, content)
-        elif line["at"] > after:
+        elif is_new and request in homeless:
+            told[request] = homeless[request]
+        elif is_new:
             count += filler.take(request, kind, content)
     if lines:
         known[kernel_id] = max(after, max(line["at"] for line in lines))
-    return count, homeless
+    return Collected(count, list(told.values()), requests)
 
 
 def _find(cells: list[dict[str, Any]], code: str, taken: set[int]) -> dict[str, Any] | None:

@@ -148,7 +148,7 @@ def _target(arguments: argparse.Namespace) -> Target:
 
 def is_host(name: str, ssh_config: str | None) -> bool:
     """Whether a person means a host by `name`: one that is known, or that can be nothing else."""
-    from .completion import hosts
+    from ..ssh.aliases import hosts
 
     known = [place.host for place in kernels.known_places()]
     return (

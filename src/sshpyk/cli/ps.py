@@ -9,6 +9,7 @@ from typing import Any
 
 from . import kernels
 from .kernels import Survey
+from .place import Place
 from .rows import HEADS, cells, describe_all, machines
 from .terminal import Terminal
 
@@ -43,7 +44,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
         return watch.run(where, terminal, describe_now, HEADS, cells, as_json=arguments.json)
     with terminal.busy("Looking …"):
-        surveys: list[Survey] = wait_for(kernels.survey_all(where, use=True))
+        surveys, lent = wait_for(_look(where))
     rows = describe_all(surveys, ended=arguments.all)
     if arguments.json:
         terminal.raw(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
@@ -53,10 +54,21 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
             terminal.note(line, "dim")
     elif not any(survey.trouble for survey in surveys):
         terminal.note("No kernels of yours run there.", "dim")
+    if not arguments.json:
+        for line in lent:
+            terminal.note(line, "dim")
     for survey in surveys:
         if survey.trouble is not None:
             terminal.failure(survey.trouble)
     return int(any(survey.trouble for survey in surveys))
+
+
+async def _look(where: Sequence[Place]) -> tuple[list[Survey], list[str]]:
+    """What runs at places, and a line for each allocation there."""
+    from . import allocations
+
+    surveys = await kernels.survey_all(where, use=True)
+    return surveys, allocations.lines(await allocations.of_places(where))
 
 
 def _show(terminal: Terminal, rows: list[dict[str, Any]]) -> None:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from .. import errors
 from ..aio import within
 from ..transport import jobs
-from ..transport.command import transport
+from ..transport.ways import transport
 
 if TYPE_CHECKING:
+    from ..schedulers.base import Allocation
     from ..server.address import ServerAddress
     from ..ssh.command import Destination
     from ..transport.base import Transport
@@ -33,7 +34,7 @@ MOST_TRIES = 6
 MOST_OUTPUT = 256 * 1024
 
 
-def transport_to(destination: Destination | Entrance | ServerAddress) -> Transport:
+def transport_to(destination: Destination | Entrance | Allocation | ServerAddress) -> Transport:
     """The process's transport to it; call it on the I/O thread. Raises `SettingsError`."""
     destination.check()
     return transport(destination)

@@ -11,6 +11,7 @@ from .. import errors
 from ..jupyter import persistence
 from . import kernels
 from .kernels import Kernel, Survey
+from .place import Place
 from .terminal import Terminal
 
 
@@ -48,18 +49,23 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     return failed
 
 
+async def stop(place: Place, id: str) -> None:
+    """End a kernel; on the I/O thread. Raises `SshpykError`."""
+    answer = await place.ask({"do": "stop", "id": id})
+    if not answer["stopped"]:
+        raise errors.SshpykError(text="It has not ended.")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(persistence.default_path(id))
+
+
 async def _stop(
     arguments: argparse.Namespace,
 ) -> list[tuple[Kernel, str, errors.SshpykError | None]]:
     async def one(survey: Survey, kernel: Kernel) -> errors.SshpykError | None:
         try:
-            answer = await survey.place.ask({"do": "stop", "id": kernel["id"]})
+            await stop(survey.place, kernel["id"])
         except errors.SshpykError as error:
             return error
-        if not answer["stopped"]:
-            return errors.SshpykError(text="It has not ended.")
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(persistence.default_path(kernel["id"]))
         return None
 
     chosen: list[tuple[Survey, Kernel]] = []

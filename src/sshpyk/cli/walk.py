@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .. import errors
 from ..aio import within
 from ..jupyter import kernelspec
+from ..schedulers.base import Allocation
 from ..ssh.command import Destination
 from ..transport.entrance import Entrance
 from .steps import CONNECT_TIMEOUT, Step, failed
@@ -46,8 +47,8 @@ class Walk:
         self.launch = launch
         self.destination = destination_of(config)
         #: What ssh reaches: the host, or that on which a command leads on.
-        self.ssh: Destination | Entrance | None = self.destination
-        if isinstance(self.destination, Entrance):
+        self.ssh: Destination | Entrance | Allocation | None = self.destination
+        if not isinstance(self.destination, Destination):
             self.ssh = self.destination.outer
         self.host = self.destination.host
         self.title = f"{spec.name} on {self.host}" if spec else self.host
@@ -91,7 +92,9 @@ class Walk:
                 ("Authentication", self._paramiko_login),
             ]
         there: Way = [("Remote Python", self._inspect), ("Directories", self._directories)]
-        if isinstance(self.destination, Entrance):
+        if isinstance(self.destination, Allocation):
+            way = [*(by_ssh if self.ssh else []), ("Scheduler", self._scheduler), *there]
+        elif isinstance(self.destination, Entrance):
             way = [*(by_ssh if self.ssh else []), ("Command", self._entrance), *there]
             way.append(("Speed", self._speed))
         elif self.destination.is_by_paramiko:
@@ -262,6 +265,21 @@ class Walk:
         if noise:
             text += f"; something writes {len(noise)} characters at each start, which are skipped"
         return [Step(INFO if noise else GOOD, "Command", text)]
+
+    async def _scheduler(self) -> list[Step]:
+        from ..transport.scheduled import Scheduled
+        from .remote import transport_to
+
+        place = transport_to(self.destination)
+        assert isinstance(place, Scheduled)
+        await within(CONNECT_TIMEOUT, place.ensure(timeout=CONNECT_TIMEOUT))
+        name = place.queue.scheduler.name
+        job = await place.current()
+        if job is None:
+            text = f"{name} answers; the allocation {place.allocation.name} is not there"
+        else:
+            text = f"{name} answers; {place.allocation.name} is job {job.id}, {job.phase.value}"
+        return [Step(GOOD, "Scheduler", text)]
 
     async def _speed(self) -> list[Step]:
         from .measure import measure

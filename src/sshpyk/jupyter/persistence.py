@@ -20,6 +20,7 @@ from jupyter_core.paths import jupyter_runtime_dir, secure_write
 
 from .. import errors
 from ..link.address import AgentAddress
+from ..schedulers.base import Allocation
 from ..server.address import HostServer, ServerAddress, ServerKernelAddress
 from ..ssh.command import Destination
 from ..transport import answers
@@ -27,13 +28,6 @@ from ..transport.entrance import Entrance
 
 PATTERN = "sshpyk-kernel-{}.json"
 VERSION = 2
-
-#: How a file names what leads to the kernel.
-TRANSPORTS: dict[type, str] = {
-    Destination: "ssh",
-    Entrance: "command",
-    ServerAddress: "carried",
-}
 
 #: Characters of a file; ours have about a thousand.
 LARGEST = 1 << 20
@@ -43,7 +37,7 @@ LARGEST = 1 << 20
 class Persistence:
     """Host, agent, and the kernel's keys: "key", "signature_scheme", and CURVE keys if any."""
 
-    destination: Destination | Entrance | ServerAddress
+    destination: Destination | Entrance | Allocation | ServerAddress
     agent: AgentAddress
     keys: dict[str, str]
     kernel_id: str
@@ -53,7 +47,7 @@ class Persistence:
 
     def destination_here(
         self, ssh: str | None, ssh_config: str | None
-    ) -> Destination | Entrance | ServerAddress:
+    ) -> Destination | Entrance | Allocation | ServerAddress:
         """The destination on this machine, where the paths in the file may be another's.
 
         `ssh` and `ssh_config` then come in their place; None for ssh's own.
@@ -71,7 +65,7 @@ class Persistence:
         content = {
             "version": VERSION,
             "kernel_id": self.kernel_id,
-            "transport": TRANSPORTS[type(self.destination)],
+            "transport": _kind(self.destination),
             "host": asdict(self.destination),
             "agent": asdict(self.agent),
             "keys": self.keys,
@@ -211,7 +205,18 @@ def _of_server(content: dict[str, Any]) -> ServerPersistence:
     return ServerPersistence(ServerKernelAddress(server, content["id"]), content["kernel_id"])
 
 
-def _destination(transport: str, host: dict[str, Any]) -> Destination | Entrance | ServerAddress:
+def _kind(destination: Destination | Entrance | Allocation | ServerAddress) -> str:
+    """What a file calls the transport."""
+    if isinstance(destination, ServerAddress):
+        return "carried"
+    if isinstance(destination, Destination):
+        return "ssh"
+    return "command" if isinstance(destination, Entrance) else "slurm"
+
+
+def _destination(
+    transport: str, host: dict[str, Any]
+) -> Destination | Entrance | Allocation | ServerAddress:
     """Raises TypeError or ValueError where this is no destination."""
     if transport == "ssh":
         return Destination(**host)
@@ -219,10 +224,12 @@ def _destination(transport: str, host: dict[str, Any]) -> Destination | Entrance
         if host.get("through") is not None:
             raise ValueError("a way through a host")
         return ServerAddress(**host)
-    if transport != "command":
+    if transport not in ("command", "slurm"):
         raise ValueError(f"the transport {transport!r:.40}")
-    outer = host["outer"]
-    return Entrance(host["command"], None if outer is None else Destination(**outer))
+    outer = None if host["outer"] is None else Destination(**host["outer"])
+    if transport == "command":
+        return Entrance(host["command"], outer)
+    return Allocation(**{**host, "outer": outer})
 
 
 def _check_owner(path: str, status: os.stat_result) -> None:
@@ -238,12 +245,14 @@ def _check_owner(path: str, status: os.stat_result) -> None:
         )
 
 
-def _texts_of(host: Destination | Entrance | ServerAddress) -> list[str]:
+def _texts_of(host: Destination | Entrance | Allocation | ServerAddress) -> list[str]:
     """All texts of a destination."""
     if isinstance(host, ServerAddress):
         return [text for text in asdict(host).values() if text is not None]
     ssh = host if isinstance(host, Destination) else host.outer
     texts = [host.command] if isinstance(host, Entrance) else []
+    if isinstance(host, Allocation):
+        texts += [host.options, host.name, host.job, host.node, host.python]
     if ssh is not None:
         more = (ssh.ssh, ssh.ssh_config, ssh.node)
         texts += [ssh.host, *(text for text in more if text is not None)]
@@ -256,6 +265,8 @@ def _check(saved: Persistence) -> None:
     host, agent = saved.destination, saved.agent
     texts = [agent.id, agent.token, agent.python, agent.node, agent.boot_id, agent.place]
     texts += [saved.kernel_id, *saved.keys, *saved.keys.values(), *_texts_of(host)]
+    if isinstance(host, Allocation) and not isinstance(host.idle, float):
+        raise ValueError(f"the time {host.idle!r:.40}")
     for text in texts:
         if not isinstance(text, str) or not text.isprintable():
             raise ValueError(f"{text!r:.40} where a text should be")

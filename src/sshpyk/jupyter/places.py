@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from traitlets import Bool, Dict, Enum, HasTraits, Unicode, default, validate
+from traitlets import Bool, Dict, Enum, Float, HasTraits, Unicode, default, validate
 
 from .traits import from_environment, plain_text
 
 if TYPE_CHECKING:
+    from ..schedulers.base import Allocation
     from ..server.address import ServerAddress
     from ..ssh.command import Destination
     from ..transport.base import Transport
@@ -85,17 +86,42 @@ class CommandPlace(HasTraits):
         return plain_text(proposal)
 
 
-class AnyPlace(OpenSSHPlace, CommandPlace):
+class ScheduledPlace(HasTraits):
+    """An allocation of a cluster's scheduler, asked for on a host, or on this machine."""
+
+    slurm = Unicode(
+        None,
+        allow_none=True,
+        help="The kernel runs in an allocation of Slurm's, asked for with these options of "
+        "sbatch's by their long names (partition=gpu gres=gpu:1 time=4:00:00); the host is the "
+        "login node, none is this machine.",
+    ).tag(config=True, metavar="OPTIONS")
+    allocation = Unicode(
+        help="The allocation's name: kernels of one name share it (default: made of the options)."
+    ).tag(config=True, metavar="NAME")
+    queue_timeout = Float(
+        60.0, min=0.0, help="Seconds that a start waits for an allocation that is queued."
+    ).tag(config=True, metavar="SECONDS")
+    allocation_idle = Float(
+        1800.0, min=1.0, help="Seconds without kernels after which an allocation ends."
+    ).tag(config=True, metavar="SECONDS")
+
+    @validate("slurm", "allocation")
+    def _check_scheduled(self, proposal: dict[str, Any]) -> str | None:
+        return plain_text(proposal)
+
+
+class AnyPlace(OpenSSHPlace, CommandPlace, ScheduledPlace):
     """A place of any kind."""
 
     @property
-    def destination(self) -> Destination | Entrance:
+    def destination(self) -> Destination | Entrance | Allocation:
         """What leads there."""
-        return destination_of({name: getattr(self, name) for name in NAMES})
+        return destination_of({name: getattr(self, name) for name in NAMES if self.has_trait(name)})
 
     def transport(self) -> Transport:
         """The way there; call it on the I/O thread. Raises `SettingsError`."""
-        from ..transport.command import transport  # which the commands' options do without
+        from ..transport.ways import transport  # which the commands' options do without
 
         destination = self.destination
         destination.check()
@@ -103,22 +129,42 @@ class AnyPlace(OpenSSHPlace, CommandPlace):
 
 
 #: The settings that tell where a place is.
-NAMES = ("ssh_host_alias", "ssh", "ssh_config", "via", "inside")
+NAMES: tuple[str, ...] = ("ssh_host_alias", "ssh", "ssh_config", "via", "inside")
+NAMES += ("slurm", "allocation", "allocation_idle", "remote_python")
 
 
-def destination_of(settings: Mapping[str, Any]) -> Destination | Entrance:
+def destination_of(settings: Mapping[str, Any]) -> Destination | Entrance | Allocation:
     """What leads to the place that the settings of a kernel.json mean."""
     from ..ssh.command import Destination  # which takes asyncio along
     from ..transport.entrance import Entrance
 
-    given = {name: settings.get(name) for name in NAMES}
+    given = {name: settings.get(name) for name in NAMES[:5]}
     host, ssh, ssh_config, via, inside = (
         value if isinstance(value, str) and value else None for value in given.values()
     )
     if via is not None:
         return Entrance(via)
+    if isinstance(settings.get("slurm"), str):
+        return _allocation_of(settings, Destination(host, ssh, ssh_config) if host else None)
     there = Destination(host or "", ssh, ssh_config)
     return there if inside is None else Entrance(inside, there)
+
+
+def _allocation_of(settings: Mapping[str, Any], outer: Destination | None) -> Allocation:
+    from ..schedulers.base import Allocation, default_name
+
+    slurm, name, python = (
+        value if isinstance(value, str) else ""
+        for value in (settings.get(key) for key in ("slurm", "allocation", "remote_python"))
+    )
+    idle = settings.get("allocation_idle")
+    return Allocation(
+        slurm,
+        name or default_name(slurm),
+        outer,
+        python=python or "python3",
+        idle=float(idle) if isinstance(idle, (int, float)) else Allocation.idle,
+    )
 
 
 class ServerPlace(HasTraits):

@@ -34,7 +34,7 @@ from ..link.thread import io_thread
 from ..remotekernel import RemoteKernel
 from ..server.address import ServerAddress, ServerKernelAddress
 from ..server.trouble import NotCarried
-from ..transport import command
+from ..transport import ways
 from ..wire.channels import CHANNELS
 from . import persistence, running
 from .kernelspec import LocalSpec
@@ -75,6 +75,7 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         self._is_held = False
         self._is_attached = False  # to a kernel that was there, not launched by us
         self._died = False
+        self._may_submit = True
         self.persistence_path = ""
         self._launches = 0
         self._log = KernelLog(self.log, str(self.kernel_id), self.host_name)
@@ -150,7 +151,13 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
     # -- start -----------------------------------------------------------------------------------
 
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
-        """Look at what the start is given, bind the local sockets. Contacts nobody."""
+        """Look at what the start is given, bind the local sockets. Contacts nobody.
+
+        `existing` in `kwargs` is the persistence file of a kernel to attach to.
+        """
+        existing = kwargs.pop("existing", "")
+        if existing:  # from who starts it, in place of what its kernelspec says
+            self.existing, self.persistent = existing, True
         given = kwargs.get("env")
         kwargs = await super().pre_launch(**kwargs)
         kwargs["env"] = self._passed_env(kwargs["env"], is_given=given is not None)
@@ -202,7 +209,7 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
             if self.kernel is not None and not self.kernel.is_gone:
                 await self._restart(self.kernel, kwargs)
             else:
-                await self._start(kwargs)
+                await self._start(kwargs, may_submit=not died)
         except BaseException as error:
             if isinstance(error, errors.SshpykError):
                 error.fields.update(self._card())
@@ -218,7 +225,22 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         self.connection_info = self._connection_info()
         if self.persistent and self.kernel is not None:
             await self._save(self.kernel)
+        if self._is_attached and pacing.of_server(self.parent) is not None:
+            await self._introduce()
         return self.connection_info
+
+    async def _introduce(self) -> None:
+        """Have Jupyter Server let browsers in to a kernel that is busy."""
+        from .busy import introduce
+
+        local = self._local
+        assert local is not None
+        if self.kernel is not None and self.kernel.facts and not self.kernel.facts["curve"]:
+            address, port = local.ip, local.ports["control"]
+            is_tcp = local.transport == "tcp"
+            await introduce(
+                self.parent, f"tcp://{address}:{port}" if is_tcp else f"ipc://{address}-{port}"
+            )
 
     def _card(self) -> dict[str, str]:
         """Its kernelspec's name, for advice, where that is one that `sshpyk edit` takes."""
@@ -228,7 +250,9 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         spec = LocalSpec(name, "", {"metadata": self.kernel_spec.metadata})
         return {"card": name} if spec.is_ours else {}
 
-    async def _start(self, kwargs: dict[str, Any]) -> None:
+    async def _start(self, kwargs: dict[str, Any], *, may_submit: bool) -> None:
+        # A kernel that has died by itself is started again by nobody's wish, so no queue is joined.
+        self._may_submit = may_submit
         old, self.kernel = self.kernel, None
         if old is not None:
             await io_thread().run(old.end())
@@ -265,7 +289,7 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
                 link = self._make_carried(there, saved.agent)
             else:
                 destination = saved.destination_here(self.ssh, self.ssh_config)
-                link = self._make(command.transport(destination), saved.agent)
+                link = self._make(ways.transport(destination), saved.agent)
         elif saved is not None:
             link = self._make_of_server(saved.address.server, saved.address.id)
         elif (server := self.server_address) is not None:
@@ -342,6 +366,8 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
             pythonhome=self.remote_pythonhome or None,
             limits=pacing.of_server(self.parent),
         )
+        link.queue_timeout = self.queue_timeout
+        link.may_submit = self._may_submit
         link.opens_printed = self.open_ports
         return link
 

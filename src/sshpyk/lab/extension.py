@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from jupyter_server.utils import url_path_join
 
-from . import handlers
+from . import cards, handlers
 from .events import Events
 from .logins import Logins
+from .seeing import Seeing
 from .states import States
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ def load(app: ServerApp) -> None:
     logins = Logins(lambda: events.tell("logins"))
     app.web_app.settings[handlers.STATES] = states
     app.web_app.settings[handlers.LOGINS] = logins
+    app.web_app.settings[handlers.LOOKS] = cards.Looks()
+    app.web_app.settings[handlers.SEEING] = Seeing(app.kernel_manager, states.find)
     base: str = app.base_url
     paths = [(url_path_join(base, "sshpyk", path), handler) for path, handler in handlers.PATHS]
     app.web_app.add_handlers(".*$", paths)  # type: ignore[no-untyped-call]

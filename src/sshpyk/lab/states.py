@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..jupyter import running
 from ..layout import printable
+from ..link.address import KernelAddress
 from ..link.thread import io_thread
 from ..remotekernel import State, Status
 from .events import Events, call_there
@@ -53,7 +54,14 @@ class States:
         if self.is_watched:
             added.kernel.person_timeout = PERSON
 
+        is_new = True
+
         def changed(status: Status) -> None:
+            nonlocal is_new
+            if is_new and status.state is State.CONNECTED:
+                is_new = False
+                if added.kernel.was_there:
+                    added.kernel.seeing(False)  # until a page says so
             call_there(self._loop, self._changed, key, added, status)
 
         added.kernel.subscribe(changed)
@@ -62,11 +70,11 @@ class States:
     def _changed(self, key: int, changed: running.Running, status: Status) -> None:
         self._number += 1
         state = {
-            **_printable(status.to_json()),
+            **printable_all(status.to_json()),
             "key": key,
             "kernel_id": changed.kernel_id,
             "file": self._seen_from_root(changed.file),
-            "about": _printable(_about(changed.kernel)),
+            "about": printable_all(_about(changed.kernel)),
             "number": self._number,
             "server": self._server,
         }
@@ -89,15 +97,27 @@ class States:
         """The kernels with this id: seldom more than one, while one replaces another."""
         return [kernel for kernel, s in self._kernels.items() if s["kernel_id"] == kernel_id]
 
+    def find_on_host(self, host: str, id: str) -> str:
+        """Jupyter's id of the kernel that has the id `id` on a host; empty where none is here."""
+        for kernel, state in self._kernels.items():
+            address = kernel.address
+            if not isinstance(address, KernelAddress) or kernel.exited is not None:
+                continue
+            if (address.destination.host, address.agent.id) == (host, id):
+                return str(state["kernel_id"])
+        return ""
+
     def _seen_from_root(self, file: str) -> str:
         path = os.path.relpath(file, self._root) if file else ""
         return "" if path.startswith("..") else path
 
 
-def _printable(told: Any) -> Any:
-    """What a host has told, without what a terminal would obey and what turns text around."""
+def printable_all(told: Any) -> Any:
+    """JSON: what a host has told, without what a terminal would obey and what turns text around."""
     if isinstance(told, dict):
-        return {name: _printable(value) for name, value in told.items()}
+        return {name: printable_all(value) for name, value in told.items()}
+    if isinstance(told, list):
+        return [printable_all(value) for value in told]
     return printable(told) if isinstance(told, str) else told
 
 
@@ -106,4 +126,13 @@ def _about(kernel: RemoteKernel) -> dict[str, Any]:
     facts = kernel.facts
     if facts is None:
         return {}
-    return {"kernel": facts["display_name"], "directory": facts["cwd"], "process": facts["pid"]}
+    address = kernel.address
+    agent = address.agent if isinstance(address, KernelAddress) else None
+    return {
+        "kernel": facts["display_name"],
+        "directory": facts["cwd"],
+        "process": facts["pid"],
+        "node": agent.node if agent else "",
+        "agent": agent.id if agent else "",
+        "python": agent.python if agent else "",  # of the environment, where it has one
+    }

@@ -61,6 +61,7 @@ class Outcome(enum.Enum):
 AFTER: dict[tuple[Step, Outcome], Step | None] = {
     (Step.REACH, Outcome.DONE): Step.DIAL,
     (Step.REACH, Outcome.HEARD): None,
+    (Step.REACH, Outcome.NOBODY): None,  # the place itself has ended
     (Step.REACH, Outcome.FAILED): Step.REACH,  # the transport makes the pauses, for all its links
     (Step.DIAL, Outcome.DONE): None,
     (Step.DIAL, Outcome.NOBODY): Step.PROBE,
@@ -139,7 +140,7 @@ class Connectivity:
             self.host_is_silent = self.host_is_silent and outcome is Outcome.FAILED
         if self.step is Step.PAUSE:
             self._until = now + self._backoff.pause()
-        elif before is Step.PROBE and self.step is None:
+        elif outcome is Outcome.NOBODY and self.step is None:
             self.become(State.GONE)
         elif self.step is None:
             self.connected(now)

@@ -25,6 +25,7 @@ from ..wire.liveness import Backoff
 from .address import AgentAddress, KernelAddress
 from .clock import boot_time
 from .connectivity import Connectivity, Outcome, State, Step
+from .ending import Ending
 from .ports import Ports
 from .requests import Requests
 from .stages import Stages
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
 #: The share of a start's time that the login may take: less than all, so that who gives up is the
 #: transport, which can say why.
 LOGIN_SHARE = 0.9
+
+#: Seconds beyond its own patience that a start may be at a scheduler, which may be slow.
+SCHEDULER_MARGIN = 60.0
 
 #: Seconds for the agent's welcome through a fresh dialer.
 WELCOME_WITHIN = 5.0
@@ -94,6 +98,8 @@ class Link(RemoteKernel):
         self.transport = transport
         self.agent = agent
         self.log = log
+        self.queue_timeout = 60.0  # seconds that a start waits for an allocation
+        self.may_submit = True  # whether a start may ask for an allocation where there is none
         self.streams = Streams(self, log, agent.token)
         self.streams.limits = limits
         self.ports = Ports(agent.id, transport.host, self.streams, log, self._show_ports)
@@ -105,6 +111,7 @@ class Link(RemoteKernel):
         self._connection: Identity | None = None
         self._dialer: Dialer | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._ending = Ending()
         self._hurry = asyncio.Event()
         self._heard = asyncio.Event()
         self._changed = asyncio.Event()  # of what the agent says of the kernel
@@ -126,6 +133,7 @@ class Link(RemoteKernel):
         async def work() -> None:
             self.streams.listen(sockets)
             await self._log_in(timeout)
+            await self._find_place()
             await self._enter(request, timeout)
             self._ask_for_urls()
 
@@ -145,6 +153,8 @@ class Link(RemoteKernel):
             self._confirm(request)
 
     async def attach(self, sockets: Mapping[str, socket.socket], *, timeout: float) -> None:
+        self.was_there = True
+
         async def work() -> None:
             self.streams.listen(sockets)
             await self._attach(timeout)
@@ -179,6 +189,8 @@ class Link(RemoteKernel):
         except BaseException as error:
             # Shielded: a second cancellation must not leave half of it behind.
             await asyncio.shield(asyncio.ensure_future(self._give_up()))
+            if isinstance(error, (errors.SchedulerTooOld, errors.NoHolder)):
+                await self.transport.give_back()
             if isinstance(error, TimeoutError):
                 raise self._timeout(timeout) from None
             if isinstance(error, ProtocolError):
@@ -205,6 +217,25 @@ class Link(RemoteKernel):
             with contextlib.suppress(errors.NeedsPerson):  # our own attempt, once in minutes
                 return await asyncio.shield(self.transport.reconnect(None))
 
+    async def _find_place(self) -> None:
+        """Go on to where the kernel will be, where the host only leads there."""
+        if not self.transport.is_lent:
+            return
+
+        def say(why: str) -> None:
+            self._stages.at(Stage.QUEUED)
+            if why != self.status.progress:
+                self.log.info("= queued: %s", why)
+            self._update(progress=why)
+
+        patience = self.queue_timeout
+        with self._stages.stage(Stage.ALLOCATION, patience + SCHEDULER_MARGIN):
+            self.transport = await self.transport.allocate(
+                say, patience=patience, may_submit=self.may_submit
+            )
+            self._connection = await self.transport.ensure(timeout=SCHEDULER_MARGIN)
+        self._update(progress="", ends_at=self.transport.ends_at)
+
     async def _launch(self, request: LaunchRequest, timeout: float) -> bool:
         """Launch the agent; whether it was there already."""
         agent, transport = self.agent, self.transport
@@ -216,6 +247,7 @@ class Link(RemoteKernel):
             self._job = None
             self.found_keys = answer.get("keys")
             if "existing" in answer:
+                self.was_there = True
                 self.agent = agent.of_record(answer["existing"], agent.python)
                 self.streams.use_token(self.agent.token)
                 return True
@@ -352,6 +384,8 @@ class Link(RemoteKernel):
                 self._connectivity.woke(now)
                 self.retry()
             before = boot_time()
+            if self._ending.is_due(time.time(), self.transport.ends_at):
+                self._spawn(self._warn_of_end())
             verdict = self._connectivity.tick(now, self.transport.heard_at)
             if verdict == "ping" and self.transport.keeps_watch and not self.streams.is_owed:
                 self._connectivity.heard(now)
@@ -359,6 +393,15 @@ class Link(RemoteKernel):
                 self.streams.ping()
             elif verdict == "lost":
                 self._lose("the host does not answer", broken=False)
+
+    async def _warn_of_end(self) -> None:
+        """Say that the place will end soon, unless that has changed since we heard of it."""
+        with contextlib.suppress(errors.SshpykError, OSError):
+            self._update(ends_at=await self.transport.look_at_end())
+        text = self._ending.tell(time.time(), self.transport.ends_at)
+        self._update(ending=text)
+        if text:
+            self.log.warning("! %s ends %s: save what you need", self.transport.host, text)
 
     def retry(self) -> None:
         self.transport.hurry()
@@ -398,6 +441,10 @@ class Link(RemoteKernel):
         }
         try:
             return await steps[step]()
+        except errors.AllocationEnded as error:
+            if step is not Step.REACH:  # which asks the scheduler why
+                return Outcome.FAILED
+            return self._agent_gone(error.why, self.exited)
         except (errors.SshpykError, OSError) as error:
             self._tell_trouble(error)
             return Outcome.FAILED
@@ -505,6 +552,17 @@ class Link(RemoteKernel):
 
     async def watch_activity(self) -> None:
         await self._requests.ask("watch")
+
+    async def measure(self) -> dict[str, float]:
+        begun = time.monotonic()
+        answer = await self._requests.ask("state")
+        return {"round_trip": time.monotonic() - begun, "waiting": answer.get("waiting", 0)}
+
+    def seeing(self, seeing: bool, *, resumed: bool = False) -> None:
+        self._say("seeing", number=0, seeing=seeing, resumed=resumed)
+
+    def seen(self, message: str) -> None:
+        self._say("seen", number=0, message=message)
 
     async def signal(self, signum: int) -> None:
         self._expects_exit = self._expects_exit or signum in (signals.SIGTERM, signals.SIGKILL)

@@ -255,7 +255,11 @@ class Streams:
         nonce = secrets.token_hex(16)
         protocol = CarrierProtocol(self, attachment, stream, proof(self._token, nonce))
         try:
-            await dialer.dial(forward_of(stream.channel), lambda: protocol)
+            channel = forward_of(stream.channel)
+            if stream.carriers:
+                await dialer.dial_more(channel, lambda: protocol, stream.carriers)
+            else:
+                await dialer.dial(channel, lambda: protocol)
         except OSError as error:
             self.log.debug("! no carrier for %s: %s", stream.channel, error)
             return None

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 from ..errors import SettingsError
 
 if TYPE_CHECKING:
+    from ..schedulers.base import Allocation
     from ..ssh.command import Destination
     from ..transport.entrance import Entrance
 
@@ -57,7 +58,7 @@ class HostServer:
     `wanted` is the port of one that runs there, or a directory, or ANY; `python` runs our agent.
     """
 
-    destination: Destination | Entrance
+    destination: Destination | Entrance | Allocation
     python: str
     wanted: str
 

@@ -522,6 +522,12 @@ class ServerKernel(RemoteKernel):
             self._changed.clear()
             await self._changed.wait()
 
+    def seeing(self, seeing: bool, *, resumed: bool = False) -> None:
+        """Nothing of ours is there to keep what nobody sees."""
+
+    def seen(self, message: str) -> None:
+        """The same."""
+
     async def watch_activity(self) -> None:
         """It is known from the first message on."""
 

@@ -20,7 +20,7 @@ from ..link import program
 from ..link.log import KernelLog
 from ..remotekernel import State
 from ..transport import jobs
-from ..transport.command import transport as transport_to
+from ..transport.ways import transport as transport_to
 from ..wire.ports import Target
 from . import trouble
 from .address import HostServer
@@ -240,7 +240,7 @@ async def _start(
         transport,
         there.python,
         NAME,
-        command(path, answer["directory"], is_root=answer["is_root"], is_left=is_left),
+        command(path, answer, is_left=is_left),
         log,
         env={"JUPYTER_TOKEN": secrets.token_hex(32)},
         cwd=answer["directory"],
@@ -249,11 +249,15 @@ async def _start(
     )
 
 
-def command(path: str, directory: str, *, is_root: bool, is_left: bool) -> Sequence[str]:
-    """What starts a server in a directory, on loopback alone, and on any port that is free."""
-    words = [path, "--no-browser", "--ServerApp.ip=127.0.0.1", "--ServerApp.port=0"]
-    words += [f"--ServerApp.root_dir={directory}"]
-    if is_root:
+def command(path: str, answer: Mapping[str, Any], *, is_left: bool) -> Sequence[str]:
+    """What starts a server in the directory that was found, on loopback alone.
+
+    Old servers (2.0) tell of a port 0 as if they listened on it, so it is a free one that was
+    found; where that is taken by then, a server takes the next.
+    """
+    words = [path, "--no-browser", "--ServerApp.ip=127.0.0.1"]
+    words += [f"--ServerApp.port={answer['free']}", f"--ServerApp.root_dir={answer['directory']}"]
+    if answer["is_root"]:
         words += ["--allow-root"]
     if is_left:
         words += [f"--ServerApp.shutdown_no_activity_timeout={IDLE}"]

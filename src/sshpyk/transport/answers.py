@@ -215,7 +215,15 @@ SHAPES: dict[str, list[dict[str, Any]]] = {
     "inspect": [INSPECTION],
     "install": [{"failed": str, "command": words}, {"ipykernel": str, "command": words}],
     "resolve": [{"path": (str, type(None))}],
-    "servers": [{"servers": [SERVER], "directory": line, "programs": {"*": line}, "is_root": bool}],
+    "servers": [
+        {
+            "servers": [SERVER],
+            "directory": line,
+            "programs": {"*": line},
+            "free": int,
+            "is_root": bool,
+        }
+    ],
     "relay": [{"relay": bool}],
     "measure": [{"listening": {"unix": address, "tcp": address}}],
 }

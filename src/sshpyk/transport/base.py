@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .. import errors
+    from ..schedulers.base import Allocation
     from ..server.address import ServerAddress
     from ..ssh.command import Destination
     from .entrance import Entrance
@@ -90,7 +91,9 @@ class Dialer(ABC):
     channel a window of 2 MiB, so on a long link one brings 2 MiB a round trip.
     """
 
-    carriers = 6
+    @property
+    def carriers(self) -> int:
+        return 6
 
     @abstractmethod
     async def dial(self, channel: str, protocol: Callable[[], asyncio.Protocol]) -> None:
@@ -98,6 +101,13 @@ class Dialer(ABC):
 
         Raises OSError where nothing takes the connection.
         """
+
+    async def dial_more(
+        self, channel: str, protocol: Callable[[], asyncio.Protocol], number: int
+    ) -> None:
+        """The same for a stream that has `number` connections by now, one at least, and is to be
+        carried faster."""
+        await self.dial(channel, protocol)
 
     @abstractmethod
     async def close(self) -> None:
@@ -118,7 +128,10 @@ class Transport(ABC):
     #: while nothing happens: there it would keep the machine from being taken for idle.
     keeps_watch = False
 
-    def __init__(self, destination: Destination | Entrance | ServerAddress) -> None:
+    #: When the place itself will end, in seconds since 1970, as was last heard; None: nobody knows.
+    ends_at: float | None = None
+
+    def __init__(self, destination: Destination | Entrance | Allocation | ServerAddress) -> None:
         self.destination = destination
         self.host = destination.host
         self.heard_at = float("-inf")  #: on the loop's clock: when any link heard of the host
@@ -165,6 +178,30 @@ class Transport(ABC):
     def next_try(self) -> float | None:
         """When the next attempt of `reconnect` begins, on the loop's clock; None where one is
         under way or none is planned."""
+
+    # -- places that are lent for a time -----------------------------------------------------------
+
+    #: Whether a kernel can start here only in what `allocate` gives.
+    is_lent = False
+
+    async def allocate(
+        self, say: Callable[[str], None], *, patience: float, may_submit: bool
+    ) -> Transport:
+        """The very place where a kernel may start, asked for where it must be, and waited for, so
+        many seconds; `say` is told why.
+
+        Unless it `may_submit`, only one that is there, or was asked for already. Raises
+        `HostError`, or `AllocationEnded`.
+        """
+        return self
+
+    async def give_back(self) -> None:  # noqa: B027  # most places were not lent
+        """Nothing can start here: end what was lent. A start that fails otherwise leaves it for
+        the next."""
+
+    async def look_at_end(self) -> float | None:
+        """`ends_at` as it is now: it may have been moved. Raises `HostError`."""
+        return self.ends_at
 
     # -- what it is used for ---------------------------------------------------------------------
 

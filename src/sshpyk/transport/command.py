@@ -13,7 +13,6 @@ from dataclasses import replace
 
 from .. import errors
 from ..aio import within
-from ..server.address import ServerAddress
 from ..ssh.command import Destination
 from . import openssh, refusals
 from .base import Dialer, Identity, Listening, Login, Program, Transport
@@ -251,12 +250,8 @@ def _text(data: bytes | bytearray) -> str:
 _transports: Registry[Entrance, Command] = Registry(Command)
 
 
-def transport(destination: Entrance | Destination | ServerAddress) -> Transport:
+def transport(destination: Entrance | Destination) -> Transport:
     """The process's one transport for a destination; call it on the I/O thread."""
-    if isinstance(destination, ServerAddress):
-        from ..server import transport as of_server  # with tornado's clients, as seldom
-
-        return of_server.transport(destination)
     if isinstance(destination, Destination):
         if destination.is_by_paramiko:
             from . import paramiko_client  # which takes long to import, and is seldom needed

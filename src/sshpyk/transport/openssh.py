@@ -19,7 +19,7 @@ from .forwards import Forwards, sweep
 from .process import Process
 from .reconnecting import Reconnecting
 from .registry import Registry
-from .relay import SharedRelay
+from .relay import MORE, SharedRelay
 
 #: Sessions at once on one master, of this process. sshd allows ten (MaxSessions), and other
 #: processes have theirs.
@@ -48,7 +48,7 @@ class OpenSSH(Reconnecting):
         self._remembered = ""  # what other processes know by us
         self._has_forwarded = False
         self._is_guess = False  # whether forwards were not refused, but led to nobody
-        self._shared = SharedRelay(self)
+        self._shared = SharedRelay(self, more=MORE)
         self._sweep: asyncio.Task[None] | None = None
 
     @property

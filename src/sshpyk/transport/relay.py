@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+import functools
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from .. import errors
@@ -25,6 +26,13 @@ BEGIN_WITHIN = 20.0
 PING_AFTER = 1.0
 SILENT = 4.0
 
+#: Seconds for a further program that is to carry more, and how many there may be beside the first,
+#: where the host is far: from so many seconds of a round trip on, ssh's window of 2 MiB is what
+#: limits a session, to 70 MB/s. sshd allows ten sessions.
+MORE_WITHIN = 2.0
+MORE = 2
+FAR = 0.03
+
 #: Bytes of one connection that wait before its protocol is told to pause, unless it says otherwise.
 HIGH = 64 * 1024
 
@@ -32,13 +40,23 @@ HIGH = 64 * 1024
 class Relay:
     """One relay program, with its pipe and the connections over it; it ends with its last dialer.
 
-    `identity` is the connection to the host that it was begun on; `owner` ends the program.
+    `identity` is the connection to the host that it was begun on; `owner` ends the program; `again`
+    begins one more.
     """
 
     def __init__(
-        self, job: Job, identity: Identity | None, owner: contextlib.AsyncExitStack
+        self,
+        job: Job,
+        identity: Identity | None,
+        owner: contextlib.AsyncExitStack,
+        again: Callable[[], Awaitable[Relay]],
     ) -> None:
         self.identity = identity
+        self.round_trip = float("inf")  # seconds, the shortest that was seen
+        self._again = again
+        self._first = self  # of those that carry together
+        self._more: dict[int, Relay] = {}  # the others, if this is the first; they end with it
+        self._more_lock = asyncio.Lock()
         self.is_over = False
         self.dialers: set[RelayDialer] = set()
         self.mux = Mux(is_client=True)
@@ -56,11 +74,17 @@ class Relay:
         ]
 
     @classmethod
-    async def begin(cls, transport: Transport, python: str, pythonhome: str | None) -> Relay:
+    async def begin(
+        cls,
+        transport: Transport,
+        python: str,
+        pythonhome: str | None,
+        timeout: float = BEGIN_WITHIN,
+    ) -> Relay:
         """Start the program by the host's `python`.
 
-        Raises one of `sshpyk.errors`: `NoRoom` where there is no session for it within
-        `BEGIN_WITHIN` seconds.
+        Raises one of `sshpyk.errors`: `NoRoom` where there is no session for it within `timeout`
+        seconds.
         """
         identity = transport.identity()
         async with contextlib.AsyncExitStack() as owner:
@@ -68,18 +92,40 @@ class Relay:
             job = Job(transport, python, request, pythonhome, is_lasting=True)
             await owner.enter_async_context(job)
             try:
-                await within(BEGIN_WITHIN, job.answer())
+                await within(timeout, job.answer())
             except TimeoutError:
-                raise job.timed_out(BEGIN_WITHIN) from None
-            return cls(job, identity, owner.pop_all())
+                raise job.timed_out(timeout) from None
+            again = functools.partial(cls.begin, transport, python, pythonhome, MORE_WITHIN)
+            return cls(job, identity, owner.pop_all(), again)
+
+    async def more(self, number: int) -> Relay | None:
+        """The program of that `number` beside this one, begun when it is needed; None where there
+        can be none."""
+        async with self._more_lock:
+            found = self._more.get(number)
+            if found is None or found.is_over:
+                try:
+                    found = await self._again()
+                except (errors.SshpykError, OSError):
+                    return None
+                if self.is_over:  # meanwhile
+                    await found.close()
+                    return None
+                found._first = self
+                self._more[number] = found
+            return found
 
     def is_usable(self, identity: Identity | None) -> bool:
         """Whether a new dialer may use it: not where there is another connection to the host, nor
         where it owes an answer for too long, for then it may have been stopped."""
-        since = self._pinged_at
-        is_silent = since is not None and self._loop.time() - since > SILENT
         is_in_use = bool(self.dialers) and not self.is_over
-        return is_in_use and not is_silent and self.identity == identity
+        return is_in_use and not self.is_silent and self.identity == identity
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it owes an answer for too long."""
+        since = self._pinged_at
+        return since is not None and self._loop.time() - since > SILENT
 
     def has_more(self) -> None:
         """There is something to be sent: it goes at once, as far as the pipe takes it."""
@@ -109,6 +155,7 @@ class Relay:
             events = self.mux.receive(data)
         except ProtocolError as error:
             raise ProtocolError(f"{error}: {data[:80]!r}") from None
+        self._look_after_others()
         for event in events:
             connection = self.connections.get(event.connection)
             if event.type == DATA:
@@ -122,6 +169,29 @@ class Relay:
             elif connection is not None:
                 connection.lose(None)
         self.has_more()
+
+    def _look_after_others(self) -> None:
+        """Ask those that carry together with this one, which is heard, whether they are alive.
+
+        What went into one that was stopped may stay there for good, and no link notices, for it
+        hears of its agent. So all links connect anew, and agents send it again.
+        """
+        first = self._first
+        for other in [first, *first._more.values()]:
+            if other is self or not other.connections:
+                continue
+            if other.is_silent:
+                first._end("one of the sessions that carry its bytes does not answer")
+            else:
+                other.ask()
+
+    def ask(self) -> None:
+        """Ask for a sign of life, if there was none for a while."""
+        now = self._loop.time()
+        if self._pinged_at is None and now - self._heard_at > PING_AFTER:
+            self._pinged_at = now
+            self.mux.ping()
+            self.has_more()
 
     async def _write(self) -> None:
         """Send what there is as the pipe takes it, and no more than that: what has been written
@@ -145,10 +215,7 @@ class Relay:
         if not data:
             return False
         self._program.write(data)
-        now = self._loop.time()
-        if self._pinged_at is None and now - self._heard_at > PING_AFTER:
-            self._pinged_at = now
-            self.mux.ping()
+        self.ask()
         return True
 
     def _end(self, why: str) -> None:
@@ -163,6 +230,8 @@ class Relay:
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks)
+        for other in self._more.values():
+            await other.close()
         await self._owner.aclose()
 
 
@@ -178,6 +247,7 @@ class RelayConnection(asyncio.Transport):
         self._relay = relay
         self._id = id
         self._loop = asyncio.get_running_loop()
+        self._dialled_at: float | None = self._loop.time()  # until it is heard
         self._high, self._low = HIGH, HIGH // 4
         self._is_paused = False
         self._is_closing = False
@@ -210,6 +280,10 @@ class RelayConnection(asyncio.Transport):
         """Called by the relay: bytes came."""
         if self._is_closing:
             return
+        if self._dialled_at is not None:
+            took = self._loop.time() - self._dialled_at
+            self._relay.round_trip = min(self._relay.round_trip, took)
+            self._dialled_at = None
         try:
             self.protocol.data_received(data)
         except Exception as error:  # a defect of one kernel's must not end the others' connections
@@ -252,20 +326,37 @@ class RelayConnection(asyncio.Transport):
 
 
 class RelayDialer(Dialer):
-    """Through a relay to one agent."""
+    """Through a relay to one agent; with up to `more` programs beside it for what brings much."""
 
-    carriers = 1  # all go through one pipe
-
-    def __init__(self, relay: Relay, listening: Listening) -> None:
+    def __init__(self, relay: Relay, listening: Listening, more: int = 0) -> None:
         self._relay = relay
         self._listening = listening
+        self._more = more
         self._mine: list[RelayConnection] = []
         relay.dialers.add(self)
 
+    @property
+    def carriers(self) -> int:
+        # All go through one pipe: without more of these, more of them carry nothing faster.
+        return 1 + (self._more if FAR < self._relay.round_trip < float("inf") else 0)
+
     async def dial(self, channel: str, protocol: Callable[[], asyncio.Protocol]) -> None:
         """Where the agent's socket takes no connection, it is lost soon after."""
-        relay = self._relay
-        if self not in relay.dialers or relay.is_over:
+        self._dial_by(self._relay, channel, protocol)
+
+    async def dial_more(
+        self, channel: str, protocol: Callable[[], asyncio.Protocol], number: int
+    ) -> None:
+        relay = await self._relay.more(number)
+        if relay is None:
+            self._more = 0  # the host has no room, and others want sessions too
+            raise ConnectionRefusedError("there is no further session")
+        self._dial_by(relay, channel, protocol)
+
+    def _dial_by(
+        self, relay: Relay, channel: str, protocol: Callable[[], asyncio.Protocol]
+    ) -> None:
+        if self not in self._relay.dialers or self._relay.is_over or relay.is_over:
             raise ConnectionAbortedError("the relay has ended")
         id = relay.mux.open(str(self._listening[channel]))
         made = protocol()
@@ -283,9 +374,13 @@ class RelayDialer(Dialer):
 
 
 class SharedRelay:
-    """The relay of a transport's connection, for all links to its host: begun when it is needed."""
+    """The relay of a transport's connection, for all links to its host: begun when it is needed.
 
-    def __init__(self, transport: Transport) -> None:
+    With up to `more` programs beside it where the host is far.
+    """
+
+    def __init__(self, transport: Transport, more: int = 0) -> None:
+        self._more = more
         self.relay: Relay | None = None
         self._transport = transport
         self._lock = asyncio.Lock()  # one at a time begins one
@@ -306,4 +401,4 @@ class SharedRelay:
                 except errors.RemoteError:
                     transport.python = None  # it may be gone, and others not
                     raise
-            return RelayDialer(self.relay, listening)
+            return RelayDialer(self.relay, listening, self._more)

@@ -43,6 +43,10 @@ SHAPES: Dict[str, Dict[str, Any]] = {
     "state": {"number": int},
     "settings": {"number": int, "persistent": bool, "lease": _SECONDS},
     "watch": {"number": int},  # have "activity" told from now on
+    # whether anybody sees the output that this client gets; "resumed": the same who did before, and
+    # has got all of it. Whoever sees it tells up to which message it is saved: "seen".
+    "seeing": {"number": int, "seeing": bool, "resumed": bool},
+    "seen": {"number": int, "message": str},
     "urls": {"number": int},  # have "url" told from now on, and those that there are
     "leave": {"number": int},  # this attachment ends, the kernel goes on
     "end": {"number": int},  # the kernel ends, and the agent with it

@@ -205,8 +205,10 @@ def _url(scheme: bytes, rest: bytes) -> str:
     digits = after[: len(after) - len(after.lstrip(b"0123456789"))]
     is_port = 0 < len(digits) <= 5 and 0 < int(digits) < 65536
     path = after[len(digits) :]
-    if not is_port or (path and path[:1] not in b"/?#") or not whole.isascii():
+    if not is_port or (path and path[:1] not in b"/?#"):
         return ""
+    if not whole.isascii() or not whole.decode("ascii").isprintable():
+        return ""  # nothing that a terminal would obey
     return f"{scheme.decode()}://localhost:{int(digits)}{path.decode()}"
 
 

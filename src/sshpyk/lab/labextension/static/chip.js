@@ -5,6 +5,9 @@ import { hasDied, isAway, wantsLogin } from './words.js';
 
 /** @typedef {import('./kernels.js').State} State */
 
+/** What may be linked to: a host could print anything. */
+const LOCAL = /^https?:\/\/localhost:\d+(\/|$)/;
+
 export class Chip {
   /**
    * @param {any} context Lab's session context of a notebook or console
@@ -19,6 +22,7 @@ export class Chip {
     this._actions = actions;
     this._timer = 0;
     this._shown = '';
+    this._urls = '';
 
     this.node = element('div', 'sshpyk-chip');
     this._status = element('span', 'sshpyk-status');
@@ -34,7 +38,9 @@ export class Chip {
     this._button = /** @type {HTMLButtonElement} */ (element('button', 'sshpyk-button'));
     this._button.type = 'button';
     this._button.addEventListener('click', () => this._act());
-    this.node.append(this._status, this._countdown, this._button);
+    this._ports = element('span', 'sshpyk-ports');
+    this.node.append(this._status, this._countdown, this._button, this._ports);
+    this.node.addEventListener('pointerenter', () => void this._measure());
 
     this._update = () => this.update();
     this._signals = [context.kernelChanged, context.sessionChanged, context.statusChanged];
@@ -83,12 +89,43 @@ export class Chip {
     }
     this.node.dataset.state = wantsLogin(state) ? 'login' : hasDied(state) ? 'died' : state.state;
     this.node.title = this._words.long(state);
+    this._link(state);
     const action = this._action(state);
     this._button.hidden = action === '';
     this._button.textContent = action;
     this._countDown();
     if (state.state === 'away' && state.next_try !== null) {
       this._timer = window.setInterval(() => this._countDown(), 1000);
+    }
+  }
+
+  /** Links to what the kernel serves, where this browser is on the machine that the ports are on.
+   * @param {State} state */
+  _link(state) {
+    const isHere = ['localhost', '127.0.0.1', '[::1]'].includes(location.hostname);
+    const urls = isHere ? (state.ports ?? []).map(({ url }) => url).filter(url => LOCAL.test(url)) : [];
+    if (urls.join(' ') === this._urls) {
+      return;
+    }
+    this._urls = urls.join(' ');
+    this._ports.replaceChildren(
+      ...urls.map(url => {
+        const link = /** @type {HTMLAnchorElement} */ (element('a', 'sshpyk-link'));
+        Object.assign(link, { href: url, target: '_blank', rel: 'noopener noreferrer' });
+        link.textContent = this._words.say('Open %1', new URL(url).host);
+        return link;
+      })
+    );
+  }
+
+  /** Somebody looks closer: find out what only the host knows. */
+  async _measure() {
+    const state = this.state;
+    if (state?.state === 'connected') {
+      const measured = await this._actions.measure(state.kernel_id);
+      if (this.state === state) {
+        this.node.title = this._words.long(state, measured);
+      }
     }
   }
 

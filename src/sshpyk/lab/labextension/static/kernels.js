@@ -14,12 +14,16 @@ export const SCHEMA = 'https://sshpyk.invalid/events/v1';
  * @property {number} since when that began
  * @property {string?} stage of a start
  * @property {string?} stage_text
- * @property {{code: string, what: string, advice: string, command: string, details: string}?} trouble
+ * @property {number?} ends_at when what was lent for it ends, such as an allocation
+ * @property {string?} ending in how long, where that is soon
+ * @property {import('./server.js').Trouble?} trouble
  * @property {boolean} needs_person
  * @property {number?} next_try
  * @property {{code: number?, signum: number?, stderr: string, note: string}?} exited
  * @property {string?} exited_text
- * @property {{kernel?: string, directory?: string, process?: number}} about
+ * @property {{kernel?: string, directory?: string, process?: number, node?: string, agent?: string,
+ *   python?: string}} about
+ * @property {{target: string, local: number|string, url: string}[]} ports open here, to the host's
  * @property {number} number of the change that this is
  * @property {string} server which life of the server counts so
  */

@@ -16,7 +16,7 @@ import { SCHEMA } from './kernels.js';
  * @property {string} id
  * @property {string} host
  * @property {Question?} question
- * @property {{what: string, advice: string, command: string, details: string}?} error
+ * @property {import('./server.js').Trouble?} error
  * @property {boolean} over
  */
 
@@ -59,16 +59,21 @@ export class Logins {
     return this._looking;
   }
 
-  /** @param {string} kernel whose host wants a login */
-  async begin(kernel) {
+  /** @param {{kernel: string}|{host: string}} to what wants a login */
+  async begin(to) {
     try {
-      const login = await this._server.post('logins', { kernel });
-      this._id = login.id;
-      this._number = -1;
-      await this._look();
+      const login = await this._server.post('logins', to);
+      await this.follow(login.id);
     } catch (error) {
-      this._actions.explain(this._words.say('Log in'), String(error));
+      this._actions.explain(this._words.say('Log in'), this._words.trouble(error));
     }
+  }
+
+  /** @param {string} login that is under way @returns {Promise<void>} */
+  follow(login) {
+    this._id = login;
+    this._number = -1;
+    return this._look();
   }
 
   async _lookOnce() {
@@ -83,8 +88,7 @@ export class Logins {
       this._id = '';
       this._putAway();
       if (login?.error) {
-        const { what, advice, command, details } = login.error;
-        const text = [what, advice, command, details].filter(part => part !== '').join('\n\n');
+        const text = this._words.trouble({ trouble: login.error });
         this._actions.explain(this._words.say('Log in to %1', login.host), text);
       } else if (login !== undefined) {
         const message = this._words.say('You are logged in to %1.', login.host);

@@ -81,6 +81,10 @@ export class Notices {
           wanted.set(`away ${host}`, this._away(away[0], since));
         }
       }
+      const ending = states.find(isEnding);
+      if (ending !== undefined) {
+        wanted.set(`ends ${host} ${ending.ending}`, this._ends(ending));
+      }
       for (const state of states) {
         const key = `died ${state.key}`;
         const before = this._shown.get(key);
@@ -145,6 +149,20 @@ export class Notices {
   }
 
   /** @param {State} state @returns {Notice} */
+  _ends(state) {
+    const at = this._words.time(state.ends_at ?? 0);
+    return {
+      message: this._words.say(
+        '%1 ends at %2, and all kernels in it: save what you need.',
+        state.host,
+        at
+      ),
+      type: 'warning',
+      actions: []
+    };
+  }
+
+  /** @param {State} state @returns {Notice} */
   _died(state) {
     const { say } = this._words;
     const title = say('The kernel on %1 died', state.host);
@@ -155,6 +173,11 @@ export class Notices {
       actions: [{ label: say('Why'), callback: () => this._actions.explain(title, death) }]
     };
   }
+}
+
+/** @param {State} state @returns {boolean} whether what was lent for it will end soon */
+function isEnding(state) {
+  return !!state.ending && (state.state === 'connected' || state.state === 'away');
 }
 
 /** @param {State[]} states @returns {Map<string, State[]>} */

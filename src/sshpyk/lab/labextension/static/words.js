@@ -58,13 +58,25 @@ export class Words {
     return state.state === 'away' && seconds > 0 ? this.say('next try in %1 s', seconds) : '';
   }
 
-  /** @param {State} state @returns {string} all that is known, in lines */
-  long(state) {
+  /**
+   * @param {State} state
+   * @param {{round_trip?: number, waiting?: number}} [measured] how the connection was just now
+   * @returns {string} all that is known, in lines
+   */
+  long(state, measured = {}) {
     const about = state.about;
     const lines = [`${state.host}: ${this.short(state)}`];
     if (about.kernel) {
       lines.push(this.say('Kernel: %1', about.kernel), this.say('Directory: %1', about.directory));
       lines.push(this.say('Process: %1', about.process));
+    }
+    if (about.node) {
+      lines.push(this.say('Node: %1', about.node), this.say('Agent: %1', about.agent));
+      lines.push(this.say('Environment: %1', about.python));
+    }
+    if (measured.round_trip !== undefined) {
+      lines.push(this.say('Round trip: %1 ms', Math.round(1000 * measured.round_trip)));
+      lines.push(this.say('Output waiting: %1', this.size(measured.waiting ?? 0)));
     }
     lines.push(this.say('So since %1', this.time(state.since)));
     if (state.state === 'away') {
@@ -85,6 +97,32 @@ export class Words {
       lines.push('', this.say('It said last:'), said);
     }
     return lines.join('\n');
+  }
+
+  /** @param {{busy: boolean?, busy_since: number?}} kernel @returns {string} what it does */
+  activity({ busy, busy_since }) {
+    if (busy === null) {
+      return this.say('unknown');
+    }
+    const since = this.time(busy_since ?? 0);
+    return busy ? this.say('busy since %1', since) : this.say('idle since %1', since);
+  }
+
+  /** @param {number} bytes @returns {string} that, in the unit that suits it */
+  size(bytes) {
+    const units = ['B', 'kB', 'MB', 'GB', 'TB'];
+    const power = bytes < 1 ? 0 : Math.min(4, Math.floor(Math.log10(bytes) / 3));
+    const value = bytes / 1000 ** power;
+    return `${value < 10 && power > 0 ? value.toFixed(1) : Math.round(value)} ${units[power]}`;
+  }
+
+  /** @param {any} error @returns {string} what went wrong, what to do, and what the other side said */
+  trouble(error) {
+    if (!error.trouble) {
+      return String(error.message ?? error);
+    }
+    const { what, advice, command, details } = error.trouble;
+    return [what, advice, command, details].filter(part => part !== '').join('\n\n');
   }
 
   /** @param {number} seconds since 1970 @returns {string} the time of day, with the date if need be */

@@ -1,0 +1,123 @@
+"""What a cluster refuses: a sentence with a next step, and no job left behind."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+from jupyter_client.manager import KernelManager
+
+from sshpyk import errors
+from sshpyk.transport import queue
+from tests.lab.kernels import run_code, started, write_card
+from tests.lab.slurm import Slurm
+
+
+@pytest.fixture
+def here(slurm: Slurm, short_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """This machine is the login node; the directory whose programs are found first."""
+    own = short_tmp / "bin"
+    own.mkdir()
+    monkeypatch.setenv("PATH", f"{own}:{slurm.bin}:{os.environ['PATH']}")
+    monkeypatch.setenv("HOME", str(short_tmp))
+    return own
+
+
+def start(options: str, name: str) -> errors.SshpykError:
+    """What a start of a kernel raises."""
+    write_card("refused", slurm=options, allocation=name, queue_timeout=2.0)
+    manager = KernelManager(kernel_name="refused")
+    try:
+        with pytest.raises(errors.SshpykError) as caught:
+            manager.start_kernel()
+    finally:
+        manager.context.destroy(linger=100)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ("partition=nowhere", "invalid partition specified"),
+        ("time=5-00:00:00", "time limit is invalid"),
+        ("nodes=9", "processors requested|node count"),
+        ("gres=gpu:8", "generic resource|gres"),
+        ("nonsense=1", "unrecognized option"),
+    ],
+)
+def test_what_slurm_refuses(here: Path, slurm: Slurm, options: str, text: str) -> None:
+    error = start(options, f"no-{options.partition('=')[0]}")
+    assert isinstance(error, errors.JobRefused), error
+    assert re.search(text, str(error), re.IGNORECASE), str(error)
+    assert error.command
+    assert slurm.jobs() == {}
+
+
+def test_what_would_never_start_is_taken_back(here: Path, slurm: Slurm) -> None:
+    """Sites that take all jobs let those wait for ever which no waiting helps."""
+    fake(here, "sbatch", 'exec {real} "$@" --hold', slurm)
+    fake(here, "squeue", '{real} "$@" | sed "s/JobHeldUser/PartitionTimeLimit/"', slurm)
+    error = start("time=5", "never")
+    assert isinstance(error, errors.NeverStarts), error
+    assert "more time than its partition allows" in " ".join(str(error).split())
+    assert slurm.jobs() == {}
+
+
+def test_of_two_that_ask_at_once_one_is_taken_back(here: Path, slurm: Slurm) -> None:
+    """Another client has asked a moment before, and both have found nothing."""
+    twice = 'f=$(mktemp); cat >$f; {real} "$@" <$f >/dev/null; {real} "$@" <$f; rm $f'
+    fake(here, "sbatch", twice, slurm)
+    write_card("two", slurm="time=5", allocation="two")
+    with started("two") as (_, client):
+        job = run_code(client, "import os; print(os.environ['SLURM_JOB_ID'])").strip()
+        assert slurm.jobs() == {job: "RUNNING"}
+        assert slurm.calls("sbatch") == 2
+        (cancelled,) = (line for line in slurm.log.read_text().splitlines() if "scancel" in line)
+        assert int(cancelled.split()[1]) > int(job)
+
+
+def test_no_munge(here: Path, slurm: Slurm) -> None:
+    slurm.end("munge")
+    try:
+        error = start("time=5", "munge")
+    finally:
+        slurm.start("munge")
+    assert isinstance(error, errors.SchedulerDown), error
+    assert "munge" in str(error)
+
+
+def test_a_squeue_that_hangs(here: Path, slurm: Slurm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue, "COMMAND_WITHIN", 0.5)
+    fake(here, "squeue", "exec sleep 60", slurm)
+    error = start("time=5", "hangs")
+    assert isinstance(error, errors.SchedulerDown), error
+    assert "has not ended within 0.5 s" in " ".join(str(error).split())
+    assert slurm.jobs() == {}
+
+
+def test_a_slurm_without_overlap(here: Path, slurm: Slurm) -> None:
+    """It started, and can't be used: the job that was asked for goes with the start."""
+    fake(here, "srun", "echo \"srun: unrecognized option '--overlap'\" >&2; exit 1", slurm)
+    error = start("time=5", "old")
+    assert isinstance(error, errors.SchedulerTooOld), error
+    assert "20.11" in str(error)
+    assert slurm.jobs() == {}
+
+
+def test_no_slurm_at_all(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("sh", "head", "env", "python3"):
+        (here / name).symlink_to(f"/usr/bin/{name}")
+    monkeypatch.setenv("PATH", str(here))
+    monkeypatch.setattr(queue, "RUN", 'exec "$@"')
+    error = start("time=5", "none")
+    assert isinstance(error, errors.NoScheduler), error
+    assert "PATH" in str(error)
+
+
+def fake(directory: Path, name: str, script: str, slurm: Slurm) -> None:
+    """A program of Slurm's that does something else."""
+    path = directory / name
+    path.write_text("#!/bin/sh\n" + script.format(real=slurm.bin / name) + "\n")
+    path.chmod(0o755)
