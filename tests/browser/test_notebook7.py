@@ -42,4 +42,5 @@ def test_a_notebook_and_the_tab(
         page.keyboard.press("Enter")
         cards = page.get_by_role("table", name="Those in the launcher")
         cards.get_by_role("button", name="Edit remote").wait_for()
-        assert notebook.errors == []
+        # Notebook 7.6 has this one without us, too.
+        assert [error for error in notebook.errors if "reading 'schema'" not in error] == []
