@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from .. import errors
 from ..aio import within
+from ..server.address import ServerAddress
 from ..transport import jobs
 from ..transport.ways import transport
 
 if TYPE_CHECKING:
     from ..schedulers.base import Allocation
-    from ..server.address import ServerAddress
     from ..ssh.command import Destination
     from ..transport.base import Transport
     from ..transport.entrance import Entrance
@@ -37,6 +37,10 @@ MOST_OUTPUT = 256 * 1024
 def transport_to(destination: Destination | Entrance | Allocation | ServerAddress) -> Transport:
     """The process's transport to it; call it on the I/O thread. Raises `SettingsError`."""
     destination.check()
+    if isinstance(destination, ServerAddress):
+        from ..server import transport as of_servers  # with tornado's clients, as seldom
+
+        return of_servers.transport(destination)
     return transport(destination)
 
 

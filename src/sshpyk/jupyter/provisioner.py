@@ -284,12 +284,11 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         link: RemoteKernel
         agent = AgentAddress(self._new_id(), secrets.token_hex(32), self._python)
         if isinstance(saved, persistence.Persistence):
-            there = saved.destination
+            there = saved.destination_here(self.ssh, self.ssh_config)
             if isinstance(there, ServerAddress):
                 link = self._make_carried(there, saved.agent)
             else:
-                destination = saved.destination_here(self.ssh, self.ssh_config)
-                link = self._make(ways.transport(destination), saved.agent)
+                link = self._make(ways.transport(there), saved.agent)
         elif saved is not None:
             link = self._make_of_server(saved.address.server, saved.address.id)
         elif (server := self.server_address) is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..schedulers.base import Allocation
-from ..server.address import ServerAddress
 from . import command
 
 if TYPE_CHECKING:
@@ -14,12 +13,8 @@ if TYPE_CHECKING:
     from .entrance import Entrance
 
 
-def transport(destination: Destination | Entrance | Allocation | ServerAddress) -> Transport:
+def transport(destination: Destination | Entrance | Allocation) -> Transport:
     """The process's one transport for a destination; call it on the I/O thread."""
-    if isinstance(destination, ServerAddress):
-        from ..server import transport as of_server  # with tornado's clients, as seldom
-
-        return of_server.transport(destination)
     if isinstance(destination, Allocation):
         from . import scheduled  # with the schedulers, which most do without
 
