@@ -218,6 +218,23 @@ class Unreadable(SettingsError):
     sentence = "{path} can't be read: {reason}."
 
 
+class Unwritable(SettingsError):
+    sentence = "{path} can't be written: {reason}."
+
+
+class NotSaved(SshpykError):
+    sentence = "{path} can't be written: {reason}. What the run has brought is kept on {host}."
+    next_step = "Make room, then:"
+    next_command = "sshpyk collect {id} {path}"
+
+
+class CodeRaised(SshpykError):
+    """`text` is the name of what the code raised, and its words; `details` the traceback."""
+
+    sentence = "The code raised {text}"
+    next_step = ""
+
+
 class PortInUse(SettingsError):
     sentence = "{local} can't be opened on this machine: {reason}."
     next_step = "Another is free: --local {free}"
@@ -652,6 +669,24 @@ class NoKernel(RemoteError):
     sentence = "There is no kernel {id} on {host}: {why}."
     next_step = "See which there are:"
     next_command = "sshpyk ps {hosts}"
+
+
+class NoRun(RemoteError):
+    sentence = "{host} has nothing of a run {id}."
+    next_step = "What a run wrote stays there for a week after its end."
+
+
+class NoAgent(SshpykError):
+    sentence = "The kernel is on the Jupyter Server {host}, where no program of ours can run it."
+    next_step = "Name a kernel that is reached by ssh or by a command."
+
+
+class Encrypted(RemoteError):
+    sentence = (
+        "The kernel {name} on {host} encrypts its connections, so nothing there can run a notebook "
+        "in it."
+    )
+    next_step = "Start one without `transport_encryption`."
 
 
 class OtherNode(RemoteError):

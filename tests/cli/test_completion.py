@@ -57,6 +57,7 @@ CASES = [
     (("logs", "x", "--host", "equ"), {"equals"}),
     (("edit", ""), {"mine"}),
     (("delete", "mine", "m"), {"mine"}),
+    (("run", "n.ipynb", "--on", "m"), {"mine"}),
     (("",), set(COMMANDS)),
     (("-v", "del"), {"delete"}),
     (("comp",), {"completion"}),

@@ -11,6 +11,7 @@ import pytest
 
 from sshpyk.remotekernel import State
 from tests.cli.conftest import Call, sshpyk
+from tests.cli.test_described import check_all
 from tests.lab.kernels import PATIENCE, left_behind
 from tests.ports.conftest import Serving
 from tests.ports.servers import port_command
@@ -33,7 +34,9 @@ def test_a_port_of_a_kernel(serving: Serving, card: str, sshpyk: Call) -> None:
     with port_command(id[:8], port, "--local", "0") as (process, opened):
         assert opened["target"] == port
         assert said_through(opened["local"]) == b"I have heard 5 bytes"
-        (listed,) = sshpyk("port", "--list", "--json").json
+        result = sshpyk("port", "--list", "--json")
+        check_all(result.out, "port")
+        (listed,) = result.json
         assert listed == {**opened, "connections": 0}
         assert (listed["pid"], listed["kernel"]) == (process.pid, id)
         table = sshpyk("port", "--list").out

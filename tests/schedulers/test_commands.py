@@ -12,6 +12,7 @@ import pytest
 from jupyter_client.manager import KernelManager
 
 from tests.cli.conftest import Call, config_of, names, sshpyk
+from tests.cli.test_described import check_all
 from tests.faults.test_outages import Lines
 from tests.lab.kernels import client_of, link_of, run_code, started, write_spec
 from tests.lab.slurm import Slurm
@@ -61,7 +62,9 @@ def test_from_adding_to_collecting(
         assert f"slurm:mine: job {job}, running on n" in told.err, told.err
         extended = sshpyk("allocations", "extend", "mine", "--by", "30")
         assert "extended by 30 min" in extended.out, extended.err
-        (row,) = sshpyk("allocations", "--json").json
+        written = sshpyk("allocations", "--json")
+        check_all(written.out, "allocations")
+        (row,) = written.json
         assert (row["name"], row["job"], row["state"]) == ("mine", job, "running")
         assert row["host"] == "login"
         assert 40 * 60 < row["ends_at"] - time.time() <= 50 * 60 + 5

@@ -16,6 +16,7 @@ import pytest
 
 from sshpyk.remotekernel import State
 from tests.cli.conftest import Call, config_of, sshpyk, written
+from tests.cli.test_described import check_all
 from tests.lab.kernels import PATIENCE, run_code, started
 from tests.lab.sshd import Sshd
 from tests.server.servers import kernel_of
@@ -106,7 +107,9 @@ def test_browse(host: Sshd, tmp_path: Path, own_jupyter: Path, sshpyk: Call) -> 
     browsing = subprocess.Popen([*words, "--json"], stdout=subprocess.PIPE, text=True)
     try:
         assert browsing.stdout is not None
-        told = json.loads(browsing.stdout.readline())
+        line = browsing.stdout.readline()
+        check_all(line, "browse")
+        told = json.loads(line)
         assert told["directory"] == str(tmp_path)
         # The token is in a file of this user's alone, which leads a browser there.
         page = Path(told["page"])

@@ -43,6 +43,8 @@ JOBS = {
     "measure": "sshpyk.agent.inspect_path",
     "servers": "sshpyk.agent.servers",
     "relay": "sshpyk.agent.relay",
+    "put": "sshpyk.agent.put",
+    **dict.fromkeys(("run", "runs", "journal", "forget"), "sshpyk.agent.run"),
 }
 
 

@@ -14,12 +14,11 @@ import argparse
 import importlib
 import os
 import sys
-import threading
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from .. import __version__
 from ..errors import SettingsError, SshpykError
+from ..version import __version__
 from .terminal import Terminal
 
 #: Every command: its module in this package, and what it does.
@@ -41,12 +40,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "port": ("port", "reach a port of a kernel's host, or of any host"),
     "browse": ("browse", "open a Jupyter Server of a host, or its page, in the browser"),
     "collect": ("collect", "put output that nobody saw into its notebook"),
+    "run": ("run", "run a notebook or a script in a kernel on a host"),
     "demo": ("demo", "show in a minute what sshpyk does"),
     "completion": ("completion", "print the completion script of a shell"),
 }
-
-#: Seconds that what was interrupted has to clean up.
-PATIENCE = 3.0
 
 INTERRUPTED = 130  # as shells have it: 128 + SIGINT
 
@@ -86,6 +83,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parse(words: Sequence[str]) -> argparse.Namespace:
     """What `words` say. Ends the process where they are wrong, as argparse does."""
     parser = make_parser(command_in(words))
+    if command_in(words) == "run" and "--" in words:
+        # What follows is the script's, whatever it looks like.
+        place = words.index("--")
+        arguments = parser.parse_args(words[:place])
+        arguments.arguments += words[place + 1 :]
+        return arguments
     arguments, rest = parser.parse_known_args(words)
     # argparse takes names up to the first option only: `add HOST --setup LINE NAME` has more.
     lists = ("kernels", "names", "hosts")
@@ -164,20 +167,6 @@ def _log(verbosity: int) -> None:
 
 def wait_for(work: Any) -> Any:
     """Run a coroutine on the I/O thread, where hosts live, and wait for its result."""
-    from ..link.thread import io_thread
+    from ..link import thread
 
-    async def noted() -> Any:
-        try:
-            return await work
-        finally:
-            ended.set()
-
-    ended = threading.Event()
-    future = io_thread().submit(noted())
-    try:
-        return future.result()
-    except KeyboardInterrupt:
-        # The work first ends what it has begun, such as an ssh at this terminal.
-        if future.cancel():
-            ended.wait(PATIENCE)
-        raise
+    return thread.wait_for(work)

@@ -68,9 +68,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
         from . import servers
 
         return servers.add(arguments, terminal)
-    config = options.given(arguments)
-    _take_place(arguments, config)
-    check(config)
+    config = settings_of(arguments)
     if "slurm" in config and not arguments.no_check:
         from . import cluster
 
@@ -79,14 +77,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
         from . import servers
 
         return servers.add_on_host(arguments, terminal, config)
-    if arguments.kernel_name is not None:
-        _require_free(kernelspec.check_name(arguments.kernel_name), arguments)
-    if arguments.no_check:
-        adding = [_unchecked(arguments, config)]
-    elif "remote_kernel_name" in config and "remote_python" in config:
-        adding = [_explicit(arguments, terminal, config)]
-    else:
-        adding = _from_inspection(arguments, terminal, config)
+    adding = choose_kernels(arguments, terminal, config)
     for name, content, logos in adding:
         if arguments.dry_run:
             terminal.raw(kernelspec.to_text(content))
@@ -96,6 +87,33 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     if adding and not arguments.dry_run:
         terminal.note(f"Choose it in Jupyter, or try it: jupyter console --kernel {adding[0][0]}")
     return 0
+
+
+def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The settings that the command line gives, with the place that HOST names, checked.
+
+    Raises `SettingsError`. To be called once: it may take HOST for a kernel.
+    """
+    config = options.given(arguments)
+    _take_place(arguments, config)
+    check(config)
+    return config
+
+
+def choose_kernels(
+    arguments: argparse.Namespace, terminal: Terminal, config: dict[str, Any]
+) -> list[Adding]:
+    """What is to be added by those arguments and settings: of each its name, kernel.json and logos.
+
+    Raises `SshpykError`.
+    """
+    if arguments.kernel_name is not None:
+        _require_free(kernelspec.check_name(arguments.kernel_name), arguments)
+    if arguments.no_check:
+        return [_unchecked(arguments, config)]
+    if "remote_kernel_name" in config and "remote_python" in config:
+        return [_explicit(arguments, terminal, config)]
+    return _from_inspection(arguments, terminal, config)
 
 
 def _take_place(arguments: argparse.Namespace, config: dict[str, Any]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import re
 import time
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from .. import errors
 from ..aio import within
 from ..schedulers.base import Allocation, Job, Phase
 from ..ssh.command import Destination
-from . import place
+from . import described, place
 from .rows import moment, span
 from .terminal import Terminal
 
@@ -84,7 +83,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
             found: list[Found] = wait_for(survey(known))
         rows = [describe(one, job) for one in found for job in one.jobs]
         if arguments.json:
-            terminal.raw(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+            terminal.raw(described.write(rows, 1))
         elif rows:
             terminal.table(HEADS, map(cells, rows))
         elif not any(one.trouble for one in found):

@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import contextlib
 import html
-import json
 import os
 import signal
 import sys
@@ -14,11 +13,11 @@ import tempfile
 import webbrowser
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .. import errors
 from ..server.address import ANY, HostServer, ServerAddress, is_url, split
-from . import kernels, port
+from . import described, kernels, port
 from .options import line
 from .place import Place
 from .terminal import Terminal
@@ -144,10 +143,14 @@ def _say(
     arguments: argparse.Namespace, terminal: Terminal, url: str, page: str, way: Way | None = None
 ) -> None:
     if arguments.json:
-        fields: dict[str, Any] = {"url": url, "page": page or None}
-        if way is not None:
-            fields.update(port=way.server.port or None, directory=way.server.directory)
-        terminal.raw(json.dumps(fields) + "\n")
+        server = None if way is None else way.server
+        fields = {
+            "url": url,
+            "page": page or None,
+            "port": None if server is None else server.port or None,
+            "directory": None if server is None else server.directory,
+        }
+        terminal.raw(described.write(fields))
     elif way is not None:
         terminal.say(
             f"{way.url} is {way.server.name} of {way.link.transport.host}. Ctrl+C closes it."

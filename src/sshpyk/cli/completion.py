@@ -137,6 +137,7 @@ NAMES: dict[str, Names] = {
     "name_option": _kernels,
     "kernel_name": _kernels,
     "delete names": _kernels,
+    "run on": _kernels,
     "allocations names": _allocations,
     "unset": _settings,
 }

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import TYPE_CHECKING
 
 from ..jupyter import kernelspec
 from ..jupyter.places import server_of
 from ..server.address import is_url
 from ..transport.entrance import expand
+from . import described
 from .connect import add_ssh_options
 from .onserver import of_url
 from .options import COMMANDS
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
         if not arguments.json:
             terminal.say()
     if arguments.json:
-        terminal.raw(json.dumps([walk.to_json() for walk in walks], indent=1) + "\n")
+        terminal.raw(described.write([walk.to_json() for walk in walks], 1))
     elif not walks:
         terminal.note("No kernels on hosts yet: sshpyk add HOST, or sshpyk doctor HOST")
     return int(any(walk.is_bad for walk in walks))

@@ -14,7 +14,7 @@ from ..jupyter.kernelspec import LocalSpec
 from ..jupyter.places import server_of
 from ..schedulers.base import Allocation
 from ..transport.entrance import Entrance
-from . import options
+from . import described, options
 from .terminal import BAD, INFO, UNKNOWN, WARNING, Terminal
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     checks = _check(arguments, terminal, [spec for spec in specs if spec.is_ours])
     if arguments.json:
         listed = [_to_json(spec, checks.get(spec.name, [])) for spec in specs]
-        terminal.raw(json.dumps(listed, indent=1, ensure_ascii=False) + "\n")
+        terminal.raw(described.write(listed, 1))
     else:
         for spec in specs:
             _show(terminal, spec, checks.get(spec.name, []))

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ..notebook.outputs import Cell, Filler, joined
+from ..notebook.outputs import Cell, Filler, find_cell, joined
 
 Line = dict[str, Any]
 
@@ -157,7 +157,7 @@ def collect(
             if request in known_requests:
                 continue  # told again, because it went on when everybody left again
             known_requests.add(request)
-            cell = _find(cells, str(content.get("code", "")), taken)
+            cell = find_cell(cells, str(content.get("code", "")), taken)
             if cell is None:
                 homeless[request] = str(content.get("code", ""))
                 if is_new:
@@ -176,9 +176,3 @@ def collect(
     if lines:
         known[kernel_id] = max(after, max(line["at"] for line in lines))
     return Collected(count, list(told.values()), requests)
-
-
-def _find(cells: list[dict[str, Any]], code: str, taken: set[int]) -> dict[str, Any] | None:
-    """The cell with this text: of several alike each in its turn."""
-    alike = [cell for cell in cells if joined(cell.get("source")).strip() == code.strip()]
-    return next((cell for cell in alike if id(cell) not in taken), alike[-1] if alike else None)

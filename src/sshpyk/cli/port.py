@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import logging
 import os
 import signal
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .. import errors
 from ..remotekernel import State
 from ..transport.entrance import expand
-from . import kernels
+from . import described, kernels
 from .options import line
 from .place import ANSWER, CONNECT
 from .terminal import Terminal
@@ -104,7 +103,7 @@ def _list_or_close(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
     found: list[dict[str, Any]] = wait_for(portlist.ask_all(arguments.close))
     if arguments.json:
-        terminal.raw(json.dumps(found, indent=1) + "\n")
+        terminal.raw(described.write(found, 1))
     elif arguments.close is not None:
         for port in found:
             terminal.say(f"{_shown(port['local'])}: closed")
@@ -202,7 +201,7 @@ async def _link(arguments: argparse.Namespace) -> Link:
 def _say(arguments: argparse.Namespace, port: LocalPort, terminal: Terminal) -> None:
     there = port.target.address
     if arguments.json:
-        terminal.raw(json.dumps(port.to_json()) + "\n")
+        terminal.raw(described.write(port.to_json()))
     else:
         where = f"{there} of {port.ports.host}"
         terminal.say(f"{_shown(port.local)} leads to {where}. Ctrl+C closes it.")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from typing import Any
 
-from . import kernels
+from . import described, kernels
 from .kernels import Survey
 from .place import Place
 from .rows import HEADS, cells, describe_all, machines
@@ -47,7 +46,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
         surveys, lent = wait_for(_look(where))
     rows = describe_all(surveys, ended=arguments.all)
     if arguments.json:
-        terminal.raw(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+        terminal.raw(described.write(rows, 1))
     elif rows:
         _show(terminal, rows)
         for line in machines(surveys):

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from traitlets import Bool, Dict, Enum, Float, Integer, List, Unicode, Union
 
 from . import COMMANDS, make_parser
+from .described import FORMATS, VERSION, Field
 from .options import Option, declared
 
 HEAD = """\
@@ -24,12 +25,22 @@ Reference
 .. Made by ``python -m sshpyk.cli.reference > docs/reference.rst``; don't edit it by hand.
 
 Exit statuses of all commands: 0 done; 1 a problem of the host, the network or the kernel (``list``
-and ``doctor``: something is marked ``(x)``); 2 a mistake in the call; 130 interrupted by Ctrl+C.
+and ``doctor``: something is marked ``(x)``; ``run``: a cell raised, and 3 for the others); 2 a
+mistake in the call; 130 interrupted by Ctrl+C.
 
 Every command also takes ``-h``, and ``-v``, ``-vv`` or ``-vvv`` to log more.
 
 Commands
 --------
+"""
+
+JSON = f"""\
+JSON
+----
+
+What ``--json`` writes. Each object has ``version``, which is {VERSION}: it changes when something
+is taken away or gets another meaning, not when something is added. Moments are in seconds since
+1970. What is marked with ? may be null.
 """
 
 SETTINGS = """
@@ -55,7 +66,9 @@ KINDS = (
 
 def make() -> str:
     """The whole file."""
-    return "\n".join([HEAD, *_commands(), SETTINGS, *_settings()]).rstrip() + "\n"
+    return (
+        "\n".join([HEAD, *_commands(), JSON, *_formats(), SETTINGS, *_settings()]).rstrip() + "\n"
+    )
 
 
 def _commands() -> Iterator[str]:
@@ -95,7 +108,8 @@ def _spelled(action: argparse.Action) -> str:
         )
     value = ""
     if action.nargs != 0:
-        value = f" {action.metavar or action.dest.upper()}"
+        named = action.metavar or action.dest.upper()
+        value = f" {named}" if isinstance(named, str) else f" {' '.join(named)}"
     return ", ".join(action.option_strings) + value
 
 
@@ -111,6 +125,25 @@ def _set(text: str) -> str:
     text = text.replace("*", "\\*").replace("`", "``")
     indent = " " * 4
     return textwrap.fill(text, 96, initial_indent=indent, subsequent_indent=indent)
+
+
+def _formats() -> Iterator[str]:
+    for command, (words, fields) in FORMATS.items():
+        title = f"sshpyk {command} --json"
+        yield f"{title}\n{'~' * len(title)}\n"
+        yield f"{words}\n"
+        yield from _fields(fields, "")
+        yield ""
+
+
+def _fields(fields: tuple[Field, ...], indent: str) -> Iterator[str]:
+    for field in fields:
+        mark = "?" if field.key.endswith("?") else ""
+        yield f"{indent}* ``{field.key.rstrip('?')}``{mark}: {field.words}"
+        if field.parts:
+            yield ""
+            yield from _fields(field.parts, indent + "  ")
+            yield ""
 
 
 def _settings() -> Iterator[str]:

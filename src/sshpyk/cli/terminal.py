@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -164,6 +165,27 @@ class Terminal:
         with self.err.status(Text(clean(text))) as status:
             yield lambda text: status.update(Text(clean(text)))
 
+    @contextlib.contextmanager
+    def bar(self) -> Iterator[Callable[[int, int, str], None]]:
+        """A bar beside the output that grows: gives what shows how many are done of how many, and a
+        text behind. Where no terminal is nothing is shown."""
+        if not self.err.is_terminal:
+            yield lambda done, total, text: None
+            return
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        from rich.progress import TimeElapsedColumn as Elapsed
+
+        text_column = TextColumn("{task.description}", markup=False)
+        columns = (BarColumn(), MofNCompleteColumn(), Elapsed(), text_column)
+        with Progress(*columns, console=self.err) as progress:
+            task = progress.add_task("", total=None)
+
+            def show(done: int, total: int, text: str) -> None:
+                words = one_line(text)
+                progress.update(task, completed=done, total=total or None, description=words)
+
+            yield show
+
     def ask(self, question: str) -> str:
         """A person's answer; empty where there is none any more."""
         self.err.print(clean(question), end=" ")
@@ -176,6 +198,26 @@ class Terminal:
     def confirm(self, question: str) -> bool:
         """Whether the person says yes. A bare Enter is a no."""
         return self.ask(f"{question} [y/N]").lower() in ("y", "yes")
+
+
+class Silent(Terminal):
+    """Nobody is there: nothing is written, and nobody can be asked."""
+
+    @functools.cached_property
+    def out(self) -> Console:
+        """Nowhere."""
+        from rich.console import Console
+
+        return Console(file=io.StringIO(), width=WIDE)
+
+    @functools.cached_property
+    def err(self) -> Console:
+        """Nowhere."""
+        return self.out
+
+    @property
+    def is_interactive(self) -> bool:
+        return False
 
 
 def clean(text: str) -> str:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import errors
 from ..aio import within
-from . import kernels
+from . import described, kernels
 from .kernels import Survey
 from .place import ANSWER, CONNECT, Place
 from .rows import machines
@@ -45,7 +44,7 @@ def run(
         def seen() -> None:
             rows = describe(surveys)
             if show is None:
-                terminal.raw(json.dumps(rows, ensure_ascii=False) + "\n")
+                terminal.raw(described.write(rows))
                 sys.stdout.flush()
                 return
             troubles = [survey.trouble.line for survey in surveys if survey.trouble is not None]

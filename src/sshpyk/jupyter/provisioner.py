@@ -385,7 +385,7 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
             "env": env,
             "literal_env": kwargs["env"],
             "local_env": _named_in(env),
-            "cwd": _places(kwargs.get("cwd")),
+            "cwd": places_of(kwargs.get("cwd")),
             "remote_cwd": self.remote_cwd,
             "setup": self.setup_lines,
             "login_shell": self.login_shell,
@@ -599,7 +599,7 @@ def _named_in(templates: dict[str, str]) -> dict[str, str]:
     return {name: os.environ[name] for name in names if name in os.environ}
 
 
-def _places(cwd: object) -> list[str]:
+def places_of(cwd: object) -> list[str]:
     """Where the kernel may start on the host for the local directory `cwd`, the best first.
 
     None stands for this process's own, where a local kernel would start (`jupyter console`).

@@ -18,10 +18,11 @@ from jupyter_core.application import JupyterApp, base_aliases, base_flags
 from traitlets import Bool, CUnicode, Enum, Integer, Unicode
 from traitlets.config.loader import ConfigError
 
-from .. import __version__, errors
+from .. import errors
 from ..jupyter.provisioner import SSHKernelProvisioner
 from ..link.thread import io_thread
 from ..remotekernel import RemoteKernel, Status
+from ..version import __version__
 from .actions import Action
 from .console import Console
 from .manager import make_manager, provisioner_of, take_connection_file

@@ -20,6 +20,9 @@ T = TypeVar("T")
 #: Seconds that goodbyes may take when the interpreter ends.
 FAREWELL = 5.0
 
+#: Seconds that what was interrupted has to clean up.
+PATIENCE = 3.0
+
 
 class IOThread:
     """A thread with an event loop; begun when first needed, one for the process."""
@@ -108,6 +111,29 @@ def io_thread() -> IOThread:
         if _thread is None:
             _thread = IOThread()
         return _thread
+
+
+def wait_for(work: Awaitable[T]) -> T:
+    """Await `work` on the I/O thread, and wait for its result in a thread without a loop.
+
+    At Ctrl+C the work is cancelled, and what it takes back is waited for `PATIENCE` seconds.
+    """
+
+    async def noted() -> T:
+        try:
+            return await work
+        finally:
+            ended.set()
+
+    ended = threading.Event()
+    future = io_thread().submit(noted())
+    try:
+        return future.result()
+    except KeyboardInterrupt:
+        # The work first ends what it has begun, such as an ssh at this terminal.
+        if future.cancel():
+            ended.wait(PATIENCE)
+        raise
 
 
 def _stop() -> None:

@@ -8,11 +8,9 @@ import os
 import secrets
 import shutil
 import stat
-from typing import Any
 
 from .. import errors
-
-Notebook = dict[str, Any]
+from .form import Notebook, fault
 
 
 def read(path: str) -> Notebook:
@@ -34,33 +32,6 @@ def read(path: str) -> Notebook:
     if wrong:
         raise errors.SettingsError(text=f"{path} is not a valid notebook: {wrong}.")
     return notebook
-
-
-def fault(notebook: Notebook) -> str:
-    """What is wrong with a notebook of format 4, as far as it matters here; empty where nothing is.
-
-    Its metadata and cells are made where they are missing, as JupyterLab does.
-    """
-    if not isinstance(notebook.setdefault("metadata", {}), dict):
-        return "its metadata are no object"
-    cells = notebook.setdefault("cells", [])
-    if not isinstance(cells, list):
-        return "its cells are no list"
-    for number, cell in enumerate(cells, 1):
-        if not isinstance(cell, dict) or cell.get("cell_type") not in ("code", "markdown", "raw"):
-            return f"cell {number} has no cell_type that there is"
-        source = cell.get("source")
-        lines = source if isinstance(source, list) else [source]
-        if not all(isinstance(line, str) for line in lines):
-            return f"cell {number} has no text as its source"
-        if not isinstance(cell.setdefault("metadata", {}), dict):
-            return f"the metadata of cell {number} are no object"
-        if cell["cell_type"] == "code":
-            outputs = cell.setdefault("outputs", [])
-            if not isinstance(outputs, list) or not all(isinstance(o, dict) for o in outputs):
-                return f"the outputs of cell {number} are no list of objects"
-            cell.setdefault("execution_count", None)
-    return ""
 
 
 def copy_name(path: str) -> str:
@@ -91,11 +62,11 @@ def write(path: str, notebook: Notebook) -> None:
 
 
 def check_writable(path: str) -> None:
-    """Find out before a long run that its notebook could not be written. Raises `Unreadable`."""
+    """Find out before a long run that its notebook could not be written. Raises `Unwritable`."""
     directory = os.path.dirname(os.path.realpath(path))
     if not os.path.isdir(directory):
-        raise errors.Unreadable(path=path, reason="its directory is not there")
+        raise errors.Unwritable(path=path, reason="its directory is not there")
     if not os.access(directory, os.W_OK):
-        raise errors.Unreadable(path=path, reason="its directory can't be written")
+        raise errors.Unwritable(path=path, reason="its directory can't be written")
     if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):
-        raise errors.Unreadable(path=path, reason="it is no file")
+        raise errors.Unwritable(path=path, reason="it is no file")

@@ -100,6 +100,28 @@ def output_of(kind: str, content: dict[str, Any]) -> Output | None:
     return output
 
 
+def find_cell(cells: list[Cell], code: str, taken: set[int]) -> Cell | None:
+    """The cell with this text: of several alike each in its turn, by the id() of those `taken`."""
+    alike = [cell for cell in cells if joined(cell.get("source")).strip() == code.strip()]
+    return next((cell for cell in alike if id(cell) not in taken), alike[-1] if alike else None)
+
+
+def move(executed: list[Cell], cells: list[Cell]) -> list[str]:
+    """Put the outputs of `executed` cells into those of `cells` that have their text: the codes
+    without a cell."""
+    homeless = []
+    taken: set[int] = set()
+    for done in executed:
+        code = joined(done.get("source"))
+        cell = find_cell(cells, code, taken)
+        if cell is None:
+            homeless.append(code)
+            continue
+        taken.add(id(cell))
+        cell["outputs"], cell["execution_count"] = done["outputs"], done["execution_count"]
+    return homeless
+
+
 def joined(text: Any) -> str:
     """A text of a notebook, which may be a list of its lines."""
     return "".join(map(str, text)) if isinstance(text, list) else str(text or "")

@@ -187,6 +187,8 @@ INSPECTION = {
     "setup_trouble?": str,
 }
 
+RUN = {"run": id, "kernel": id, "session?": line, "name": line, "at": moment, "goes_on": bool}
+
 #: What a Jupyter Server there says of itself.
 SERVER = {
     "pid": int,
@@ -226,6 +228,11 @@ SHAPES: dict[str, list[dict[str, Any]]] = {
     ],
     "relay": [{"relay": bool}],
     "measure": [{"listening": {"unix": address, "tcp": address}}],
+    "put": [{"wanted": [int]}, {"put": int}],
+    "run": [{"run": id}],
+    "runs": [{"runs": [RUN]}],
+    "journal": [{"data": str}, {"end": bool, "goes_on": bool}],
+    "forget": [{"forgotten": bool}],
 }
 
 

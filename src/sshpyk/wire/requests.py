@@ -131,6 +131,44 @@ if TYPE_CHECKING:
 
         do: Literal["relay"]
 
+    class PutRequest(TypedDict):
+        """The job "put": files for the host, an archive of which follows (`sshpyk.agent.put`)."""
+
+        do: Literal["put"]
+        path: str
+        files: List[List[Any]]
+
+    class RunRequest(TypedDict):
+        """The job "run": run cells of a notebook in a kernel (`sshpyk.agent.run`)."""
+
+        do: Literal["run"]
+        id: str  # the kernel's
+        run: str  # the run's id, new
+        name: str  # the notebook's, for people
+        notebook: Dict[str, Any]  # nbformat 4
+        cells: List[int]  # which of its cells, by their place, from 0
+        allowed: List[int]  # those of them that may raise
+        ends: bool  # whether the kernel is to end after it
+
+    class RunsRequest(TypedDict):
+        """The job "runs"."""
+
+        do: Literal["runs"]
+
+    class JournalRequest(TypedDict):
+        """The job "journal": what a run has written, from a byte on."""
+
+        do: Literal["journal"]
+        run: str
+        offset: int
+        follow: bool
+
+    class ForgetRequest(TypedDict):
+        """The job "forget": what a run has written is not needed any more."""
+
+        do: Literal["forget"]
+        run: str
+
     Request = Union[
         LaunchRequest,
         ProbeRequest,
@@ -144,6 +182,11 @@ if TYPE_CHECKING:
         MeasureRequest,
         ServersRequest,
         RelayRequest,
+        PutRequest,
+        RunRequest,
+        RunsRequest,
+        JournalRequest,
+        ForgetRequest,
     ]
 
     class ExitStatus(TypedDict):
