@@ -71,10 +71,12 @@ def test_streams_wait_for_a_kernel_whose_queue_is_full(short_tmp: Path) -> None:
 def test_who_comes_for_a_port_alone_does_not_use_the_kernel(short_tmp: Path) -> None:
     driver = Driver()
     client, carrier = client_at(driver, {})
-    say(client, carrier, 1, Target(str(short_tmp / "nobody")).channel.encode())
-    assert not client.uses_kernel
-    say(client, carrier, 2, b"shell")  # which waits for its kernel
-    assert client.uses_kernel
+    port = Target(str(short_tmp / "nobody")).channel.encode()
+    used = []
+    for id, channel in enumerate([port, b"shell"], 1):  # the second waits for its kernel
+        say(client, carrier, id, channel)
+        used.append(client.uses_kernel)
+    assert used == [False, True]
     client.close()
 
 
