@@ -211,7 +211,20 @@ class Slurm:
                 self.cancel_all()
         for name in list(self.daemons):
             self.end(name)
+        for pid in self._left():  # steps of a node that was down
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self._temporary.cleanup()
+
+    def _left(self) -> list[int]:
+        """The processes that have our configuration in their environment, as no others have."""
+        mine = f"SLURM_CONF={self.config}".encode()
+        found = []
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):
+                if mine in path.read_bytes().split(b"\0"):
+                    found.append(int(path.parent.name))
+        return found
 
     def _wrap(self) -> None:
         """Put programs into `bin` that note each call."""
