@@ -63,6 +63,7 @@ class Client:
         self.rests = False  # whether it sends nothing, not even a ping, while nothing happens
         self.watches = False  # whether it wants to know of busy and idle
         self.is_seen = True  # whether anybody sees the output that it gets
+        self.uses_kernel = False  # whether it opened one of the kernel's channels, not ports alone
         self.wants_urls = False  # and of the URLs that the kernel prints
         self._owner = owner
         self._loop = loop
@@ -149,6 +150,7 @@ class Client:
             return None
         if target_of(stream.channel) is not None:
             return self._connect_port(stream, now)
+        self.uses_kernel = True
         address = self._owner.address(stream.channel)
         if address is None or stream.channel in self._full:
             return None

@@ -486,8 +486,9 @@ class Agent:
         seen = [client for client in present if client.is_seen]
         listeners = {(client.attachment.id, id) for client in seen for id in client.listening}
         # Not before there is need: a kernel welcomes the first subscriber only (`iopub_welcome`,
-        # JEP 65), and that is to be the client.
-        is_needed = not present or any(client.watches for client in present)
+        # JEP 65), and that is to be the client. One that came for a port alone never listens.
+        is_awaited = any(client.uses_kernel for client in present)
+        is_needed = not is_awaited or any(client.watches for client in present)
         deadlines: List[Optional[float]] = []
         iopub = self.address("iopub")
         if is_needed and iopub is not None and not self.kernel.plan.curve:
