@@ -121,6 +121,7 @@ CODES = {
     "no-such-command",
     "no-such-kernel",
     "no-such-place",
+    "not-attachable",
     "nobody-listens",
     "nobodys-port",
     "not-let-in",

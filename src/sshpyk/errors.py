@@ -633,6 +633,11 @@ class NoDirectory(RemoteError):
     next_command = "sshpyk edit {card} --cwd PATH"
 
 
+class NotAttachable(RemoteError):
+    sentence = "The connection file {path} can't be used on {host}: {reason}."
+    next_step = "Whether the kernel runs on the same machine is for its server to say."
+
+
 class NoCurve(RemoteError):
     sentence = (
         "transport_encryption is required, but the kernelspec {name} on {host} does not declare it."
@@ -845,6 +850,7 @@ FROM_AGENT: dict[str, type[RemoteError]] = {
         OtherNode,
         NoResources,
         Limited,
+        NotAttachable,
     )
 }
 

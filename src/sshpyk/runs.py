@@ -23,6 +23,7 @@ from .remotekernel import State
 if TYPE_CHECKING:
     from .remotekernel import RemoteKernel, Status
     from .schedulers.base import Allocation
+    from .server.address import ServerAddress
     from .ssh.command import Destination
     from .transport.entrance import Entrance
     from .wire.requests import JournalRequest, RunRequest
@@ -130,7 +131,7 @@ class Run:
 
     def __init__(
         self,
-        destination: Destination | Entrance | Allocation,
+        destination: Destination | Entrance | Allocation | ServerAddress,
         python: str,
         *,
         id: str = "",
@@ -230,7 +231,7 @@ class Run:
 
 
 async def ask(
-    destination: Destination | Entrance | Allocation, python: str, request: Any
+    destination: Destination | Entrance | Allocation | ServerAddress, python: str, request: Any
 ) -> dict[str, Any]:
     """Run a job that answers once. On the I/O thread. Raises `SshpykError`."""
     from .cli import remote

@@ -18,6 +18,7 @@ from sshpyk.agent.loop import READ
 from sshpyk.agent.spool import Limits
 from sshpyk.wire.carrier import Carrier
 from sshpyk.wire.frames import DATA, OPEN, Frame
+from sshpyk.wire.ports import Target
 from tests.agent.test_kernel import full
 from tests.agent.test_loop import Driver
 from tests.lab.kernels import PATIENCE, run_code, started, write_spec
@@ -65,6 +66,18 @@ def test_streams_wait_for_a_kernel_whose_queue_is_full(short_tmp: Path) -> None:
     client.close()
     for sock in (listener, other, *waiting):
         sock.close()
+
+
+def test_who_comes_for_a_port_alone_does_not_use_the_kernel(short_tmp: Path) -> None:
+    driver = Driver()
+    client, carrier = client_at(driver, {})
+    port = Target(str(short_tmp / "nobody")).channel.encode()
+    used = []
+    for id, channel in enumerate([port, b"shell"], 1):  # the second waits for its kernel
+        say(client, carrier, id, channel)
+        used.append(client.uses_kernel)
+    assert used == [False, True]
+    client.close()
 
 
 def test_a_port_whose_queue_is_full_connects_later() -> None:

@@ -27,7 +27,9 @@ def test_what_runs_on_hosts(browser: Browser, server: Server, sshd: Sshd) -> Non
         page.set_viewport_size({"width": 1280, "height": 900})
         page.get_by_role("tab", name="Running Terminals and Kernels").click()
         panel = page.locator("#jp-running-sessions")
-        item = panel.get_by_role("treeitem", name=re.compile("analysis.*idle since")).last
+        item = panel.locator(
+            ".jp-RunningSessions-item", has_text=re.compile("analysis.*idle since")
+        ).last
         item.click()
         said = words(lab.dialog())
         assert re.search(r"Session analysis Whose nobody, since \d+:\d\d", said), said
@@ -48,7 +50,9 @@ def test_what_runs_on_hosts(browser: Browser, server: Server, sshd: Sshd) -> Non
         page.keyboard.type("print('answer', x + 1)")
         page.keyboard.press("Shift+Enter")
         page.locator(".jp-OutputArea-output", has_text="answer 42").wait_for()
-        item = panel.get_by_role("treeitem", name=re.compile("analysis.*idle since")).last
+        item = panel.locator(
+            ".jp-RunningSessions-item", has_text=re.compile("analysis.*idle since")
+        ).last
         item.click()
         said = words(lab.dialog())
         assert "Whose Untitled.ipynb" in said

@@ -71,6 +71,33 @@ class Chain:
         ]
 
 
+class CarriedChain(Chain):
+    """The same for the kernels of a Jupyter Server, whose process has the id `server`: "helper" is
+    the helper kernel there."""
+
+    def __init__(self, server: int, home: Path) -> None:
+        self.root = server
+        self.home = home
+
+    def pids(self, part: str) -> list[int]:
+        if part not in ("helper", "kernel", "relay"):
+            return super().pids(part)
+        ids = [path.parent.name for path in (self.home / STATE).glob("*/record.json")]
+        kernels = {pid: command for pid, of, command in _processes() if of == self.root}
+        carried = [pid for pid, command in kernels.items() if any(id in command for id in ids)]
+        helpers = [pid for pid in kernels if pid not in carried]
+        if part == "kernel":
+            return carried
+        if part == "helper":
+            return helpers
+        below = [child for pid in helpers for child in _tree(pid)[1:]]
+        return [
+            pid
+            for pid, _, command in _processes()
+            if pid in below and FIRST_LINE in command and command.startswith(sys.executable)
+        ]
+
+
 def _processes() -> list[tuple[int, int, str]]:
     """Each process's id, its parent's, and its command line."""
     listing = subprocess.run(

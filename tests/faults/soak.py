@@ -64,6 +64,7 @@ KINDS = {
     "session_stopped": (1, "session"),
     "relay_killed": (2, "relay"),
     "relay_stopped": (1, "relay"),
+    "helper_killed": (1, "helper"),
     "agent_stopped": (1, "agent"),
     "kernel_stopped": (1, "kernel"),
     "client_stopped": (1, ""),
@@ -159,6 +160,9 @@ class Faults:
 
     def relay_stopped(self, seconds: float) -> None:
         self._stop("relay", seconds)
+
+    def helper_killed(self, seconds: float) -> None:
+        self.chain.send("helper", signal.SIGKILL)
 
     def agent_stopped(self, seconds: float) -> None:
         self._stop("agent", seconds)

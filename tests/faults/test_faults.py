@@ -145,6 +145,16 @@ def relay_stopped(lab: Lab) -> None:
     lab.kill("relay", signal.SIGSTOP)
 
 
+def helper_killed(lab: Lab) -> None:
+    """Its server starts another in its place."""
+    lab.kill("helper")
+
+
+def helper_stopped(lab: Lab) -> None:
+    """Its server answers, and it does not."""
+    lab.stop("helper", 14)
+
+
 def agent_stopped_briefly(lab: Lab) -> None:
     lab.stop("agent", 3)
 
@@ -184,6 +194,8 @@ FAULTS: dict[Callable[[Lab], None], tuple[str, ...]] = {
     program_stopped: ("program",),
     relay_killed: ("relay",),
     relay_stopped: ("relay",),
+    helper_killed: ("helper",),
+    helper_stopped: ("helper",),
     agent_stopped_briefly: ("agent",),
     agent_stopped: ("agent",),
     kernel_stopped: ("kernel",),
@@ -191,7 +203,11 @@ FAULTS: dict[Callable[[Lab], None], tuple[str, ...]] = {
 }
 
 #: Those that each test run tries on other ways than the first, beside what the soak tries on all.
-OF_OTHERS: dict[Callable[[Lab], None], list[str]] = {cut_often: ["relay"]}
+OF_OTHERS: dict[Callable[[Lab], None], list[str]] = {
+    cut_often: ["relay", "carried"],
+    refused: ["carried"],
+    helper_killed: ["carried"],
+}
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,13 @@ from typing import Any
 
 import pytest
 
-from tests.faults.chain import Chain
+from tests.faults.chain import CarriedChain, Chain
+from tests.jupyter.server import Server
 from tests.lab.kernels import write_card, write_spec
+from tests.lab.link import Link
 from tests.lab.sshd import Sshd
+from tests.server.servers import remote
+from tests.server.servers import write_card as write_server_card
 
 #: On the host, what `inside` enters by: like `docker exec`, a process that stays between and
 #: copies what goes in and out, and ends with the status of what it has run.
@@ -34,6 +38,7 @@ WAYS: dict[str, tuple[str, ...]] = {
     "via": ("program", "session", "relay", "agent", "kernel"),
     "inside": ("master", "program", "session", "relay", "agent", "kernel"),
     "paramiko": ("session", "relay", "agent", "kernel"),
+    "carried": ("helper", "relay", "agent", "kernel"),
 }
 
 FORWARDS, *OTHERS = WAYS
@@ -44,7 +49,10 @@ assert set(WANTED) <= set(WAYS), f"FAULTS_WAYS: there are {', '.join(WAYS)}"
 
 
 class Way:
-    """One way to `server`: `link` and `chain` may be broken, cards written with `write_spec`."""
+    """One way to a host: `link` and `chain` may be broken, cards written with `write_spec`."""
+
+    link: Link
+    chain: Chain
 
     def __init__(self, name: str, server: Sshd, home: Path) -> None:
         assert server.link is not None
@@ -75,9 +83,41 @@ class Way:
         write_spec(name, server, **config)
 
 
+class CarriedWay(Way):
+    """The way to the kernels of a Jupyter Server."""
+
+    def __init__(self, server: Server, link: Link, home: Path) -> None:
+        self.name = "carried"
+        self.jupyter = server
+        self.link = link
+        self.chain = CarriedChain(server.pid, home)
+
+    def write_spec(self, name: str, **config: Any) -> None:
+        config.setdefault("server_way", "carried")
+        write_server_card(name, f"http://127.0.0.1:{self.link.port}/", **config)
+
+
+@contextlib.contextmanager
+def to_server(home: Path) -> Iterator[CarriedWay]:
+    """A server behind a link; `home` is that of its kernels. In the end it has none any more."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(home))
+        server = remote(home)
+        jupyter = server.__enter__()
+    with contextlib.ExitStack() as stack:
+        stack.push(server)
+        with pytest.MonkeyPatch.context() as patch, Link(jupyter.port) as link:
+            patch.setenv("SERVER_TOKEN", jupyter.token)
+            yield CarriedWay(jupyter, link, home)
+
+
 @contextlib.contextmanager
 def to_host(name: str, home: Path, **kwargs: Any) -> Iterator[Way]:
     """A way, and the server to which it leads; `home` is that of its kernels."""
+    if name == "carried":
+        with to_server(home) as carried:
+            yield carried
+        return
     options = ["DisableForwarding yes"] if name == "relay" else []
     with Sshd(link=True, home=home, options=options, **kwargs) as server:
         yield Way(name, server, home)

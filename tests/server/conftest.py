@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from sshpyk.server import transport
 from tests.jupyter.server import Server
 from tests.lab.link import Link
-from tests.server.servers import remote, running
+from tests.server.servers import remote, until_none
 
 
 @pytest.fixture(scope="module")
@@ -22,9 +23,10 @@ def far(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def link(far: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Link]:
     """The way to it. In the end the server must have no kernel any more."""
     monkeypatch.setenv("SERVER_TOKEN", far.token)
+    monkeypatch.setattr(transport, "IDLE", 0.1)
     with Link(far.port) as way:
         yield way
-        assert running(far) == []
+        until_none(far)
 
 
 @pytest.fixture

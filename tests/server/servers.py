@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from jupyter_client.manager import KernelManager
 from sshpyk.jupyter.provisioner import SSHKernelProvisioner
 from sshpyk.server.kernel import ServerKernel
 from tests.jupyter.server import Server
+from tests.lab.kernels import PATIENCE
 
 
 @contextlib.contextmanager
@@ -30,13 +32,15 @@ def remote(root: Path, *options: str) -> Iterator[Server]:
 
 
 def write_card(name: str, url: str, **config: Any) -> None:
-    """A kernelspec for the server at `url`; its token is in the variable SERVER_TOKEN."""
+    """A kernelspec for the server at `url`, by the plain way unless `config` says otherwise; its
+    token is in the variable SERVER_TOKEN."""
     directory = Path(os.environ["JUPYTER_DATA_DIR"]) / "kernels" / name
     directory.mkdir(parents=True, exist_ok=True)
     settings = {
         "server_url": url,
         "remote_kernel_name": "python3",
         "token_env": "SERVER_TOKEN",
+        "server_way": "plain",
         **config,
     }
     settings = {key: value for key, value in settings.items() if value is not None}
@@ -56,6 +60,14 @@ def kernel_of(manager: KernelManager) -> ServerKernel:
     assert isinstance(manager.provisioner, SSHKernelProvisioner)
     assert isinstance(manager.provisioner.kernel, ServerKernel)
     return manager.provisioner.kernel
+
+
+def until_none(server: Server) -> None:
+    """Wait until the server has no kernel any more: a helper ends a moment after the others."""
+    deadline = time.monotonic() + PATIENCE
+    while left := running(server):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
 
 
 def running(server: Server) -> list[str]:

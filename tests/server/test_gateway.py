@@ -121,7 +121,7 @@ def test_a_gateway(
     monkeypatch.setenv("KERNEL_LIKED", "yes")
     name = ("--kernel-name", "far", "--token-env", "SERVER_TOKEN")
     # It takes variables; without KERNEL_USERNAME one of the two starts nothing for root.
-    env = ("--env", "KERNEL_USERNAME=somebody", "--send-env", "KERNEL_*")
+    env = ("--env", "KERNEL_USERNAME=somebody", "--send-env", "KERNEL_*", "--server-way=plain")
     done = sshpyk("add", url, "python3", *name, *env)
     assert done.status == 0, done.err
     assert config_of("far")["server_url"] == url

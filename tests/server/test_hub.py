@@ -39,7 +39,8 @@ def test_a_server_that_does_not_run_is_started(
     assert f"{hub.url}hub/spawn/me" in done.err
     assert hub.servers_of("me") == {}
     # A Hub's own address is enough: it knows whose token that is.
-    done = sshpyk("add", f"{hub.url}hub/home?token={token}", "python3", "--kernel-name", "mine")
+    home = f"{hub.url}hub/home?token={token}"
+    done = sshpyk("add", home, "python3", "--kernel-name", "mine", "--server-way", "plain")
     assert done.status == 0, done.err
     assert config_of("mine")["server_url"] == f"{hub.url}user/me/"
     assert hub.servers_of("me")[""]["ready"]

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from sshpyk.server import transport
 from tests.jupyter import test_kernel_tests as over_ssh
 from tests.jupyter.server import Server
-from tests.server.servers import running, write_card
+from tests.server.servers import until_none, write_card
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -22,12 +23,20 @@ def card(far: Server) -> Iterator[None]:
         patch.setenv("JUPYTER_DATA_DIR", name)
         patch.setenv("JUPYTER_RUNTIME_DIR", f"{name}/runtime")
         patch.setenv("SERVER_TOKEN", far.token)
+        patch.setattr(transport, "IDLE", 0.5)
         write_card("far", f"http://127.0.0.1:{far.port}/")
+        write_card("carried", f"http://127.0.0.1:{far.port}/", server_way="carried")
         yield
-    assert running(far) == []
+    until_none(far)
 
 
 class TestServerKernel(over_ssh.TestKernel):
     """One kernel for all of them; the samples are those of the kernel over ssh."""
 
     kernel_name = "far"
+
+
+class TestCarriedKernel(over_ssh.TestKernel):
+    """The same, carried."""
+
+    kernel_name = "carried"

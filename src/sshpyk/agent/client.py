@@ -31,6 +31,9 @@ if TYPE_CHECKING:
         def address(self, channel: str) -> Optional[Address]:
             """Where the kernel takes connections; None while there is none that does."""
 
+        def kernel_doubted(self) -> None:
+            """The kernel has closed a connection: it may have ended."""
+
         def kernel_missing(self) -> None:
             """Nothing listens where the kernel should."""
 
@@ -57,8 +60,10 @@ class Client:
         self, id: str, owner: Owner, loop: Loop, limits: Limits, outputs: Optional[Outputs]
     ) -> None:
         self.has_left = False
+        self.rests = False  # whether it sends nothing, not even a ping, while nothing happens
         self.watches = False  # whether it wants to know of busy and idle
         self.is_seen = True  # whether anybody sees the output that it gets
+        self.uses_kernel = False  # whether it opened one of the kernel's channels, not ports alone
         self.wants_urls = False  # and of the URLs that the kernel prints
         self._owner = owner
         self._loop = loop
@@ -145,6 +150,7 @@ class Client:
             return None
         if target_of(stream.channel) is not None:
             return self._connect_port(stream, now)
+        self.uses_kernel = True
         address = self._owner.address(stream.channel)
         if address is None or stream.channel in self._full:
             return None
@@ -193,6 +199,7 @@ class Client:
         """The kernel closed its side; what it sent before still reaches the client."""
         self._kernels.pop(stream, None)
         self.attachment.close(stream, self._loop.now())
+        self._owner.kernel_doubted()
 
     def kernel_missing(self, stream: Stream) -> None:
         """The kernel did not take a connection that waited for it."""
@@ -209,6 +216,8 @@ class Client:
         """Do what is due at `now`; when there will be more."""
         if self._try_at is not None and now >= self._try_at:
             self.connect_all()
+        if self.rests and self.is_connected and not self._is_owed:
+            self.attachment.heard_at = now  # for all that can be known
         for kernel in list(self._kernels.values()):
             kernel.limit_reading()
         return [self.attachment.tick(now), self._try_at]
@@ -218,11 +227,21 @@ class Client:
         """Whether it has a carrier."""
         return bool(self.attachment.carriers)
 
+    @property
+    def _is_owed(self) -> bool:
+        """Whether it has yet to say that it has got something."""
+        return any(stream.unacknowledged for stream in self.attachment.streams.values())
+
     def is_present(self, now: float) -> bool:
         """Whether it is connected, as far as can be known."""
-        return (
-            self.is_connected and not self.has_left and now < self.attachment.heard_at + LOST_AFTER
-        )
+        return self.is_connected and not self.has_left and now < self.lost_at
+
+    @property
+    def lost_at(self) -> float:
+        """When it counts as lost though its connection stands, if nothing more is heard of it."""
+        if self.rests and not self._is_owed:
+            return float("inf")
+        return self.attachment.heard_at + LOST_AFTER
 
     @property
     def listening(self) -> List[int]:

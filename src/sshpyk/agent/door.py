@@ -142,6 +142,7 @@ class Door:
         if version != VERSION:
             raise ProtocolError(f"version {version!r:.20} of the protocol; this is {VERSION}")
         client = self._owner.client(id, known=bool(known))
+        client.rests = bool(fields.get("rests"))
         if client.join(connection, generation, oldest):
             self._log.line(f"= attachment {id[:8]} connected, generation {generation}")
         self._strangers.discard(connection)

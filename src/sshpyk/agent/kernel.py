@@ -269,6 +269,23 @@ class Kernel:
             self.bound = len(self._found) == len(self.plan.addresses)
         return self.bound
 
+    def is_there(self) -> bool:
+        """Whether something listens at all five addresses now."""
+        return all(map(_is_there, self.plan.addresses.values()))
+
+    @property
+    def pipes(self) -> Tuple[int, ...]:
+        """What its output is read from."""
+        return (self.output, self.errors)
+
+    @property
+    def next_look(self) -> Optional[float]:
+        """When `reap` has something to look at that no event tells, by `time.monotonic`."""
+        return None
+
+    def doubt(self) -> None:
+        """It has closed a connection, so it may have ended; for a child its end tells that."""
+
     def lose_sockets(self) -> None:
         """One of its sockets is not there any more: it is about to exit."""
         self.bound = False

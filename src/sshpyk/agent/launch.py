@@ -78,12 +78,17 @@ def raise_file_limit() -> None:
 def start(request: Dict[str, Any]) -> None:
     """The agent's life, in a process of its own; its parent exits when it lets go.
 
-    Where the kernel of a session is there already, answers {"existing": record, "keys": ...}.
+    Where the kernel of a session is there already, or the agent of a kernel that is not ours,
+    answers {"existing": record, "keys": ...}.
     """
     lock = -1
-    if request.get("session"):
+    is_attached = bool(request["kernel"].get("connection_file"))
+    if is_attached or request.get("session"):
         lock = lock_sessions()
-        record = records.find_session(request["session"])
+        if is_attached:
+            record = records.find(request["id"])
+        else:
+            record = records.find_session(request["session"])
         if record is not None:
             answer(existing=record, keys=records.keys(record))
             return
@@ -102,10 +107,15 @@ def start(request: Dict[str, Any]) -> None:
     kernel: Optional[Kernel] = None
     try:
         sockets = records.make_sockets_directory()
-        plan = Plan(request["kernel"], directory, sockets)
+        plan = None if is_attached else Plan(request["kernel"], directory, sockets)
         signal.signal(signal.SIGALRM, give_up)
         signal.alarm(int(request.get("launch_timeout") or 0) + CONFIRM_WITHIN)
-        if plan.fork_server and records.has_forks():
+        if plan is None:
+            read_rest()
+            from .attached import AttachedKernel
+
+            kernel = AttachedKernel(request["kernel"], directory, sockets)
+        elif plan.fork_server and records.has_forks():
             read_rest()
             from .forking import ForkedKernel
 

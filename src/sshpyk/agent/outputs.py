@@ -67,7 +67,8 @@ TRY_AGAIN = 1.0
 class Outputs:
     """Overhears one kernel after another. `limit` is in bytes on disk; `on_activity` is called when
     `busy` changes, which is None while unknown; it is so since `since` (time.time()). `on_output`
-    gets the JSON of what is printed or shown."""
+    gets the JSON of what is printed or shown; `on_lost` is called when the kernel has closed a
+    connection."""
 
     def __init__(
         self,
@@ -76,6 +77,7 @@ class Outputs:
         limit: int,
         on_activity: Callable[[], None],
         on_output: Callable[[bytes], None] = lambda content: None,
+        on_lost: Callable[[], None] = lambda: None,
     ) -> None:
         self.busy: Optional[bool] = None
         self.since = time.time()
@@ -85,6 +87,7 @@ class Outputs:
         self._limit = limit
         self._on_activity = on_activity
         self._on_output = on_output
+        self._on_lost = on_lost
         self._log: Optional[Log] = None
         # The readers of the clients' connections to iopub, and whether each has brought a message.
         self._readers: Dict[Reader, bool] = {}
@@ -179,6 +182,7 @@ class Outputs:
             self.forget_kernel()
         elif self._own is not None and self._own.reader is reader:
             self._own = None
+        self._on_lost()
 
     def forget_kernel(self) -> None:
         """The kernel has ended."""

@@ -336,6 +336,15 @@ def find_session(name: str) -> Optional[Record]:
     return found[0] if found else None
 
 
+def find(id: str) -> Optional[Record]:
+    """The record of the agent `id`, if it may be there; what a dead one has left is removed."""
+    record = read(os.path.join(state_directory(), os.path.basename(id), RECORD))
+    if record is not None and is_alive(record) is False:
+        bury(os.path.basename(id), record, "its agent is gone")
+        return None
+    return record
+
+
 def keys(record: Record) -> Dict[str, str]:
     """The keys of a record's kernel, from its connection file."""
     path = os.path.join(state_directory(), os.path.basename(str(record["id"])), CONNECTION)

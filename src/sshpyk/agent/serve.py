@@ -15,8 +15,9 @@ from ..wire import exits
 from ..wire.frames import ProtocolError
 from ..wire.quickjson import dumps
 from . import lifecycle, records
+from .attached import AttachedKernel
 from .boot import Failed, answer, bytecode, describe_defect
-from .client import LOST_AFTER, Client
+from .client import Client
 from .door import Door
 from .evidence import Evidence
 from .forking import ForkedKernel, Hold
@@ -80,7 +81,9 @@ class Agent:
         path = os.path.join(self.directory, FILE)
         limit = request.get("outputs_limit", 16 * 1024 * 1024)
         self.printed = Printed(self._tell_url, self.loop.hurry)
-        self.outputs = Outputs(self.loop, path, limit, self._activity, self._on_output)
+        self.outputs = Outputs(
+            self.loop, path, limit, self._activity, self._on_output, self.kernel_doubted
+        )
         self.clients: Dict[str, Client] = {}
         self.hold = Hold(self.loop, self.log)
         self.door = Door(self, self.loop, self.log, self.sockets, self.token)
@@ -108,6 +111,11 @@ class Agent:
             place=processes.place(),
             bytecode=bytecode(),
             kernel=self._describe(),
+            **(
+                {"keys": records.keys(self._record())}
+                if request["kernel"].get("connection_file")
+                else {}
+            ),
         )
 
     def run(self) -> None:
@@ -172,8 +180,8 @@ class Agent:
 
             self.loop.watch(fd, READ, read)
 
-        watch(kernel.output)
-        watch(kernel.errors)
+        for pipe in kernel.pipes:
+            watch(pipe)
         if kernel.report is not None:
             self.loop.watch(kernel.report.fileno(), READ, lambda events: self.loop.hurry())
 
@@ -256,8 +264,8 @@ class Agent:
         exited["cause"] = self._evidence.cause(exited)
         self.kernel.exited = exited
         self.log.line(f"= kernel process {exited['pid']} ended: {exits.describe(exited)}")
-        self._unwatch(self.kernel.output)
-        self._unwatch(self.kernel.errors)
+        for pipe in self.kernel.pipes:
+            self._unwatch(pipe)
         if self.kernel.report is not None:
             self._unwatch(self.kernel.report.fileno())
         self.kernel.close()
@@ -273,7 +281,7 @@ class Agent:
         error: Dict[str, Any] = {}
         try:
             request = waiting[-1][1]["kernel"] or self._request["kernel"]
-            kernel = ForkedKernel(Plan(request, self.directory, self.sockets), self._umask)
+            kernel = self._make_kernel(request)
             kernel.confirm()
         except Failed as failed:
             error = failed.fields
@@ -293,6 +301,11 @@ class Agent:
                 client.notify("failed", number=message["number"], error=error)
             else:
                 client.notify("done", number=message["number"], result=self._describe())
+
+    def _make_kernel(self, request: Dict[str, Any]) -> Kernel:
+        if request.get("connection_file"):
+            return AttachedKernel(request, self.directory, self.sockets)
+        return ForkedKernel(Plan(request, self.directory, self.sockets), self._umask)
 
     def _signal(self, signum: int) -> None:
         if self.kernel.exited is None:
@@ -330,6 +343,11 @@ class Agent:
             self.kernel.lose_sockets()
             self.life.missing()
             self.loop.hurry()
+
+    def kernel_doubted(self) -> None:
+        """The kernel has closed a connection."""
+        self.kernel.doubt()
+        self.loop.hurry()
 
     def request(self, client: Client, message: Dict[str, Any]) -> None:
         """Do what a control message asks for."""
@@ -436,6 +454,7 @@ class Agent:
                 self._kernel_bound()
             else:
                 deadlines.append(now + max(CHECK_EVERY, CHECK_SHARE * (now - self.kernel.begun)))
+        deadlines.append(self.kernel.next_look)
         deadlines += self.door.expire(now)
         for client in list(self.clients.values()):
             deadlines += client.tick(now)
@@ -467,15 +486,16 @@ class Agent:
         seen = [client for client in present if client.is_seen]
         listeners = {(client.attachment.id, id) for client in seen for id in client.listening}
         # Not before there is need: a kernel welcomes the first subscriber only (`iopub_welcome`,
-        # JEP 65), and that is to be the client.
-        is_needed = not present or any(client.watches for client in present)
+        # JEP 65), and that is to be the client. One that came for a port alone never listens.
+        is_awaited = any(client.uses_kernel for client in present)
+        is_needed = not is_awaited or any(client.watches for client in present)
         deadlines: List[Optional[float]] = []
         iopub = self.address("iopub")
         if is_needed and iopub is not None and not self.kernel.plan.curve:
             deadlines.append(self.outputs.subscribe(iopub, now))
         heard = max((client.attachment.heard_at for client in self.clients.values()), default=now)
         deadlines.append(self.outputs.listen(listeners, heard, now))
-        deadlines += [client.attachment.heard_at + LOST_AFTER for client in present]
+        deadlines += [client.lost_at for client in present]
         if self._activity_at is not None and now >= self._activity_at:
             self._activity_at = None
             for client in present:

@@ -115,6 +115,7 @@ def _address(arguments: argparse.Namespace) -> ServerAddress:
         name = str(spec.config.get("ssh_host_alias") or spec.config.get("via") or name)
     place = kernels.places([name], arguments.ssh_config)[0]
     place.destination.check()
+    assert not isinstance(place.destination, ServerAddress)  # one was not asked for
     there = HostServer(
         place.destination, arguments.remote_python or place.python, arguments.which or ANY
     )

@@ -14,7 +14,7 @@ from .. import errors
 from ..jupyter import kernelspec
 from ..jupyter.places import destination_of
 from ..schedulers.base import Allocation
-from ..server.address import is_url
+from ..server.address import ServerAddress, is_url
 from ..ssh.command import Destination
 from ..transport.entrance import Entrance, expand
 from . import onserver
@@ -184,6 +184,9 @@ def place_of_file(path: str) -> tuple[Place, str]:
     from ..jupyter import persistence
 
     saved = persistence.read(path)
+    if isinstance(saved.destination, ServerAddress):
+        there = saved.destination
+        return onserver.Carried(there, saved.agent.python, there), saved.agent.id
     return Place(saved.destination_here(None, None), saved.agent.python), saved.agent.id
 
 

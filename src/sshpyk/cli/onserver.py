@@ -63,6 +63,19 @@ class OnServer(Place):
         persistence.ServerPersistence(where, id).write(path)
 
 
+class Carried(OnServer):
+    """The same where a kernel has an agent: its `destination` is the server, as a transport."""
+
+    async def ask(self, request: Request) -> dict[str, Any]:
+        """What the job answers, or the server where the kernel is the server's to end."""
+        if request["do"] in ("stop", "interrupt"):
+            return await super().ask(request)
+        return await Place.ask(self, request)
+
+    def save(self, id: str, path: str) -> None:
+        """The file is what named it."""
+
+
 def of_url(text: str) -> OnServer:
     """The server that a URL names, as a kernelspec knows it where one does."""
     url, _ = split(text)

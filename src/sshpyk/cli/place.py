@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..schedulers.base import Allocation
+    from ..server.address import ServerAddress
     from ..ssh.command import Destination
     from ..transport.entrance import Entrance
     from ..wire.requests import Request
@@ -20,7 +21,7 @@ ANSWER = 20.0
 class Place:
     """A host, and the Python there that runs our agent."""
 
-    destination: Destination | Entrance | Allocation
+    destination: Destination | Entrance | Allocation | ServerAddress
     python: str
 
     @property

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import errors
 from ..aio import within
+from ..server.address import ServerAddress
 from ..transport import jobs
 from ..transport.ways import transport
 
@@ -33,9 +34,13 @@ MOST_TRIES = 6
 MOST_OUTPUT = 256 * 1024
 
 
-def transport_to(destination: Destination | Entrance | Allocation) -> Transport:
+def transport_to(destination: Destination | Entrance | Allocation | ServerAddress) -> Transport:
     """The process's transport to it; call it on the I/O thread. Raises `SettingsError`."""
     destination.check()
+    if isinstance(destination, ServerAddress):
+        from ..server import transport as of_servers  # with tornado's clients, as seldom
+
+        return of_servers.transport(destination)
     return transport(destination)
 
 

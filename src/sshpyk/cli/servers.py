@@ -442,6 +442,20 @@ def _write(
     return 0
 
 
+def _way(spec: LocalSpec, offers: Sequence[Offer]) -> Check:
+    """How its kernels are reached, as far as what the server has tells."""
+    from .checks import Check
+
+    way = str(spec.config.get("server_way") or "auto")
+    has_python = any(o.language.lower() == "python" for o in offers if not o.running)
+    if way == "plain":
+        return Check(INFO, "Way", "plain, as set: output may be lost with the connection")
+    if not has_python:
+        kind = BAD if way == "carried" else WARNING
+        return Check(kind, "Way", "plain: the server has no Python kernel to carry others")
+    return Check(GOOD, "Way", "carried, where the server's files can be read")
+
+
 # -- for `list` ------------------------------------------------------------------------------------
 
 
@@ -494,6 +508,7 @@ async def check_all(
         else:
             checks.append(Check(GOOD, "Server Connection", "ok"))
             has = any(not offer.running and offer.spec_name == name for offer in answer)
+            checks.append(_way(spec, answer))
             if id:
                 runs = [o for o in answer if o.settings.get("server_kernel_id") == id]
                 text = f"{id} ({runs[0].running})" if runs else f"{id} is not listed there"

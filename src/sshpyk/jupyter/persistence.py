@@ -37,7 +37,7 @@ LARGEST = 1 << 20
 class Persistence:
     """Host, agent, and the kernel's keys: "key", "signature_scheme", and CURVE keys if any."""
 
-    destination: Destination | Entrance | Allocation
+    destination: Destination | Entrance | Allocation | ServerAddress
     agent: AgentAddress
     keys: dict[str, str]
     kernel_id: str
@@ -47,7 +47,7 @@ class Persistence:
 
     def destination_here(
         self, ssh: str | None, ssh_config: str | None
-    ) -> Destination | Entrance | Allocation:
+    ) -> Destination | Entrance | Allocation | ServerAddress:
         """The destination on this machine, where the paths in the file may be another's.
 
         `ssh` and `ssh_config` then come in their place; None for ssh's own.
@@ -55,6 +55,8 @@ class Persistence:
         there = self.destination
         if isinstance(there, Destination):
             return _here(there, ssh, ssh_config)
+        if isinstance(there, ServerAddress):
+            return there
         outer = there.outer
         return replace(there, outer=None if outer is None else _here(outer, ssh, ssh_config))
 
@@ -188,6 +190,8 @@ def _of_server(content: dict[str, Any]) -> ServerPersistence:
         place = _destination(
             "command" if "command" in there["destination"] else "ssh", there.pop("destination")
         )
+        if isinstance(place, ServerAddress):
+            raise ValueError("a server through a server")
         fields["through"] = HostServer(place, **there)
         texts += there.values()
         texts += _texts_of(place)
@@ -201,17 +205,25 @@ def _of_server(content: dict[str, Any]) -> ServerPersistence:
     return ServerPersistence(ServerKernelAddress(server, content["id"]), content["kernel_id"])
 
 
-def _kind(destination: Destination | Entrance | Allocation) -> str:
+def _kind(destination: Destination | Entrance | Allocation | ServerAddress) -> str:
     """What a file calls the transport."""
+    if isinstance(destination, ServerAddress):
+        return "carried"
     if isinstance(destination, Destination):
         return "ssh"
     return "command" if isinstance(destination, Entrance) else "slurm"
 
 
-def _destination(transport: str, host: dict[str, Any]) -> Destination | Entrance | Allocation:
+def _destination(
+    transport: str, host: dict[str, Any]
+) -> Destination | Entrance | Allocation | ServerAddress:
     """Raises TypeError or ValueError where this is no destination."""
     if transport == "ssh":
         return Destination(**host)
+    if transport == "carried":
+        if host.get("through") is not None:
+            raise ValueError("a way through a host")
+        return ServerAddress(**host)
     if transport not in ("command", "slurm"):
         raise ValueError(f"the transport {transport!r:.40}")
     outer = None if host["outer"] is None else Destination(**host["outer"])
@@ -233,8 +245,10 @@ def _check_owner(path: str, status: os.stat_result) -> None:
         )
 
 
-def _texts_of(host: Destination | Entrance | Allocation) -> list[str]:
+def _texts_of(host: Destination | Entrance | Allocation | ServerAddress) -> list[str]:
     """All texts of a destination."""
+    if isinstance(host, ServerAddress):
+        return [text for text in asdict(host).values() if text is not None]
     ssh = host if isinstance(host, Destination) else host.outer
     texts = [host.command] if isinstance(host, Entrance) else []
     if isinstance(host, Allocation):
@@ -265,5 +279,8 @@ def _check(saved: Persistence) -> None:
     secrets = [agent.token, *saved.keys.values()]
     if not {"key", "signature_scheme"} <= set(saved.keys) or not "".join(secrets).isascii():
         raise ValueError("no keys")
-    host.check_name()
+    if isinstance(host, ServerAddress):
+        host.check()
+    else:
+        host.check_name()
     answers.require(host.host, agent.listening, answers.LISTENING, "where it listens")

@@ -181,6 +181,12 @@ class ServerPlace(HasTraits):
     server_kernel_id = Unicode(
         help="The id of a kernel that runs on the server: a start attaches to it."
     ).tag(config=True, metavar="ID", option="--kernel-id")
+    server_way = Enum(
+        ["auto", "carried", "plain"],
+        "auto",
+        help="How a kernel of a Jupyter Server is reached: carried by a helper kernel beside it, "
+        "so that nothing is lost, or by the plain websocket (default: carried where that works).",
+    ).tag(config=True)
     server_options = Dict(
         help="What a JupyterHub asks for on its page before it starts the server (profile=small)."
     ).tag(config=True, metavar="NAME=VALUE")

@@ -33,6 +33,7 @@ from ..link.log import KernelLog
 from ..link.thread import io_thread
 from ..remotekernel import RemoteKernel
 from ..server.address import ServerAddress, ServerKernelAddress
+from ..server.trouble import NotCarried
 from ..transport import ways
 from ..wire.channels import CHANNELS
 from . import persistence, running
@@ -283,27 +284,34 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         link: RemoteKernel
         agent = AgentAddress(self._new_id(), secrets.token_hex(32), self._python)
         if isinstance(saved, persistence.Persistence):
-            destination = saved.destination_here(self.ssh, self.ssh_config)
-            link = self._make(ways.transport(destination), saved.agent)
+            there = saved.destination_here(self.ssh, self.ssh_config)
+            if isinstance(there, ServerAddress):
+                link = self._make_carried(there, saved.agent)
+            else:
+                link = self._make(ways.transport(there), saved.agent)
         elif saved is not None:
             link = self._make_of_server(saved.address.server, saved.address.id)
         elif (server := self.server_address) is not None:
-            link = self._make_of_server(server, self.server_kernel_id)
+            if self.server_way == "plain" or not server.may_carry:
+                link = self._make_of_server(server, self.server_kernel_id)
+            else:
+                link = self._make_carried(server, agent, self.server_kernel_id)
         else:
             link = self._make(self.transport(), agent)
-        sockets = self._local.duplicates()
+        session = kwargs["env"].get("JPY_SESSION_NAME", "")
         if saved is not None:
-            connecting = link.attach(sockets, timeout=self.launch_timeout)
+            await self._connect(link, None, session)
         else:
             request = self._launch_request(agent, kwargs)
-            connecting = link.start(request, sockets, timeout=self.launch_timeout)
-        running.add(str(self.kernel_id), link, kwargs["env"].get("JPY_SESSION_NAME", ""))
-        try:
-            await connecting
-        except BaseException:
-            for sock in sockets.values():
-                sock.close()
-            raise
+            try:
+                await self._connect(link, request, session)
+            except NotCarried as error:
+                server = self.server_address
+                if self.server_way == "carried" or server is None:
+                    raise
+                self._log.warning("! plain way: %s", error.line)
+                link = self._make_of_server(server, self.server_kernel_id)
+                await self._connect(link, request, session)
         made.append(link)
         if saved is None:
             link.ends_with_us = not self.persistent
@@ -311,6 +319,40 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
             self._is_attached = True
             self._use_keys(link.found_keys)
         return link
+
+    async def _connect(
+        self, kernel: RemoteKernel, request: LaunchRequest | None, session: str
+    ) -> None:
+        """Start `kernel` as `request` says, or attach to it where that is None."""
+        assert self._local is not None
+        sockets = self._local.duplicates()
+        running.add(str(self.kernel_id), kernel, session)
+        try:
+            if request is None:
+                await kernel.attach(sockets, timeout=self.launch_timeout)
+            else:
+                await kernel.start(request, sockets, timeout=self.launch_timeout)
+        except BaseException:
+            for sock in sockets.values():
+                sock.close()
+            raise
+
+    def _make_carried(
+        self, address: ServerAddress, agent: AgentAddress, id: str = ""
+    ) -> RemoteKernel:
+        """On the I/O thread: a kernel of a Jupyter Server that our agent there attaches to."""
+        from ..server.carried import CarriedKernel  # with tornado's clients, as below
+        from ..server.transport import transport
+
+        limits = pacing.of_server(self.parent)
+        return CarriedKernel(
+            transport(address),
+            agent,
+            self._log,
+            limits=limits,
+            kernel_id=id,
+            options=self.server_options,
+        )
 
     def _make(self, transport: Transport, agent: AgentAddress) -> Link:
         """On the I/O thread: a link with this kernel's settings."""

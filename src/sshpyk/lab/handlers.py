@@ -19,6 +19,7 @@ from ..cli.look import config_of, destination_of, look
 from ..link.address import KernelAddress
 from ..link.thread import io_thread
 from ..schedulers.base import Allocation
+from ..server.address import ServerAddress
 from ..ssh.command import Destination
 from ..transport.entrance import Entrance
 from . import cards, hosts
@@ -50,11 +51,13 @@ def ssh_destination(kernel: RemoteKernel) -> Destination | None:
     return ssh_of(address.destination) if isinstance(address, KernelAddress) else None
 
 
-def ssh_of(found: Destination | Entrance | Allocation) -> Destination | None:
+def ssh_of(found: Destination | Entrance | Allocation | ServerAddress) -> Destination | None:
     """The host that ssh logs in to, on the way to a place."""
+    if isinstance(found, ServerAddress):
+        return None
     host = found if isinstance(found, Destination) else found.outer
     # A connection that paramiko makes is its process's own; `sshpyk connect` leaves a password.
-    return None if host is None or host.is_by_paramiko else host
+    return host if isinstance(host, Destination) and not host.is_by_paramiko else None
 
 
 class Handler(APIHandler):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..schedulers.base import Allocation
+    from ..server.address import ServerAddress
     from ..ssh.command import Destination
     from ..transport.entrance import Entrance
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 class KernelAddress:
     """Where a kernel is: what another process needs to attach to it, beside its keys."""
 
-    destination: Destination | Entrance | Allocation
+    destination: Destination | Entrance | Allocation | ServerAddress
     agent: AgentAddress
 
 

@@ -134,19 +134,23 @@ class Link(RemoteKernel):
             self.streams.listen(sockets)
             await self._log_in(timeout)
             await self._find_place()
-            self._stages.at(Stage.LAUNCH)
-            await self._launch(request, timeout)
-            if self.found_keys is not None:
-                await self._attach(timeout)
-                if self.exited is not None:
-                    await self._ask_to_restart(None)
-            self._stages.at(Stage.SOCKETS)
-            await self._wait_bound()
-            if self.found_keys is None:
-                self._confirm(request)
+            await self._enter(request, timeout)
             self._ask_for_urls()
 
         await self._begin(work(), timeout)
+
+    async def _enter(self, request: LaunchRequest, timeout: float) -> None:
+        """Launch the agent, or attach to the one that is there, and wait for the kernel."""
+        self._stages.at(Stage.LAUNCH)
+        is_there = await self._launch(request, timeout)
+        if is_there:
+            await self._attach(timeout)
+            if self.exited is not None:
+                await self._ask_to_restart(None)
+        self._stages.at(Stage.SOCKETS)
+        await self._wait_bound()
+        if not is_there:
+            self._confirm(request)
 
     async def attach(self, sockets: Mapping[str, socket.socket], *, timeout: float) -> None:
         self.was_there = True
@@ -232,7 +236,8 @@ class Link(RemoteKernel):
             self._connection = await self.transport.ensure(timeout=SCHEDULER_MARGIN)
         self._update(progress="", ends_at=self.transport.ends_at)
 
-    async def _launch(self, request: LaunchRequest, timeout: float) -> None:
+    async def _launch(self, request: LaunchRequest, timeout: float) -> bool:
+        """Launch the agent; whether it was there already."""
         agent, transport = self.agent, self.transport
         family = transport.family
         whole: LaunchRequest = {**request, "streams": SOCKETS[family], "launch_timeout": timeout}
@@ -240,12 +245,12 @@ class Link(RemoteKernel):
             self._job = job
             answer = await job.answer()
             self._job = None
+            self.found_keys = answer.get("keys")
             if "existing" in answer:
-                self.found_keys = answer["keys"]
                 self.was_there = True
                 self.agent = agent.of_record(answer["existing"], agent.python)
                 self.streams.use_token(self.agent.token)
-                return
+                return True
             agent.found(answer, answer["listening"])
             self._describe(answer["kernel"])
             self._stages.at(Stage.AGENT)
@@ -257,6 +262,7 @@ class Link(RemoteKernel):
             self._now_connected()
             job.say("attached")
             await job.answer()
+            return False
 
     def _confirm(self, request: LaunchRequest) -> None:
         """Tell the agent that the launch is over and its client there: else it would end.
@@ -381,7 +387,9 @@ class Link(RemoteKernel):
             if self._ending.is_due(time.time(), self.transport.ends_at):
                 self._spawn(self._warn_of_end())
             verdict = self._connectivity.tick(now, self.transport.heard_at)
-            if verdict == "ping":
+            if verdict == "ping" and self.transport.keeps_watch and not self.streams.is_owed:
+                self._connectivity.heard(now)
+            elif verdict == "ping":
                 self.streams.ping()
             elif verdict == "lost":
                 self._lose("the host does not answer", broken=False)

@@ -11,6 +11,7 @@ import secrets
 import socket
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakKeyDictionary
 
 from ..aio import within
 from ..common.peers import proof
@@ -19,10 +20,12 @@ from ..wire.channels import forward_of
 from ..wire.frames import HELLO, Frame, ProtocolError, Refused
 from ..wire.liveness import Backoff
 from ..wire.stream import Stream
+from .heartbeat import Heartbeat
 from .listener import Listener
 from .log import KernelLog
 from .pacing import Limits, Pacer
 from .protocols import CarrierProtocol, LocalProtocol
+from .shutdowns import Filter
 
 if TYPE_CHECKING:
     from ..transport.base import Dialer
@@ -54,10 +57,14 @@ class Streams:
         self.log = log
         self.attachment = Attachment(secrets.token_hex(16), self, is_client=True)
         self.limits: Limits | None = None  # of those who read iopub; set it before `listen`
+        self.on_shutdown: Callable[[bool], None] | None = None  # of requests not for the kernel
+        self.rests = False  # whether nothing is sent while nothing happens; before `connect`
+        self.answers_heartbeats = False  # here; set it before `listen`
         self.violation: ProtocolError | None = None  # what came last that no agent sends
         self._token = token
         self._loop = asyncio.get_running_loop()
         self._locals: dict[Stream, LocalEnd] = {}
+        self._filters: WeakKeyDictionary[Stream, Filter] = WeakKeyDictionary()
         self._spares: dict[str, Stream] = {}  # a channel's stream that has no local client yet
         self._listeners: list[Listener] = []
         self._served: tuple[str, ...] = ()  # the channels that have local sockets
@@ -93,7 +100,10 @@ class Streams:
             listener.close()
         self._listeners.clear()
 
-    def _local_factory(self, channel: str) -> Callable[[], LocalProtocol]:
+    def _local_factory(self, channel: str) -> Callable[[], asyncio.Protocol]:
+        if channel == "hb" and self.answers_heartbeats:
+            return Heartbeat
+
         def make() -> LocalProtocol:
             pacer = Pacer(self.limits) if self.limits and channel == "iopub" else None
             return LocalProtocol(self, channel, self.log, pacer)
@@ -110,6 +120,8 @@ class Streams:
             return None
         stream = self._spares.pop(local.channel, None) or self.attachment.open(local.channel)
         self._locals[stream] = local
+        if local.channel == "control" and self.on_shutdown is not None:
+            self._filters[stream] = Filter(self.on_shutdown)
         if self._is_held and local.channel == "control":
             local.hold(True)
         self._dial_soon(stream)
@@ -124,6 +136,9 @@ class Streams:
 
     def local_wrote(self, stream: Stream, data: bytes) -> None:
         """A Jupyter client has sent bytes."""
+        filter = self._filters.get(stream)
+        if filter is not None:
+            data = filter.feed(data)
         self.attachment.write(stream, data, self.now())
         self._arm()
 
@@ -259,6 +274,7 @@ class Streams:
             "oldest": attachment.oldest,
             "known": self._is_known,
             "nonce": nonce,
+            "rests": self.rests,
         }
         protocol.carrier.send(Frame(HELLO, payload=json.dumps(hello).encode("ascii")))
         if stream is attachment.control:
@@ -337,6 +353,11 @@ class Streams:
         """Send a control message; it arrives when the link is there."""
         self.attachment.send_message(type, self.now(), **fields)
         self._arm()
+
+    @property
+    def is_owed(self) -> bool:
+        """Whether the agent has yet to say that it has got something."""
+        return any(stream.unacknowledged for stream in self.attachment.streams.values())
 
     def ping(self) -> None:
         """Ask the agent for a sign of life."""

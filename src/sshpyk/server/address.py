@@ -109,6 +109,12 @@ class ServerAddress:
         return (parts.netloc + parts.path).rstrip("/")
 
     @property
+    def may_carry(self) -> bool:
+        """Whether its kernels may be carried: where ssh leads there, the websocket has a stream of
+        its own; what a Binder makes has no address yet."""
+        return self.through is None and not self.is_binders
+
+    @property
     def is_binders(self) -> bool:
         """Whether a Binder makes the server at each start, and tells there where it is."""
         return re.search(BINDER, self.url) is not None
@@ -125,6 +131,10 @@ class ServerAddress:
         """Whether a Hub sends on to `url` what is for this server, because it does not run."""
         hub = self.hub
         return hub is not None and url.startswith(f"{hub.base}hub/user/")
+
+    def for_people(self) -> str:
+        """As a person finds it."""
+        return self.url
 
     @property
     def login(self) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import signal as signals
 import socket
 import time
@@ -22,7 +21,7 @@ from ..link.stages import Stages
 from ..link.thread import io_thread
 from ..remotekernel import RemoteKernel, Stage, State
 from ..wire.liveness import Backoff, Liveness, Patience
-from . import binder, hub, through, trouble
+from . import binder, hub, sessions, through, trouble
 from .address import ServerKernelAddress
 from .channels import Channels
 from .endpoints import Endpoints
@@ -40,9 +39,6 @@ WATCH = 1.0
 END_WITHIN = 8.0
 AWAY_WITHIN = 1.0
 
-#: Seconds for the server to end a kernel, or to start it again: it waits for the kernel.
-SLOW = 90.0
-
 #: Seconds between attempts where the server wants a person: hosts count failures.
 FOR_A_PERSON = 30.0
 
@@ -51,9 +47,6 @@ LOOKS = (0.2, 0.5, 1.0, 2.0, 4.0)
 
 #: Seconds after which a kernel that says nothing to a request is looked for.
 SILENCE = 5.0
-
-#: In a session's path there, so that whoever sees it knows where it comes from.
-PREFIX = "sshpyk-"
 
 
 class ServerKernel(RemoteKernel):
@@ -204,52 +197,8 @@ class ServerKernel(RemoteKernel):
             self._update(progress=said)
 
     async def _find_or_create(self, request: LaunchRequest) -> str:
-        """The id of the session's kernel, or of a new one. Raises one of `trouble`."""
-        wanted = request["kernel"]
-        session = request["session"]
-        if session:
-            for entry in await self.server.sessions():
-                if session in (entry.get("name"), entry.get("path")):
-                    self.log.info("= the session %s is there", session)
-                    return self._checked(entry["kernel"])
-        name = wanted["kernel_name"]
-        env = {**wanted["env"], **wanted["literal_env"]}
-        for_gateway = {key: value for key, value in env.items() if key != "JPY_SESSION_NAME"}
-        own = session or PREFIX + request["id"]
-        path = "/".join(filter(None, (wanted["remote_cwd"].strip("/"), own)))
-        try:
-            if for_gateway:
-                self.log.info("> env: gateways take it, a plain Jupyter Server does not")
-                model: dict[str, Any] = {"name": name, "path": path, "env": for_gateway}
-                kernel = await self.server.ask("POST", "kernels", body=model, timeout=SLOW)
-            else:
-                # Its name shows in the server's own lists.
-                model = {"path": path, "name": own, "type": "sshpyk", "kernel": {"name": name}}
-                answer = await self.server.ask("POST", "sessions", body=model, timeout=SLOW)
-                kernel = answer.get("kernel") if isinstance(answer, dict) else None
-        except LookupError:
-            raise await self._no_kernelspec(name) from None
-        except trouble.ServerFailed:
-            if name in await self.server.kernelspecs():
-                raise
-            raise await self._no_kernelspec(name) from None
-        id = self._checked(kernel)
-        # A session of that name may have been there: it is not ours to end if the start fails.
-        self._is_ours = not session
+        id, self._is_ours = await sessions.find_or_create(self.server, request, self.log)
         return id
-
-    def _checked(self, kernel: object) -> str:
-        """The id of a kernel that the server describes. Raises `NotJupyter`."""
-        id = kernel.get("id") if isinstance(kernel, dict) else None
-        if not isinstance(id, str) or not re.fullmatch(r"[\w-]{1,100}", id):
-            raise self.server.not_jupyter("it has a kernel, and does not say its id")
-        return id
-
-    async def _no_kernelspec(self, name: str) -> errors.SshpykError:
-        names = ", ".join(sorted(await self.server.kernelspecs()))
-        return trouble.NoServerKernelspec(
-            name=name, host=self.server.host, names=names[:1000], url=self.server.address.url
-        )
 
     async def _connect(self, timeout: float) -> None:
         """Open the channels for the first time, and describe the kernel."""
@@ -528,7 +477,7 @@ class ServerKernel(RemoteKernel):
                 self.log.warning("! the kernel could not be interrupted: %s", error)
 
     async def _act(self, action: str) -> None:
-        await self.server.ask("POST", "kernels", self.kernel_id, action, timeout=SLOW)
+        await self.server.ask("POST", "kernels", self.kernel_id, action, timeout=sessions.SLOW)
 
     async def hold(self, held: bool) -> None:
         self._is_held = held
@@ -622,7 +571,7 @@ class ServerKernel(RemoteKernel):
 
     async def _delete(self) -> None:
         if not self._is_deleted:
-            await self.server.ask("DELETE", "kernels", self.kernel_id, timeout=SLOW)
+            await self.server.ask("DELETE", "kernels", self.kernel_id, timeout=sessions.SLOW)
             self._is_deleted = True
 
     async def _farewell(self) -> None:

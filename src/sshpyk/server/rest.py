@@ -17,6 +17,7 @@ from urllib.parse import urlencode, urljoin
 from tornado.httpclient import HTTPClientError, HTTPRequest, HTTPResponse
 from tornado.httputil import HTTPHeaders
 from tornado.iostream import StreamClosedError
+from tornado.netutil import DefaultLoopResolver
 from tornado.simple_httpclient import (
     HTTPStreamClosedError,
     HTTPTimeoutError,
@@ -219,7 +220,9 @@ class Server:
         )
 
     async def _send(self, request: HTTPRequest) -> HTTPResponse:
-        client = SimpleAsyncHTTPClient(force_instance=True, max_body_size=LARGEST)
+        client = SimpleAsyncHTTPClient(
+            force_instance=True, max_body_size=LARGEST, resolver=Resolver()
+        )
         try:
             return await client.fetch(request)
         finally:
@@ -358,9 +361,31 @@ class Server:
             raise self.not_jupyter(f"its /api/{what} is no list")
         return [e for e in answer if isinstance(e, dict) and isinstance(e.get("id"), str)]
 
+    def kernel_id(self, kernel: object) -> str:
+        """The id of a kernel that the server describes. Raises `NotJupyter`."""
+        id = kernel.get("id") if isinstance(kernel, dict) else None
+        if not isinstance(id, str) or not re.fullmatch(r"[\w-]{1,100}", id):
+            raise self.not_jupyter("it has a kernel, and does not say its id")
+        return id
+
     def not_jupyter(self, what: str) -> trouble.NotJupyter:
         """The error for an answer that no Jupyter Server gives."""
         return trouble.NotJupyter(host=self.host, url=self.address.url, what=what)
+
+
+class Resolver(DefaultLoopResolver):
+    """Finds addresses while the interpreter ends too, when kernels are to be ended."""
+
+    async def resolve(
+        self, host: str, port: int, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[tuple[int, Any]]:
+        """As tornado asks for it."""
+        try:
+            return await super().resolve(host, port, family)
+        except RuntimeError:
+            # There are no threads any more. To wait here keeps nobody waiting but the end.
+            found = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
+            return [(family, address) for family, _, _, _, address in found]
 
 
 def _said(response: HTTPResponse | None) -> str:

@@ -203,3 +203,11 @@ class NoToken(SettingsError):
     sentence = "{what} gives no token: {why}."
     next_step = "Mend it, or give a token once:"
     next_command = "{connect}"
+
+
+class NotCarried(RemoteError):
+    """Nothing of ours can run on the server, or not beside its kernels: the plain way remains."""
+
+    sentence = "Kernels of {host} can't be carried: {why}."
+    next_step = "The plain way works, and may lose output when the connection breaks:"
+    next_command = "sshpyk edit {card} --server-way plain"

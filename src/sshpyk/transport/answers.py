@@ -202,7 +202,7 @@ SERVER = {
 #: What each job may answer: of several shapes, the one whose first key is there.
 SHAPES: dict[str, list[dict[str, Any]]] = {
     "launch": [
-        {"kernel": KERNEL, "listening": LISTENING, **MACHINE, "bytecode": str},
+        {"kernel": KERNEL, "listening": LISTENING, **MACHINE, "bytecode": str, "keys?": KEYS},
         {"existing": RECORD, "keys": KEYS},
         {"listening": LISTENING},
         {"attached": bool},

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .. import errors
     from ..schedulers.base import Allocation
+    from ..server.address import ServerAddress
     from ..ssh.command import Destination
     from .entrance import Entrance
     from .unanswered import Heard
@@ -123,10 +124,14 @@ class Transport(ABC):
     #: Whether that names one container: where another one has the name, the first has ended.
     is_container = False
 
+    #: Whether it hears by itself of the connection's end, so that nothing need be sent over it
+    #: while nothing happens: there it would keep the machine from being taken for idle.
+    keeps_watch = False
+
     #: When the place itself will end, in seconds since 1970, as was last heard; None: nobody knows.
     ends_at: float | None = None
 
-    def __init__(self, destination: Destination | Entrance | Allocation) -> None:
+    def __init__(self, destination: Destination | Entrance | Allocation | ServerAddress) -> None:
         self.destination = destination
         self.host = destination.host
         self.heard_at = float("-inf")  #: on the loop's clock: when any link heard of the host

@@ -57,6 +57,7 @@ _RELAY = _FIRST - {"sshpyk.agent.kernel", "sshpyk.agent.kernelspecs", "sshpyk.ag
 
 #: What only other jobs need.
 _OTHERS = {
+    "sshpyk.agent.helper",
     "sshpyk.agent.inspect",
     "sshpyk.agent.inspect_install",
     "sshpyk.agent.inspect_path",

@@ -14,6 +14,7 @@ from .base import Identity, Transport
 
 if TYPE_CHECKING:
     from ..schedulers.base import Allocation
+    from ..server.address import ServerAddress
     from ..ssh.command import Destination
     from .entrance import Entrance
 
@@ -28,7 +29,7 @@ class Reconnecting(Transport):
     #: The share of its time from which an attempt counts as one that ran out of it.
     all_of_it = 0.9
 
-    def __init__(self, destination: Destination | Entrance | Allocation) -> None:
+    def __init__(self, destination: Destination | Entrance | Allocation | ServerAddress) -> None:
         super().__init__(destination)
         self._attempt: asyncio.Task[Identity] | None = None
         self._question: asyncio.Task[bool] | None = None

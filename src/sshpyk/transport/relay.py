@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import functools
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import errors
 from ..aio import within
@@ -14,6 +14,9 @@ from ..wire.frames import ProtocolError
 from ..wire.mux import DATA, REFUSED, Mux
 from .base import Dialer, Identity, Listening, Transport
 from .jobs import Job
+
+if TYPE_CHECKING:
+    from ..wire.requests import RelayRequest
 
 #: Seconds for the program to begin, in which it may wait for a session.
 BEGIN_WITHIN = 20.0
@@ -85,7 +88,8 @@ class Relay:
         """
         identity = transport.identity()
         async with contextlib.AsyncExitStack() as owner:
-            job = Job(transport, python, {"do": "relay"}, pythonhome, is_lasting=True)
+            request: RelayRequest = {"do": "relay", "is_watched": transport.keeps_watch}
+            job = Job(transport, python, request, pythonhome, is_lasting=True)
             await owner.enter_async_context(job)
             try:
                 await within(timeout, job.answer())

@@ -288,8 +288,7 @@ class Scheduled(Transport):
     async def _look(self) -> Transport:
         """The job where one runs, else the login node."""
         if not (isinstance(self._now, InJob) and self._now.is_in_use):
-            since = asyncio.get_running_loop().time() - 1.0
-            job = await self.current(since=since)
+            job = await self.current()
             is_there = job is not None and job.phase is Phase.RUNNING
             self._now = self._enter(job) if job is not None and is_there else self.outer
             await self._now.ensure(timeout=COMMAND_WITHIN)

@@ -41,6 +41,13 @@ if TYPE_CHECKING:
         pythonhome: Optional[str]
         fork_server: bool
 
+    class AttachedRequest(KernelRequest):
+        """A kernel that is there and not ours (`sshpyk.agent.attached`); the rest is of no use."""
+
+        connection_file: str
+        display_name: str
+        language: str
+
     class LaunchRequest(TypedDict):
         """The job "launch"."""
 
@@ -130,6 +137,7 @@ if TYPE_CHECKING:
         """The job "relay"."""
 
         do: Literal["relay"]
+        is_watched: bool  # whether the program's end is for whoever runs it to see to
 
     class PutRequest(TypedDict):
         """The job "put": files for the host, an archive of which follows (`sshpyk.agent.put`)."""

@@ -1,0 +1,191 @@
+"""Kernels of a Jupyter Server: carried, by the plain way, over ssh, and by jupyter_server's own
+gateway client, which is what one has without sshpyk. Side by side, on this machine.
+
+    python -m benchmarks.servers [--runs N] [--megabytes N]
+
+Figures of one run are comparable with each other and with nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from tests.faults.ways import CarriedWay, to_server
+from tests.lab.kernels import PATIENCE, write_spec
+from tests.lab.sshd import Sshd
+from tests.server.servers import remote
+
+from .places import Started
+
+ROUND_TRIPS = 100
+MANY = 10
+
+BULK = """
+from IPython.display import display
+for _ in range({count}): display({{"application/octet-stream": "x" * 1_000_000}}, raw=True)
+"""
+
+
+@contextlib.contextmanager
+def by_name(name: str) -> Iterator[Started]:
+    kernel = Started(name)
+    try:
+        yield kernel
+    finally:
+        kernel.end()
+
+
+def measure(name: str, megabytes: int) -> list[float]:
+    """First reply, round trip (ms), throughput (MB/s), and ten kernels at once, of a kernelspec."""
+    with by_name(name) as kernel:
+        client = kernel.client
+        times = []
+        for _ in range(ROUND_TRIPS):
+            begun = time.perf_counter()
+            client.kernel_info(reply=True, timeout=PATIENCE)
+            times.append(time.perf_counter() - begun)
+        begun = time.perf_counter()
+        came = 0
+
+        def count(message: dict[str, Any]) -> None:
+            nonlocal came
+            if message["msg_type"] == "display_data":
+                came += 1
+
+        client.execute_interactive(
+            BULK.format(count=megabytes), output_hook=count, timeout=10 * PATIENCE
+        )
+        took = time.perf_counter() - begun
+        assert came == megabytes
+    return [kernel.seconds, 1e3 * statistics.median(times), megabytes / took, many_of(name)]
+
+
+def many_of(name: str) -> float:
+    """Seconds until ten kernels that start at once have had their first reply."""
+    begun = time.perf_counter()
+    with ThreadPoolExecutor(MANY) as pool:
+        kernels = list(pool.map(Started, [name] * MANY))
+        took = time.perf_counter() - begun
+        list(pool.map(Started.end, kernels))
+    return took
+
+
+async def at_once(ones: list[Callable[[], Any]]) -> float:
+    """Seconds until all have had their first reply."""
+    begun = time.perf_counter()
+    ends = await asyncio.gather(*(one() for one in ones))
+    took = time.perf_counter() - begun
+    await asyncio.gather(*(end() for end in ends))
+    return took
+
+
+def gateway(url: str, megabytes: int) -> list[float]:
+    """The same by jupyter_server's gateway client."""
+    from jupyter_server.gateway import gateway_client, managers
+
+    # Upstream's have no types that are of use here.
+    make_manager: Any = managers.GatewayKernelManager
+    settings: Any = gateway_client.GatewayClient.instance()
+    settings.url = url
+    settings.init_connection_args()
+
+    async def start() -> tuple[Any, Any]:
+        manager = make_manager()
+        await manager.start_kernel(kernel_name="python3")
+        client = manager.client()
+        await client.start_channels()
+        await reply_to(client, client.kernel_info())
+        return manager, client
+
+    async def reply_to(client: Any, id: str) -> None:
+        while True:
+            reply = await client.shell_channel.get_msg(timeout=PATIENCE)
+            if reply["parent_header"].get("msg_id") == id:
+                return
+
+    async def end(manager: Any, client: Any) -> None:
+        client.stop_channels()
+        await manager.shutdown_kernel(now=True)
+
+    async def one() -> Callable[[], Any]:
+        manager, client = await start()
+        return lambda: end(manager, client)
+
+    async def work() -> list[float]:
+        begun = time.perf_counter()
+        manager, client = await start()
+        first = time.perf_counter() - begun
+        times = []
+        for _ in range(ROUND_TRIPS):
+            begun = time.perf_counter()
+            await reply_to(client, client.kernel_info())
+            times.append(time.perf_counter() - begun)
+        begun = time.perf_counter()
+        id = client.execute(BULK.format(count=megabytes))
+        came = 0
+        while True:
+            message = await client.iopub_channel.get_msg(timeout=PATIENCE)
+            if message["parent_header"].get("msg_id") != id:
+                continue
+            came += message["msg_type"] == "display_data"
+            if message["content"].get("execution_state") == "idle":
+                break
+        took = time.perf_counter() - begun
+        assert came == megabytes
+        await end(manager, client)
+        return [
+            first,
+            1e3 * statistics.median(times),
+            megabytes / took,
+            await at_once([one] * MANY),
+        ]
+
+    return asyncio.run(work())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.servers", description=__doc__)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--megabytes", type=int, default=200)
+    options = parser.parse_args()
+    os.environ.setdefault("SSHPYK_FORK_SERVER", "0")
+    found: dict[str, list[list[float]]] = {}
+    with contextlib.ExitStack() as stack:
+        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp"))
+        for name in ("RUNTIME", "DATA", "CONFIG"):
+            os.environ[f"JUPYTER_{name}_DIR"] = os.path.join(directory, name.lower())
+        homes = [Path(directory) / name for name in ("far", "host", "open")]
+        for home in homes:
+            home.mkdir()
+        way: CarriedWay = stack.enter_context(to_server(homes[0]))
+        way.link.port = way.jupyter.port  # nothing between: it would hide the acknowledgements
+        way.write_spec("carried")
+        way.write_spec("plain", server_way="plain")
+        # The websocket of the gateway client shows no token.
+        without = ("--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True")
+        open_server = stack.enter_context(remote(homes[2], *without))
+        host = stack.enter_context(Sshd(home=homes[1]))
+        write_spec("ssh", host)
+        for _ in range(options.runs):
+            for name in ("python3", "carried", "plain", "ssh"):
+                found.setdefault(name, []).append(measure(name, options.megabytes))
+            row = gateway(f"http://127.0.0.1:{open_server.port}", options.megabytes)
+            found.setdefault("gateway client", []).append(row)
+    print(f"{'':16}{'first reply':>14}{'round trip':>14}{'200 MB':>14}{'ten at once':>14}")
+    for name, rows in found.items():
+        first, trip, speed, many = (statistics.median(column) for column in zip(*rows, strict=True))
+        print(f"{name:16}{first:12.2f} s{trip:11.1f} ms{speed:9.0f} MB/s{many:12.2f} s")
+
+
+if __name__ == "__main__":
+    main()

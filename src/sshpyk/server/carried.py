@@ -1,0 +1,306 @@
+"""A kernel of a Jupyter Server, carried: our agent there is its client, and nothing is lost.
+
+It is an ordinary kernel of that server, started, interrupted, started again and ended by requests
+to it. A helper kernel beside it runs our programs (`transport`), and the agent attaches to the
+kernel by its connection file. From there on it is a link like any other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal as signals
+import socket
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from .. import errors
+from ..link.connectivity import State
+from ..link.link import Link
+from ..remotekernel import Stage
+from ..wire.liveness import Backoff
+from . import hub, sessions, trouble
+
+if TYPE_CHECKING:
+    from ..link.address import AgentAddress
+    from ..link.log import KernelLog
+    from ..link.pacing import Limits
+    from ..wire.requests import AttachedRequest, KernelRequest, LaunchRequest
+    from .transport import ServerTransport
+
+#: Seconds that ending a kernel may take, when the server is there and when it is out of reach.
+END_WITHIN = 8.0
+AWAY_WITHIN = 1.0
+
+#: Seconds between attempts where the server wants a person: hosts count failures.
+FOR_A_PERSON = 30.0
+
+#: Seconds between looks whether a kernel that died is there still: its server ends it slowly.
+LOOKS = (0.2, 0.5, 1.0, 2.0)
+
+#: Seconds for the server to start a kernel again that has died.
+REVIVED_WITHIN = 10.0
+
+
+class CarriedKernel(Link):
+    """A kernel on the server that `transport` reaches; `kernel_id` is one that runs there already,
+    `options` what a JupyterHub asks for before it starts the server.
+
+    Its agent's id is the kernel's id on the server.
+    """
+
+    transport: ServerTransport
+
+    def __init__(
+        self,
+        transport: ServerTransport,
+        agent: AgentAddress,
+        log: KernelLog,
+        *,
+        limits: Limits | None = None,
+        kernel_id: str = "",
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(transport, agent, log, limits=limits)
+        self.server = transport.server
+        self.kernel_id = kernel_id
+        self._options = options or {}
+        self._creating: asyncio.Task[tuple[str, bool]] | None = None
+        self._is_ours = False  # whether we have started it
+        self._is_deleted = False
+        self._died_by_itself = False
+        self.streams.rests = True
+        self.streams.answers_heartbeats = True
+        self.streams.on_shutdown = self._on_shutdown
+
+    # -- starting and attaching ------------------------------------------------------------------
+
+    async def start(
+        self, request: LaunchRequest, sockets: Mapping[str, socket.socket], *, timeout: float
+    ) -> None:
+        self.transport.lend(request["lease"])
+        self.transport.hold(self)
+
+        async def work() -> None:
+            self.streams.listen(sockets)
+            await self._have_server()
+            await asyncio.gather(self._log_in(timeout), self._create(request))
+            self.agent.id = self.kernel_id
+            self.agent.python = self.transport.python[0] if self.transport.python else ""
+            try:
+                await self._enter(await self._attached(request), timeout)
+            except errors.NotAttachable as error:
+                why = f"its kernels are not where the helper kernel is ({error.fields['reason']})"
+                raise trouble.NotCarried(host=self.server.host, why=why) from None
+
+        await self._begin(work(), timeout)
+        if self._is_ours:
+            self.ends_with_us = True
+
+    async def _have_server(self) -> None:
+        """Have a JupyterHub start the server where it does not run. Raises one of `trouble`."""
+        if await hub.is_away(self.server):
+            with self._stages.stage(Stage.SERVER, limit=hub.START):
+                await hub.start(
+                    self.server, self._options, lambda said: self._update(progress=said)
+                )
+
+    async def _create(self, request: LaunchRequest) -> None:
+        if not self.kernel_id:
+            # Not ended with us: the server would start the kernel all the same.
+            creating = sessions.find_or_create(self.server, request, self.log)
+            self._creating = asyncio.create_task(creating)
+            self._creating.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self.kernel_id, self._is_ours = await asyncio.shield(self._creating)
+
+    async def _attached(self, request: LaunchRequest) -> LaunchRequest:
+        """What launches the agent of the kernel."""
+        helper = self.transport.helper
+        if helper is None:
+            raise errors.ConnectionLost(host=self.transport.host, details="")
+        directory = os.path.dirname(helper.connection_file)
+        try:
+            model = await self.server.ask("GET", "kernels", self.kernel_id)
+        except LookupError:
+            raise trouble.NoServerKernel(
+                id=self.kernel_id, host=self.server.host, url=self.server.address.url
+            ) from None
+        name = model.get("name") if isinstance(model, dict) else None
+        kernel: AttachedRequest = {
+            **request["kernel"],
+            "kernel_name": str(name),
+            "display_name": str(name),
+            "language": "",
+            "connection_file": f"{directory}/kernel-{self.kernel_id}.json",
+            # Nothing of these is for somebody else's kernel.
+            "env": {},
+            "literal_env": {},
+            "local_env": {},
+            "setup": [],
+            "spec": None,
+            "key": "",
+        }
+        return {**request, "id": self.kernel_id, "kernel": kernel, "session": ""}
+
+    async def attach(self, sockets: Mapping[str, socket.socket], *, timeout: float) -> None:
+        self.kernel_id = self.agent.id
+        self.transport.hold(self)
+        await super().attach(sockets, timeout=timeout)
+
+    async def restart(
+        self,
+        kernel: KernelRequest | None,
+        sockets: Mapping[str, socket.socket],
+        *,
+        timeout: float,
+    ) -> None:
+        async def work() -> None:
+            self.streams.listen(sockets)
+            self._stages.at(Stage.RESTART)
+            await self._have_server()
+            if self._died_by_itself:
+                self._died_by_itself = False
+                await self._ask_to_restart(None)
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self._wait_bound(), REVIVED_WITHIN)
+                    return
+            self._expects_exit = True
+            try:
+                await self.server.ask(
+                    "POST", "kernels", self.kernel_id, "restart", timeout=sessions.SLOW
+                )
+            except LookupError:
+                self.is_gone = True
+                raise self._gone_error() from None
+            await self._ask_to_restart(None)
+            await self._wait_bound()
+
+        try:
+            await self._stages.run(work(), timeout)
+        except TimeoutError:
+            raise self._timeout(timeout) from None
+
+    async def _give_up(self) -> None:
+        if self._creating is not None:
+            with contextlib.suppress(Exception, asyncio.TimeoutError):
+                self.kernel_id, self._is_ours = await asyncio.wait_for(self._creating, END_WITHIN)
+        if self._is_ours:
+            with contextlib.suppress(errors.SshpykError, LookupError, asyncio.TimeoutError):
+                await asyncio.wait_for(self._delete(), END_WITHIN)
+        self.ends_with_us = self._is_ours
+        await super()._give_up()
+
+    async def _ask_to_restart(self, kernel: KernelRequest | None) -> None:
+        await super()._ask_to_restart(kernel)
+        assert self.facts is not None
+        if self.facts["exited"] is None:
+            self._update(exited=None)  # no process id tells the one before from this
+            self._show()
+
+    # -- signals ---------------------------------------------------------------------------------
+
+    async def signal(self, signum: int) -> None:
+        if signum == signals.SIGINT:
+            self._spawn(self._interrupt())
+        elif signum in (signals.SIGTERM, signals.SIGKILL):
+            # What comes next says what is meant: `end`, or `restart`, of which each is one request.
+            self._expects_exit = True
+            if self.exited is None:
+                self._on_exited(_unseen(""))
+        else:
+            self.log.warning("! a Jupyter Server passes no signal on but an interrupt: %s", signum)
+
+    async def _interrupt(self) -> None:
+        while True:
+            try:
+                await self.server.ask(
+                    "POST", "kernels", self.kernel_id, "interrupt", timeout=sessions.SLOW
+                )
+                return
+            except (trouble.ServerSilent, trouble.ServerAway, trouble.ServerRefused):
+                await asyncio.sleep(self._backoff.pause())
+            except (errors.SshpykError, LookupError) as error:
+                self.log.warning("! the kernel could not be interrupted: %s", error)
+                return
+
+    def _on_shutdown(self, is_restart: bool) -> None:
+        """A client has asked the kernel to end: its server would take that for a death, and start
+        it again. So what is wanted is asked of the server."""
+        self._expects_exit = True
+        if is_restart:
+            self._on_exited(_unseen(""))  # whoever asks for this starts it again next
+        else:
+            self._spawn(self._delete_and_say())
+
+    async def _delete_and_say(self) -> None:
+        await self._delete_patiently()
+        self._on_exited(_unseen(""))
+
+    def _on_exited(self, exited: Any) -> None:
+        if not self._expects_exit:
+            self._died_by_itself = True
+            self._spawn(self._look())
+        super()._on_exited(exited)
+
+    async def _look(self) -> None:
+        """It ended by itself: see whether its server has it still."""
+        for pause in LOOKS:
+            await asyncio.sleep(pause)
+            if not self._died_by_itself:
+                return  # it is started again
+            try:
+                await self.server.ask("GET", "kernels", self.kernel_id)
+            except LookupError:
+                self.log.warning("= its server has ended it")
+                self.is_gone = self._is_deleted = True
+                if self.exited is not None:
+                    self._update(exited={**self.exited, "note": "its server ended it"})
+                return
+            except errors.SshpykError as error:
+                self.log.info("! %s", error.line)
+
+    # -- the end ---------------------------------------------------------------------------------
+
+    async def _dismantle(self) -> None:
+        await super()._dismantle()
+        self.transport.let_go(self)
+
+    async def _close(self, wish: str) -> None:
+        if self._is_deleted and self._connectivity.state is not State.GONE:
+            self.is_gone = False  # its agent is there still, for nothing
+            wish = "end"
+        await super()._close(wish)
+
+    async def _say_and_go(self, wish: str) -> None:
+        if wish == "end" and not self.is_gone:
+            await self._delete_patiently()
+        await super()._say_and_go(wish)
+
+    async def _delete_patiently(self) -> None:
+        backoff = Backoff()
+        while not self._is_deleted:
+            try:
+                await self._delete()
+            except LookupError:
+                return
+            except trouble.ServerFailed as error:
+                self.log.warning("! the kernel could not be ended: %s", error)
+                return
+            except errors.SshpykError as error:
+                self._tell_trouble(error)
+                is_for_person = isinstance(error, errors.NeedsPerson)
+                await asyncio.sleep(FOR_A_PERSON if is_for_person else backoff.pause())
+
+    async def _delete(self) -> None:
+        if not self._is_deleted:
+            await self.server.ask("DELETE", "kernels", self.kernel_id, timeout=sessions.SLOW)
+            self._is_deleted = True
+
+    def _gone_error(self) -> errors.SshpykError:
+        why = self.exited["note"] if self.exited is not None else ""
+        return trouble.ServerKernelGone(host=self.server.host, why=why or "it was shut down")
+
+
+def _unseen(note: str) -> Any:
+    return {"pid": 0, "code": None, "signum": None, "stderr": "", "note": note}
