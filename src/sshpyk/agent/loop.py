@@ -28,6 +28,9 @@ SOON = 0.02
 #: of it is not needed, takes three system calls more.
 _buffer = memoryview(bytearray(256 * 1024))
 
+#: So many pieces of at most that size are read before the first is taken in.
+MOST_UNREAD = 256
+
 _AGAIN = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR)
 
 
@@ -248,3 +251,36 @@ class Connection:
         if not self.is_closed:
             self.close()
             self.on_closed()
+
+
+class Eager(Connection):
+    """Reads all there is before it takes in any of it, and again between.
+
+    For what a kernel publishes: it throws away what is beyond a thousand messages that wait for
+    us, however long we take with those that we have.
+    """
+
+    def __init__(self, loop: Loop, sock: Socket, *, is_connected: bool = True) -> None:
+        self._unread: List[bytes] = []
+        super().__init__(loop, sock, is_connected=is_connected)
+
+    def on_data(self, data: bytes) -> None:
+        self._unread.append(data)
+        self._read_on()
+        while self._unread:
+            self.take_in(self._unread.pop(0))
+            self._read_on()
+
+    def _read_on(self) -> None:
+        while self._reading and not self.is_closed and len(self._unread) < MOST_UNREAD:
+            try:
+                size = self.socket.recv_into(_buffer)
+            except OSError:
+                return  # nothing more for now; what broke is for the loop to find
+            if not size:
+                return
+            self._unread.append(bytes(_buffer[:size]))
+
+    def take_in(self, data: bytes) -> None:
+        """Bytes came, and nothing more waits to be read."""
+        raise NotImplementedError

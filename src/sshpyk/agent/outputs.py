@@ -23,7 +23,7 @@ import time
 from ..wire.quickjson import dumps
 from ..wire.zmtp import HANDSHAKE, SUBSCRIBE, Reader
 from .kernel import Log, connect
-from .loop import Connection
+from .loop import Eager
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -298,7 +298,7 @@ class Outputs:
         self._log.write(line)
 
 
-class Iopub(Connection):
+class Iopub(Eager):
     """A connection of the agent's own to the kernel's iopub."""
 
     def __init__(
@@ -308,7 +308,7 @@ class Iopub(Connection):
         self._outputs = outputs
         super().__init__(loop, sock, is_connected=is_connected)
 
-    def on_data(self, data: bytes) -> None:
+    def take_in(self, data: bytes) -> None:
         was_ready = self.reader.is_ready
         self._outputs.overhear(self.reader, data)
         if self.reader.is_ready and not was_ready and not self.is_closed:

@@ -13,7 +13,7 @@ import time
 from ..wire.quickjson import dumps, loads
 from ..wire.zmtp import HANDSHAKE, SUBSCRIBE, Reader
 from .kernel import connect
-from .loop import Connection
+from .loop import Eager
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     Took = Callable[[str, bytes, bytes, bytes], None]
 
 DELIMITER = b"<IDS|MSG>"
-
-#: Bytes that are read at once.
-READ_SIZE = 64 * 1024
 
 #: Bytes of a message that are kept: all, whatever it takes. The kernel has it in memory, too.
 ALL = 1 << 40
@@ -93,7 +90,7 @@ class Requester:
         self._shell.close()
 
 
-class Channel(Connection):
+class Channel(Eager):
     """One connection to the kernel."""
 
     def __init__(
@@ -107,36 +104,11 @@ class Channel(Connection):
         self.name = name
         self.reader = Reader(keep=ALL)
         self._requester = requester
-        self._unread: List[bytes] = []
-        self._is_read = True
         sock, is_connected = connect(address_of(connection, name))
         super().__init__(loop, sock, is_connected=is_connected)
         self.send([handshake])
 
-    def on_data(self, data: bytes) -> None:
-        # A kernel throws away what is beyond a thousand messages that wait for us, so what there is
-        # to read comes before what there is to do.
-        self._unread.append(data)
-        self._read_on()
-        while self._unread:
-            self._take_in(self._unread.pop(0))
-            self._read_on()
-
-    def read(self, wanted: bool) -> None:
-        self._is_read = wanted
-        super().read(wanted)
-
-    def _read_on(self) -> None:
-        while self._is_read and not self.is_closed:
-            try:
-                data = self.socket.recv(READ_SIZE)
-            except OSError:
-                return  # nothing more for now; what broke is for the loop to find
-            if not data:
-                return
-            self._unread.append(data)
-
-    def _take_in(self, data: bytes) -> None:
+    def take_in(self, data: bytes) -> None:
         was_ready = self.reader.is_ready
         offset = 0
         while offset < len(data):
