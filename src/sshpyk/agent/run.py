@@ -188,13 +188,21 @@ class Runner:
         os.set_blocking(tell, False)
         signal.set_wakeup_fd(tell)
         signal.signal(signal.SIGTERM, lambda *_: None)  # the pipe tells
-        self.loop.watch(told, READ, lambda _: self._over(status="stopped"))
+        self.loop.watch(told, READ, lambda _: self._stop(told))
         self.loop.run()
         self._requester.close()
         # By another process: the run has ended when this one has.
         if self._ends_kernel and not os.fork():
             self._end_kernel()
         os._exit(0)
+
+    def _stop(self, told: int) -> None:
+        """This process was told to end: at once, also where there is no room to say so."""
+        self.loop.watch(told, 0, lambda _: None)
+        self._over(status="stopped")
+        if self._waiting:
+            self._signal(signal.SIGCONT)
+            self.loop.running = False
 
     # -- the kernel's answers ----------------------------------------------------------------------
 
