@@ -121,7 +121,9 @@ def config_of(host: str) -> dict[str, Any]:
             command=shlex.join(["sshpyk", "add", host]),
         )
     for spec in kernelspec.all_specs().values():
-        config = {name: spec.config[name] for name in NAMES if name in spec.config}
+        # But the Python: which one there is what a look is to find out.
+        names = [name for name in NAMES if name in spec.config and name != "remote_python"]
+        config = {name: spec.config[name] for name in names}
         if spec.is_ours and config and destination_of(config).host == host:
             return config  # with all that it takes to get there
     command = expand(host)
