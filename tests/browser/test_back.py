@@ -78,6 +78,8 @@ def test_a_server_that_was_restarted(browser: Browser, sshd: Sshd, tmp_path: Pat
         type_code(again, "print('still', number)")
         again.page.locator(".jp-OutputArea-output", has_text="still").wait_for()
         assert_complete(again)
+        for kernel in server.call("GET", "kernels")[1]:  # which would go on without its server
+            server.shut_down(kernel["id"])
 
 
 def assert_complete(page: Page) -> None:
