@@ -86,8 +86,8 @@ def test_with_the_real_one(
 
 
 def published(type: str, content: dict[str, str], id: str = "") -> bytes:
-    """A message of a kernel."""
-    header = json.dumps({"msg_type": type, "msg_id": id}).encode()
+    """A message of a kernel; its content makes it another one, where no id is given."""
+    header = json.dumps({"msg_type": type, "msg_id": id or json.dumps(content)}).encode()
     parts = [b"topic", b"<IDS|MSG>", b"signature", header, b"{}", b"{}"]
     return b"".join(frame(part, more=True) for part in parts) + frame(json.dumps(content).encode())
 
@@ -101,9 +101,10 @@ class Ear:
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / "outputs.jsonl"
-        self.loop = Loop(lambda now: None, lambda: None)
+        self.loop = Loop(self._stop, lambda: None)
         self.outputs = Outputs(self.loop, str(self.path), 1 << 20, lambda: None)
         self.sockets: list[Socket | socket.socket] = []
+        self._has_polled = False
 
     def connect(self) -> tuple[Reader, Socket, socket.socket]:
         """A client's connection: its reader, its socket, and the kernel's."""
@@ -111,6 +112,16 @@ class Ear:
         sock = Socket(fileno=here.detach())
         self.sockets += (sock, kernel)
         return self.outputs.follow(), sock, kernel
+
+    def _stop(self, now: float) -> None:
+        self.loop.running = not self._has_polled
+        self._has_polled = True
+
+    def read(self) -> None:
+        """The agent's own connection reads what the kernel has sent."""
+        self._has_polled, self.loop.running = False, True
+        self.loop.hurry()
+        self.loop.run()
 
     def texts(self) -> list[str]:
         """What was kept, and goes to the file when nobody listens any more."""
@@ -148,37 +159,56 @@ def test_the_first_connection_with_a_message_is_overheard(ear: Ear) -> None:
     assert ear.texts() == ["one"]
 
 
-def test_goes_on_with_another_clients_connection(ear: Ear) -> None:
-    """And closes the one that its client has closed: the kernel would send everything twice."""
-    first, sock, kernel = ear.connect()
-    second, *_ = ear.connect()
-    spare, *_ = ear.connect()
-    ear.outputs.overhear(spare, GREETING)
-    for reader in (first, second):
-        ear.outputs.overhear(reader, GREETING + BUSY + text("one"))
-    ear.outputs.overhear(second, text("two")[:20])
-    kernel.sendall(text("two"))  # which the first has not read yet
-    sock.setblocking(False)
-    ear.outputs.adopt(first, sock, is_connected=True)
-    assert sock.fileno() == -1
-    ear.outputs.overhear(second, text("two")[20:] + text("three") + IDLE)
-    assert ear.outputs.busy is False
-    assert ear.texts() == ["one", "two", "three"]
-
-
-def test_a_new_client_takes_over_from_the_agents_own_connection(ear: Ear) -> None:
+def followed(ear: Ear) -> tuple[Reader, Socket, socket.socket]:
+    """A client's new connection, and that of an earlier one, which is the agent's own now."""
     first, sock, kernel = ear.connect()
     ear.outputs.overhear(first, GREETING + text("one"))
     sock.setblocking(False)
     ear.outputs.adopt(first, sock, is_connected=True)
-    assert sock.fileno() >= 0
     second, *_ = ear.connect()
-    kernel.sendall(text("two"))
     ear.outputs.overhear(second, GREETING)
-    assert sock.fileno() >= 0  # nothing has come there
-    ear.outputs.overhear(second, text("two"))
-    assert sock.fileno() == -1
+    assert sock.fileno() >= 0  # nothing has come on the other
+    return second, sock, kernel
+
+
+def test_another_clients_connection_is_ahead(ear: Ear) -> None:
+    """Of what it brings first, the agent's own is yet to bring what came before."""
+    second, sock, kernel = followed(ear)
     ear.outputs.overhear(second, text("three"))
+    assert sock.fileno() >= 0
+    kernel.sendall(text("two") + text("three"))
+    ear.read()
+    assert sock.fileno() == -1  # the kernel would send everything twice
+    ear.outputs.overhear(second, text("four"))
+    assert ear.texts() == ["one", "two", "three", "four"]
+
+
+def test_another_clients_connection_is_behind(ear: Ear) -> None:
+    second, sock, kernel = followed(ear)
+    kernel.sendall(text("two") + text("three") + text("four")[:50])
+    ear.read()
+    ear.outputs.overhear(second, text("two"))
+    assert sock.fileno() >= 0
+    ear.outputs.overhear(second, text("three") + text("four"))
+    assert sock.fileno() == -1
+    assert ear.texts() == ["one", "two", "three", "four"]
+
+
+def test_a_connection_that_is_adopted_within_a_message(ear: Ear) -> None:
+    first, sock, kernel = ear.connect()
+    second, *_ = ear.connect()
+    for reader in (first, second):
+        ear.outputs.overhear(reader, GREETING + text("one"))
+    ear.outputs.overhear(first, text("two")[:-3])
+    sock.setblocking(False)
+    ear.outputs.adopt(first, sock, is_connected=True)
+    ear.outputs.overhear(second, text("two"))
+    kernel.sendall(text("two")[-3:] + text("three"))
+    ear.read()
+    ear.outputs.overhear(second, text("three"))
+    assert sock.fileno() == -1
+    ear.outputs.overhear(second, IDLE)
+    assert ear.outputs.busy is False
     assert ear.texts() == ["one", "two", "three"]
 
 

@@ -2,8 +2,9 @@
 
 The agent overhears what the first client on iopub gets: that costs the kernel nothing, where with a
 subscription of the agent's own it would send everything twice. When that client closes, the agent
-goes on with another client's connection that carries messages; where there is none it keeps the one
-that was closed, and where there never was one it subscribes as any client does.
+keeps the connection, and where there never was one it subscribes as any client does. From that of
+its own it goes on to another client's when the last message of both is the same: each brings all
+messages in the same order, but either may be the first.
 
 While somebody listens it keeps only the last moments, in memory, because what a client that
 vanishes had not taken yet is then missing. While nobody listens the messages go to the file
@@ -51,6 +52,9 @@ KINDS = (
 #: Bytes of one message at most that are kept while nobody listens; a larger one is left out.
 LARGEST = 32 * 1024 * 1024
 
+#: Bytes of a message that tell which one it is: its header stands in front.
+HEAD = 4096
+
 #: Bytes that are kept while somebody listens. When the listener vanishes it may have missed what
 #: was published up to MARGIN seconds before it was last heard of.
 RECENT = 256 * 1024
@@ -89,10 +93,12 @@ class Outputs:
         self._on_output = on_output
         self._on_lost = on_lost
         self._log: Optional[Log] = None
-        # The readers of the clients' connections to iopub, and whether each has brought a message.
-        self._readers: Dict[Reader, bool] = {}
+        # The readers of the clients' connections to iopub, and the header of the last message of
+        # each; "" where it is not known.
+        self._readers: Dict[Reader, bytes] = {}
         self._overheard: Optional[Reader] = None  # the one whose messages are taken
         self._own: Optional[Iopub] = None  # the agent's own connection, where it has one
+        self._own_last = b""  # the header of its last message
         self._running = b""  # the input that the kernel took last
         self._recent: List[Tuple[float, bytes]] = []
         self._recent_size = 0
@@ -120,7 +126,7 @@ class Outputs:
     def follow(self) -> Reader:
         """A reader for a client's new connection, to be given to `overhear` with what comes."""
         reader = Reader()
-        self._readers[reader] = False
+        self._readers[reader] = b""
         return reader
 
     def overhear(self, reader: Reader, data: bytes) -> None:
@@ -129,51 +135,46 @@ class Outputs:
         The first connection that brings a message is overheard. Of the others it is only known
         where messages end, so that one of them can be overheard later.
         """
-        if self._overheard is reader or self._overheard is None:
-            reader.keep = LARGEST if self.is_away else RECENT
-        else:
-            reader.keep = 0
-        has_ended = False
         offset = 0
         while offset < len(data):
+            reader.keep = self._kept_of(reader)
             offset = reader.read(data, offset)
             if reader.has_ended:
-                has_ended = True
                 if self._overheard is None:
                     self._overheard = reader
                 if self._overheard is reader:
                     self._take(reader.frames)
-        if has_ended and reader in self._readers:
-            self._readers[reader] = True
-            if self._own is not None:
-                self._go_on_with(reader, self._own.reader, self._own.detach())
+                if self._own is not None:
+                    self._go_on_from(self._own, reader)
+
+    def _kept_of(self, reader: Reader) -> int:
+        if self._overheard is reader or self._overheard is None:
+            return LARGEST if self.is_away else RECENT
+        return 0 if self._own is None else HEAD
+
+    def _go_on_from(self, own: Iopub, reader: Reader) -> None:
+        """`reader` has brought a message: see whether a client's can be overheard from now on, in
+        place of the agent's own."""
+        last = header_of(reader.frames)
+        if reader is own.reader:
+            self._own_last = last
+        elif reader in self._readers:
+            self._readers[reader] = last
+        for other, its_last in self._readers.items():
+            if other is self._overheard or (last and its_last == self._own_last == last):
+                self._overheard = other
+                self._own, self._own_last = None, b""
+                own.close()
+                return
 
     def adopt(self, reader: Reader, sock: Socket, *, is_connected: bool) -> None:
-        """A client lets go of its connection: close it, or go on with it where it is needed."""
+        """A client lets go of its connection: close it, or go on with it where it is overheard."""
         self._readers.pop(reader, None)
         if self._overheard is not reader:
             sock.close()
             return
-        for other, has_brought in self._readers.items():
-            if has_brought:
-                self._go_on_with(other, reader, sock)
-                return
+        self._own_last = header_of(reader.frames) if reader.has_ended else b""
         self._own = Iopub(self, self._loop, sock, reader, is_connected=is_connected)
-
-    def _go_on_with(self, reader: Reader, before: Reader, sock: Socket) -> None:
-        """Overhear `reader` in place of `before`, whose `sock` is closed when it was read."""
-        self._own = None
-        if self._overheard is before:
-            try:
-                while True:
-                    data = sock.recv(256 * 1024)
-                    if not data:
-                        break
-                    self.overhear(before, data)
-            except OSError:
-                pass  # nothing more is there now
-            self._overheard = reader
-        sock.close()
 
     def lost(self, reader: Reader) -> None:
         """The kernel has closed a connection, as it does when it ends."""
@@ -296,6 +297,14 @@ class Outputs:
             except OSError:
                 return  # the disk is full
         self._log.write(line)
+
+
+def header_of(frames: List[bytes]) -> bytes:
+    """The header of a message, which no other has; empty where it is nothing of Jupyter's."""
+    try:
+        return frames[frames.index(b"<IDS|MSG>") + 2]
+    except (ValueError, IndexError):
+        return b""
 
 
 class Iopub(Eager):
