@@ -14,19 +14,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from . import errors
-from .notebook import files, parameters
-from .notebook.form import Notebook
-from .notebook.outputs import joined
-from .remotekernel import State
+from .. import errors
+from ..notebook import files, parameters
+from ..notebook.form import Notebook
+from ..notebook.outputs import joined
+from ..remotekernel import State
 
 if TYPE_CHECKING:
-    from .remotekernel import RemoteKernel, Status
-    from .schedulers.base import Allocation
-    from .server.address import ServerAddress
-    from .ssh.command import Destination
-    from .transport.entrance import Entrance
-    from .wire.requests import JournalRequest, RunRequest
+    from ..remotekernel import RemoteKernel, Status
+    from ..schedulers.base import Allocation
+    from ..server.address import ServerAddress
+    from ..ssh.command import Destination
+    from ..transport.entrance import Entrance
+    from ..wire.requests import JournalRequest, RunRequest
 
 #: Seconds for a login, for a job on the host after it, and before a journal that could not be read
 #: is read again.
@@ -192,8 +192,8 @@ class Run:
 
         Raises `SshpykError`.
         """
-        from .cli import remote
-        from .transport import jobs
+        from ..cli import remote
+        from ..transport import jobs
 
         transport = remote.transport_to(self._destination)
         await transport.ensure(timeout=CONNECT)
@@ -234,7 +234,7 @@ async def ask(
     destination: Destination | Entrance | Allocation | ServerAddress, python: str, request: Any
 ) -> dict[str, Any]:
     """Run a job that answers once. On the I/O thread. Raises `SshpykError`."""
-    from .cli import remote
+    from ..cli import remote
 
     transport = remote.transport_to(destination)
     return await remote.ask(transport, python, request, connect=CONNECT, timeout=ANSWER)

@@ -14,15 +14,15 @@ import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from . import errors
-from .aio import within
-from .jupyter.places import destination_of
-from .link.thread import wait_for
-from .wire.exits import size
+from .. import errors
+from ..aio import within
+from ..jupyter.places import destination_of
+from ..link.thread import wait_for
+from ..wire.exits import size
 
 if TYPE_CHECKING:
-    from .transport.base import Program
-    from .wire.requests import PutRequest
+    from ..transport.base import Program
+    from ..wire.requests import PutRequest
 
 #: Directories that are not brought: they are of use only where they are, or to nobody's code.
 LEFT_OUT: tuple[str, ...] = (".git", ".hg", ".svn", "__pycache__", ".ipynb_checkpoints")
@@ -45,7 +45,7 @@ def push(config: Mapping[str, Any], path: str, note: Callable[[str], None]) -> N
 
     Raises `SshpykError`.
     """
-    from .jupyter.provisioner import places_of
+    from ..jupyter.provisioner import places_of
 
     if not os.path.isdir(path):
         raise errors.Unreadable(path=path, reason="it is no directory")
@@ -80,8 +80,8 @@ async def _push(
     config: Mapping[str, Any], path: str, there: str, names: list[str]
 ) -> tuple[int, int]:
     """How many files were sent, and their bytes."""
-    from .cli import remote
-    from .transport import jobs
+    from ..cli import remote
+    from ..transport import jobs
 
     transport = remote.transport_to(destination_of(config))
     python = str(config.get("remote_python") or "python3")
