@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sshpyk.transport.jobs import FIRST_LINE
 from tests.lab.kernels import STATE
+from tests.lab.slurm import Slurm
 from tests.lab.sshd import Sshd
 
 
@@ -53,12 +54,7 @@ class Chain:
     def _relays(self) -> list[int]:
         """Our programs in sessions: nothing else of ours runs there once a kernel has started.
         The shells that wait for one have the same words, and others before them."""
-        sessions = _tree(self.server.process.pid)
-        return [
-            pid
-            for pid, _, command in _processes()
-            if pid in sessions and FIRST_LINE in command and command.startswith(sys.executable)
-        ]
+        return _ours(_tree(self.server.process.pid))
 
     def _ssh(self, *, is_master: bool) -> list[int]:
         """The ssh processes whose configuration file is our server's: masters have no session."""
@@ -90,12 +86,28 @@ class CarriedChain(Chain):
             return carried
         if part == "helper":
             return helpers
-        below = [child for pid in helpers for child in _tree(pid)[1:]]
-        return [
-            pid
-            for pid, _, command in _processes()
-            if pid in below and FIRST_LINE in command and command.startswith(sys.executable)
-        ]
+        return _ours([child for pid in helpers for child in _tree(pid)[1:]])
+
+
+class ScheduledChain(Chain):
+    """The same for kernels in jobs of `slurm`, before which `server` is the login node: "session"
+    has the srun that carries, too; "relay" runs in the job."""
+
+    def __init__(self, server: Sshd, slurm: Slurm, home: Path) -> None:
+        super().__init__(server, home)
+        self.slurm = slurm
+
+    def _relays(self) -> list[int]:
+        return [pid for pid in _ours(self.slurm.processes()) if pid not in self.pids("agent")]
+
+
+def _ours(pids: list[int]) -> list[int]:
+    """Those of `pids` that are programs of ours, which travelled there."""
+    return [
+        pid
+        for pid, _, command in _processes()
+        if pid in pids and FIRST_LINE in command and command.startswith(sys.executable)
+    ]
 
 
 def _processes() -> list[tuple[int, int, str]]:

@@ -16,10 +16,11 @@ from typing import Any
 
 import pytest
 
-from tests.faults.chain import CarriedChain, Chain
+from tests.faults.chain import CarriedChain, Chain, ScheduledChain
 from tests.jupyter.server import Server
 from tests.lab.kernels import write_card, write_spec
 from tests.lab.link import Link
+from tests.lab.slurm import Slurm, login_node
 from tests.lab.sshd import Sshd
 from tests.server.servers import remote
 from tests.server.servers import write_card as write_server_card
@@ -38,6 +39,7 @@ WAYS: dict[str, tuple[str, ...]] = {
     "via": ("program", "session", "relay", "agent", "kernel"),
     "inside": ("master", "program", "session", "relay", "agent", "kernel"),
     "paramiko": ("session", "relay", "agent", "kernel"),
+    "slurm": ("master", "program", "session", "relay", "agent", "kernel"),
     "carried": ("helper", "relay", "agent", "kernel"),
 }
 
@@ -83,6 +85,17 @@ class Way:
         write_spec(name, server, **config)
 
 
+class ScheduledWay(Way):
+    """The way into a job of Slurm's, from a login node that forwards nothing."""
+
+    def __init__(self, server: Sshd, slurm: Slurm, home: Path) -> None:
+        super().__init__("slurm", server, home)
+        self.chain = ScheduledChain(server, slurm, home)
+
+    def write_spec(self, name: str, **config: Any) -> None:
+        super().write_spec(name, slurm="time=30", queue_timeout=60.0, **config)
+
+
 class CarriedWay(Way):
     """The way to the kernels of a Jupyter Server."""
 
@@ -117,6 +130,10 @@ def to_host(name: str, home: Path, **kwargs: Any) -> Iterator[Way]:
     if name == "carried":
         with to_server(home) as carried:
             yield carried
+        return
+    if name == "slurm":
+        with Slurm() as slurm, login_node(slurm, home, link=True, **kwargs) as server:
+            yield ScheduledWay(server, slurm, home)
         return
     options = ["DisableForwarding yes"] if name == "relay" else []
     with Sshd(link=True, home=home, options=options, **kwargs) as server:

@@ -12,6 +12,9 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
+
+from tests.lab.sshd import Sshd
 
 #: Where Debian has the daemons, which are seldom on a user's PATH.
 _DAEMONS = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"
@@ -211,12 +214,12 @@ class Slurm:
                 self.cancel_all()
         for name in list(self.daemons):
             self.end(name)
-        for pid in self._left():  # steps of a node that was down
+        for pid in self.processes():  # steps of a node that was down
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._temporary.cleanup()
 
-    def _left(self) -> list[int]:
+    def processes(self) -> list[int]:
         """The processes that have our configuration in their environment, as no others have."""
         mine = f"SLURM_CONF={self.config}".encode()
         found = []
@@ -250,6 +253,13 @@ class Slurm:
                 for path in sorted((*self.directory.glob("*.log"), *self.directory.glob("*.out")))
             )
             raise RuntimeError(f"{error}\n{said}") from None
+
+
+def login_node(slurm: Slurm, home: Path, *, forwards: bool = False, **kwargs: Any) -> Sshd:
+    """A server whose sessions have Slurm's commands; one that `forwards`, or does not."""
+    path = f"{slurm.bin}:{os.environ['PATH']}"
+    options = () if forwards else ("DisableForwarding yes",)
+    return Sshd(options=options, home=home, environment={"PATH": path}, host="login", **kwargs)
 
 
 def _until(is_so: object, what: str) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.lab.slurm import Slurm, trouble
+from tests.lab.slurm import Slurm, login_node, trouble
 from tests.lab.sshd import Sshd
 
 
@@ -33,18 +32,12 @@ def slurm(cluster: Slurm) -> Iterator[Slurm]:
 def login(cluster: Slurm, remote_home: Path) -> Iterator[Sshd]:
     """A login node, which forwards nothing: its sessions have Slurm's commands, each call of which
     is noted."""
-    with login_node(cluster, remote_home, "DisableForwarding yes") as server:
+    with login_node(cluster, remote_home) as server:
         yield server
 
 
 @pytest.fixture
 def other_login(cluster: Slurm, remote_home: Path) -> Iterator[Sshd]:
     """Another of the same cluster, which forwards."""
-    with login_node(cluster, remote_home) as server:
+    with login_node(cluster, remote_home, forwards=True) as server:
         yield server
-
-
-def login_node(cluster: Slurm, home: Path, *options: str) -> Sshd:
-    """A server whose sessions have Slurm's commands."""
-    path = f"{cluster.bin}:{os.environ['PATH']}"
-    return Sshd(options=options, home=home, environment={"PATH": path}, host="login")
