@@ -26,6 +26,9 @@ from tests.jupyter.server import ABSENT
 from tests.lab.kernels import left_behind
 from tests.lab.sshd import Sshd
 
+#: Where `keeping` is.
+PLUGINS = str(Path(__file__).with_name("plugins"))
+
 #: Seconds for each share.
 PATIENCE = 400.0
 
@@ -117,7 +120,7 @@ def run_shares(
         "ASYNC_TEST_TIMEOUT": "60",  # tornado's default of 5 seconds is for an idle machine
         "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
         # Here for the plugins, there for the kernels, which may be modules of these tests.
-        "PYTHONPATH": os.pathsep.join((str(sources / "plugins"), str(sources), ABSENT)),
+        "PYTHONPATH": os.pathsep.join((str(sources / "plugins"), str(sources), PLUGINS, ABSENT)),
         "SSHPYK_SEND_ENV": " ".join(("PYTHONPATH", *suite.send_env)),
     }
     reports = [directory / f"{number}.xml" for number in range(len(suite.shares))]
@@ -137,7 +140,8 @@ def run_shares(
 def run(sources: Path, arguments: list[str], report: Path, environment: dict[str, str]) -> str:
     """Run pytest with these arguments, and with `report` in JUnit's format; what it printed."""
     command = [sys.executable, "-m", "pytest", *arguments, "-p", "no:cacheprovider", "-q"]
-    command += ["-p", "no:rerunfailures", "-p", "no:xdist", "--override-ini=addopts="]
+    command += ["-p", "no:rerunfailures", "-p", "no:xdist", "-p", "keeping"]
+    command += ["--override-ini=addopts="]
     command += [f"--junit-xml={report}", "--timeout=100"]
     with subprocess.Popen(
         command,

@@ -194,7 +194,8 @@ def test_what_is_no_jupyter_server(sshpyk: Call, monkeypatch: pytest.MonkeyPatch
 def test_commands_about_kernels(
     far: Server, url: str, sshpyk: Call, own_jupyter: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert sshpyk("add", url, "python3", "--kernel-name", "far", "--token-env", "SERVER_TOKEN").err
+    plain = ("--kernel-name", "far", "--token-env", "SERVER_TOKEN", "--server-way", "plain")
+    assert sshpyk("add", url, "python3", *plain).err
     id = far.start_kernel("python3")
     (row,) = sshpyk("ps", "--json").json
     assert (row["id"], row["host"], row["kernelspec"]) == (id, url[7:-1], "python3")
@@ -295,7 +296,8 @@ def test_a_token_that_has_expired(
     """A kernel waits for another, which `sshpyk connect` gets."""
     monkeypatch.setattr("sshpyk.server.kernel.FOR_A_PERSON", 0.2)
     expired = credentials.Secret(credentials.TOKEN, "expired")
-    assert sshpyk("add", f"{url}?token={far.token}", "python3", "--kernel-name", "far").status == 0
+    words = ("--kernel-name", "far", "--server-way", "plain")
+    assert sshpyk("add", f"{url}?token={far.token}", "python3", *words).status == 0
     with started("far") as (manager, client):
         follower = Follower(manager)
         credentials.keep(url, expired)

@@ -58,7 +58,11 @@ class Listener:
         task.add_done_callback(self._opening.discard)
 
     async def _open(self, connection: socket.socket) -> None:
-        await self._loop.connect_accepted_socket(self._protocol, connection)
+        try:
+            await self._loop.connect_accepted_socket(self._protocol, connection)
+        except BaseException:
+            connection.close()
+            raise
 
     def close(self) -> None:
         """Take no more; those that were taken stay."""

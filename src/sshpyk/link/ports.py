@@ -43,7 +43,7 @@ _RESET = struct.pack("ii", 1, 0)  # SO_LINGER that makes close() send a reset
 
 
 def bind(local: int | str) -> socket.socket:
-    """A socket bound to a port of loopback, 0 for any, or to a path. Raises OSError."""
+    """A socket that listens at a port of loopback, 0 for any, or at a path. Raises OSError."""
     if isinstance(local, str):
         sock = socket.socket(socket.AF_UNIX)
         address: tuple[str, int] | str = local
@@ -58,6 +58,7 @@ def bind(local: int | str) -> socket.socket:
         sock.bind(address)
         if isinstance(local, str):
             os.chmod(local, 0o600)  # nobody listens yet
+        sock.listen()  # which fails where somebody was bound there, and is faster
     except BaseException:
         sock.close()
         raise
