@@ -121,23 +121,26 @@ class Link:
     # In the loop's thread.
 
     def _run(self) -> None:
-        listening = self._loop.create_task(self._listen())
+        self._loop.add_reader(self._listener, self._accept)
         self._loop.run_forever()
-        listening.cancel()
-        self._loop.run_until_complete(asyncio.gather(listening, return_exceptions=True))
+        self._loop.remove_reader(self._listener)
         self._loop.close()
         self._listener.close()
 
-    async def _listen(self) -> None:
-        while True:
-            client, _ = await self._loop.sock_accept(self._listener)
-            if self._refusing:
-                client.close()
-                continue
-            self.connections += 1
-            task = self._loop.create_task(self._carry(client))
-            self._live.add(task)
-            task.add_done_callback(functools.partial(self._ended, client))
+    def _accept(self) -> None:
+        # Not `sock_accept`, which loses a connection where it is cancelled just then.
+        try:
+            client, _ = self._listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return  # whoever it was has gone
+        if self._refusing:
+            client.close()
+            return
+        client.setblocking(False)
+        self.connections += 1
+        task = self._loop.create_task(self._carry(client))
+        self._live.add(task)
+        task.add_done_callback(functools.partial(self._ended, client))
 
     def _ended(self, client: socket.socket, task: asyncio.Task[None]) -> None:
         self._live.discard(task)
