@@ -65,7 +65,7 @@ def test_an_outage_and_the_return(browser: Browser, server: Server, sshd: Sshd) 
         measured.wait_for()
         title = measured.get_attribute("title") or ""
         assert re.search(r"Node: .+\nAgent: [\w-]+\nEnvironment: .*python", title), title
-        assert re.search(r"Round trip: \d+ ms\nOutput waiting: \d+ B", title), title
+        assert re.search(r"Round trip: \d+ ms\nOutput waiting: [\d.]+ k?B", title), title
 
         notebook.run()
         notebook.output("line 3\n")
