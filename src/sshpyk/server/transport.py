@@ -13,7 +13,8 @@ from .. import errors
 from ..aio import within
 from ..link.thread import io_thread
 from ..transport.base import Dialer, Identity, Listening, Login, Program, Transport
-from ..transport.reconnecting import Reconnecting, take_exception
+from ..transport.by_relay import ByRelay
+from ..transport.reconnecting import Connected
 from ..transport.registry import Registry
 from ..transport.relay import SharedRelay
 from . import trouble
@@ -45,7 +46,7 @@ END_WITHIN = 4.0
 NAME = "sshpyk helper"
 
 
-class ServerTransport(Reconnecting):
+class ServerTransport(ByRelay, Connected):
     """One server, as all carried kernels on it reach it."""
 
     keeps_watch = True
@@ -57,8 +58,6 @@ class ServerTransport(Reconnecting):
         self._id = ""  # of the helper kernel, while there is one
         self._era = 0  # counts websockets
         self._lease = LEASE
-        self._connecting: asyncio.Task[Identity] | None = None
-        self._connect_time = 0.0
         self._programs = asyncio.Semaphore(MOST_PROGRAMS)
         self._shared = SharedRelay(self)
         self._users: set[object] = set()
@@ -94,29 +93,7 @@ class ServerTransport(Reconnecting):
         helper = self.helper
         return helper.identity if helper is not None and helper.is_alive else None
 
-    async def ensure(self, *, timeout: float) -> Identity:
-        try:
-            return await self._connected(None, timeout)
-        except errors.NeedsPerson:
-            self._wait_for_person()
-            raise
-
-    async def _connect_anew(self, dead: Identity | None, timeout: float) -> Identity:
-        return await self._connected(dead, timeout)
-
-    async def _connected(self, dead: Identity | None, timeout: float) -> Identity:
-        found = self.identity()
-        if found is not None and found != dead:
-            self._used()
-            return found
-        if self._connecting is None or self._connecting.done():
-            self._connecting = asyncio.create_task(self._connect(timeout))
-            self._connecting.add_done_callback(take_exception)
-        return await asyncio.shield(self._connecting)
-
     async def _connect(self, timeout: float) -> Identity:
-        loop = asyncio.get_running_loop()
-        begun = loop.time()
         if self.helper is not None:
             self.helper.close()
             self.helper = None
@@ -130,9 +107,6 @@ class ServerTransport(Reconnecting):
             raise
         self.helper = helper
         self.python = helper.python, None
-        self._connect_time = loop.time() - begun
-        self._not_before = 0.0
-        self._used()
         return helper.identity
 
     async def _open_new(self) -> Helper:
@@ -186,9 +160,6 @@ class ServerTransport(Reconnecting):
     def _heard(self) -> None:
         self.heard_at = asyncio.get_running_loop().time()
 
-    def _took(self) -> float:
-        return self._connect_time
-
     def hurry(self) -> None:
         super().hurry()
         if self.helper is not None:
@@ -205,8 +176,6 @@ class ServerTransport(Reconnecting):
     # -- the helper kernel's end -----------------------------------------------------------------
 
     def _used(self) -> None:
-        """It is in use, or was just now."""
-
         def look() -> None:
             if not self._users:
                 task = asyncio.ensure_future(self._end_kernel())
@@ -265,25 +234,6 @@ class ServerTransport(Reconnecting):
 
     async def way(self) -> str:
         return "a helper kernel, which runs one program of ours for all kernels"
-
-    @property
-    def family(self) -> str:
-        return "relay"
-
-    def refused(self, family: str) -> str:
-        if self.identity() is None:
-            raise errors.ConnectionLost(host=self.host, details="")
-        raise errors.Unreachable(
-            host=self.host,
-            command=self.login.command,
-            details="programs run there, and yet the agent can't be reached through one",
-        )
-
-    def reached(self, family: str) -> None:
-        """There is one way only."""
-
-    def unreached(self) -> None:
-        """There is one way only."""
 
     def node(self, name: str) -> Transport:
         raise errors.OtherPlace(host=self.host, node=name, command=self.login.command)

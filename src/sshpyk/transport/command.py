@@ -16,6 +16,7 @@ from ..aio import within
 from ..ssh.command import Destination
 from . import openssh, refusals
 from .base import Dialer, Identity, Listening, Login, Program, Transport
+from .by_relay import ByRelay
 from .entrance import Entrance, shell_words
 from .jobs import quote
 from .process import Process
@@ -37,7 +38,7 @@ GRACE = 1.0
 HELLO = "SSHPYK2-HERE"
 
 
-class Command(Reconnecting):
+class Command(ByRelay, Reconnecting):
     """A place that is entered by a command; `outer` reaches the host where that is run."""
 
     def __init__(self, entrance: Entrance) -> None:
@@ -193,25 +194,6 @@ class Command(Reconnecting):
 
     async def way(self) -> str:
         return f"{self.entrance.program}, which runs one program of ours for all kernels"
-
-    @property
-    def family(self) -> str:
-        return "relay"
-
-    def refused(self, family: str) -> str:
-        if self.identity() is None:
-            raise errors.ConnectionLost(host=self.host, details="")
-        raise errors.Unreachable(
-            host=self.host,
-            command=self.login.command,
-            details="programs run there, and yet the agent can't be reached through one",
-        )
-
-    def reached(self, family: str) -> None:
-        """There is one way only."""
-
-    def unreached(self) -> None:
-        """There is one way only."""
 
     def node(self, name: str) -> Transport:
         outer = self.entrance.outer

@@ -22,8 +22,9 @@ from ..ssh.hops import Hop, unhonoured, way
 from ..ssh.login import WINDOW, Login, Prompts, close, error_for
 from . import base
 from .base import Dialer, Identity, Listening, Program, Transport
+from .by_relay import ByRelay
 from .process import KEPT_STDERR, READ_SIZE
-from .reconnecting import Reconnecting, take_exception
+from .reconnecting import Connected
 from .registry import Registry
 from .relay import SharedRelay
 from .workers import Worker
@@ -75,7 +76,7 @@ class Connection:
         return done
 
 
-class Paramiko(Reconnecting):
+class Paramiko(ByRelay, Connected):
     """One destination, reached by paramiko."""
 
     all_of_it = 0.7
@@ -87,10 +88,8 @@ class Paramiko(Reconnecting):
         self.connection: Connection | None = None
         self._count = 0  # of connections: each is another identity
         self._sessions = asyncio.Semaphore(MOST_SESSIONS)
-        self._login: asyncio.Task[Identity] | None = None
         self._shared = SharedRelay(self)
         self._wrong: frozenset[int] = frozenset()  # passwords of the keyring, by their hashes
-        self._connect_time = 0.0
         self._said: list[str] = []
 
     @property
@@ -104,27 +103,7 @@ class Paramiko(Reconnecting):
         connection = self.connection
         return connection.identity if connection is not None and connection.is_alive else None
 
-    async def ensure(self, *, timeout: float) -> Identity:
-        try:
-            return await self._logged_in(None, timeout)
-        except errors.NeedsPerson:
-            self._wait_for_person()
-            raise
-
-    async def _logged_in(self, dead: Identity | None, timeout: float) -> Identity:
-        found = self.identity()
-        if found is not None and found != dead:
-            if self.connection is not None:
-                self._used(self.connection)
-            return found
-        if self._login is None or self._login.done():
-            self._login = asyncio.create_task(self._log_in(timeout))
-            self._login.add_done_callback(take_exception)
-        return await asyncio.shield(self._login)
-
-    async def _log_in(self, timeout: float) -> Identity:
-        loop = asyncio.get_running_loop()
-        begun = loop.time()
+    async def _connect(self, timeout: float) -> Identity:
         if self.connection is not None:
             self.connection.close()
             self.connection = None
@@ -151,13 +130,8 @@ class Paramiko(Reconnecting):
             raise
         finally:
             worker.end()
-        self._connect_time = loop.time() - begun
-        if loop.time() < self._not_before:
-            self._hurry.set()  # whoever waits for the next attempt need not
-        self._not_before = 0.0
         self._count += 1
         self.connection = Connection(transports, self._count)
-        self._used(self.connection)
         for log in list(self.login_logs):
             log("< paramiko logged in to %s", " and ".join(hop.name for hop in hops))
         return self._count
@@ -170,8 +144,12 @@ class Paramiko(Reconnecting):
             text = "paramiko can't honour these options of your ssh configuration for %s: %s"
             _log.warning(text, self.host, "; ".join(said))
 
-    def _used(self, connection: Connection) -> None:
-        """It is in use, or was just now."""
+    def _used(self) -> None:
+        if self.connection is not None:
+            self._keep(self.connection)
+
+    def _keep(self, connection: Connection) -> None:
+        """Let it be until nobody has used it for a while."""
 
         def look() -> None:
             if not connection.users:
@@ -190,12 +168,6 @@ class Paramiko(Reconnecting):
         """End the connection, if there is one."""
         if self.connection is not None:
             await self._end(self.connection)
-
-    async def _connect_anew(self, dead: Identity | None, timeout: float) -> Identity:
-        return await self._logged_in(dead, timeout)
-
-    def _took(self) -> float:
-        return self._connect_time
 
     async def _answers(self) -> bool:
         try:
@@ -222,7 +194,7 @@ class Paramiko(Reconnecting):
             finally:
                 await program.close()
                 connection.users.discard(program)
-                self._used(connection)
+                self._keep(connection)
 
     # -- agents ----------------------------------------------------------------------------------
 
@@ -230,28 +202,13 @@ class Paramiko(Reconnecting):
         try:
             return await self._shared.dialer(listening)
         except errors.NoRoom as error:
-            raise self._no_room(error.details) from None
+            raise self._no_way(error.details) from None
 
     async def way(self) -> str:
         return "paramiko, one channel of it for all kernels"
 
-    def _no_room(self, details: str) -> errors.NoForwarding:
+    def _no_way(self, details: str) -> errors.NoForwarding:
         return errors.NoForwarding(host=self.host, command=self.login.command, details=details)
-
-    @property
-    def family(self) -> str:
-        return "relay"
-
-    def refused(self, family: str) -> str:
-        if self.identity() is None:
-            raise errors.ConnectionLost(host=self.host, details="")
-        raise self._no_room("programs run there, and yet the agent can't be reached through one")
-
-    def reached(self, family: str) -> None:
-        """There is one way only."""
-
-    def unreached(self) -> None:
-        """There is one way only."""
 
     def node(self, name: str) -> Transport:
         return transport(replace(self.destination, node=name))

@@ -118,6 +118,59 @@ class Reconnecting(Transport):
         return await asyncio.shield(self._question)
 
 
+class Connected(Reconnecting):
+    """A transport that holds the connection itself; one attempt at a time makes it, for all who
+    ask."""
+
+    def __init__(self, destination: Destination | Entrance | Allocation | ServerAddress) -> None:
+        super().__init__(destination)
+        self._connecting: asyncio.Task[Identity] | None = None
+        self._connect_time = 0.0
+
+    # -- what a subclass does --------------------------------------------------------------------
+
+    @abstractmethod
+    async def _connect(self, timeout: float) -> Identity:
+        """Make the connection, in place of one that may still be there."""
+
+    @abstractmethod
+    def _used(self) -> None:
+        """It is in use, or was just now."""
+
+    # -- what all do -----------------------------------------------------------------------------
+
+    async def ensure(self, *, timeout: float) -> Identity:
+        try:
+            return await self._connect_anew(None, timeout)
+        except errors.NeedsPerson:
+            self._wait_for_person()
+            raise
+
+    async def _connect_anew(self, dead: Identity | None, timeout: float) -> Identity:
+        found = self.identity()
+        if found is not None and found != dead:
+            self._used()
+            return found
+        if self._connecting is None or self._connecting.done():
+            self._connecting = asyncio.create_task(self._connect_once(timeout))
+            self._connecting.add_done_callback(take_exception)
+        return await asyncio.shield(self._connecting)
+
+    async def _connect_once(self, timeout: float) -> Identity:
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        found = await self._connect(timeout)
+        self._connect_time = loop.time() - begun
+        if loop.time() < self._not_before:
+            self._hurry.set()  # whoever waits for the next attempt need not
+        self._not_before = 0.0
+        self._used()
+        return found
+
+    def _took(self) -> float:
+        return self._connect_time
+
+
 def take_exception(task: asyncio.Task[Any]) -> None:
     """Those who waited have what it raised; it may be that nobody does any more."""
     if not task.cancelled():

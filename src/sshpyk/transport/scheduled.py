@@ -19,6 +19,7 @@ from ..schedulers.base import Allocation, Job, Phase, pick
 from ..schedulers.slurm import Slurm
 from . import command
 from .base import Dialer, Identity, Listening, Login, Program, Transport
+from .by_relay import ByRelay
 from .command import Command
 from .entrance import Entrance
 from .queue import BY_HOLDER, COMMAND_WITHIN, FIRST_LOOKS, LOOK, RUN, Queue, queue
@@ -124,7 +125,7 @@ class InJob(Command):
         return self  # a job's machine is always the same one
 
 
-class Scheduled(Transport):
+class Scheduled(ByRelay):
     """An allocation by its name: whatever job that is now, else the login node alone, from which
     the records of its kernels can be read."""
 
@@ -310,18 +311,8 @@ class Scheduled(Transport):
     async def way(self) -> str:
         return f"{self.queue.scheduler.name}'s own command, which runs one program of ours a job"
 
-    @property
-    def family(self) -> str:
-        return "relay"
-
     def refused(self, family: str) -> str:
         return self._now.refused(family)
-
-    def reached(self, family: str) -> None:
-        """There is one way only."""
-
-    def unreached(self) -> None:
-        """There is one way only."""
 
     def node(self, name: str) -> Transport:
         return self
