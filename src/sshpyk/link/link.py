@@ -172,13 +172,16 @@ class Link(RemoteKernel):
         async def work() -> None:
             self.streams.listen(sockets)
             self._stages.at(Stage.RESTART)
-            await self._ask_to_restart(kernel)
-            await self._wait_bound()
+            await self._restart(kernel)
 
         try:
             await self._stages.run(work(), timeout)
         except TimeoutError:
             raise self._timeout(timeout) from None
+
+    async def _restart(self, kernel: KernelRequest | None) -> None:
+        await self._ask_to_restart(kernel)
+        await self._wait_bound()
 
     async def _begin(self, work: Coroutine[Any, Any, None], timeout: float) -> None:
         self._is_starting = True

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .. import errors
+from ..aio import within
 from ..link.connectivity import State
 from ..link.link import Link
 from ..remotekernel import Stage
@@ -148,46 +149,31 @@ class CarriedKernel(Link):
         self.transport.hold(self)
         await super().attach(sockets, timeout=timeout)
 
-    async def restart(
-        self,
-        kernel: KernelRequest | None,
-        sockets: Mapping[str, socket.socket],
-        *,
-        timeout: float,
-    ) -> None:
-        async def work() -> None:
-            self.streams.listen(sockets)
-            self._stages.at(Stage.RESTART)
-            await self._have_server()
-            if self._died_by_itself:
-                self._died_by_itself = False
-                await self._ask_to_restart(None)
-                with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(self._wait_bound(), REVIVED_WITHIN)
-                    return
-            self._expects_exit = True
-            try:
-                await self.server.ask(
-                    "POST", "kernels", self.kernel_id, "restart", timeout=sessions.SLOW
-                )
-            except LookupError:
-                self.is_gone = True
-                raise self._gone_error() from None
+    async def _restart(self, kernel: KernelRequest | None) -> None:
+        await self._have_server()
+        if self._died_by_itself:
+            self._died_by_itself = False
             await self._ask_to_restart(None)
-            await self._wait_bound()
-
+            with contextlib.suppress(TimeoutError):
+                await within(REVIVED_WITHIN, self._wait_bound())
+                return
+        self._expects_exit = True
         try:
-            await self._stages.run(work(), timeout)
-        except TimeoutError:
-            raise self._timeout(timeout) from None
+            await self.server.ask(
+                "POST", "kernels", self.kernel_id, "restart", timeout=sessions.SLOW
+            )
+        except LookupError:
+            self.is_gone = True
+            raise self._gone_error() from None
+        await super()._restart(None)
 
     async def _give_up(self) -> None:
         if self._creating is not None:
-            with contextlib.suppress(Exception, asyncio.TimeoutError):
-                self.kernel_id, self._is_ours = await asyncio.wait_for(self._creating, END_WITHIN)
+            with contextlib.suppress(Exception):
+                self.kernel_id, self._is_ours = await within(END_WITHIN, self._creating)
         if self._is_ours:
-            with contextlib.suppress(errors.SshpykError, LookupError, asyncio.TimeoutError):
-                await asyncio.wait_for(self._delete(), END_WITHIN)
+            with contextlib.suppress(errors.SshpykError, LookupError, TimeoutError):
+                await within(END_WITHIN, self._delete())
         self.ends_with_us = self._is_ours
         await super()._give_up()
 

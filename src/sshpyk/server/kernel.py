@@ -16,6 +16,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import errors
+from ..aio import within
 from ..link.clock import boot_time
 from ..link.stages import Stages
 from ..link.thread import io_thread
@@ -232,11 +233,11 @@ class ServerKernel(RemoteKernel):
         """Take back a start that failed or was cancelled."""
         self.log.info("= taking the start back")
         if self._creating is not None:
-            with contextlib.suppress(Exception, asyncio.TimeoutError):
-                self.kernel_id = await asyncio.wait_for(self._creating, END_WITHIN)
+            with contextlib.suppress(Exception):
+                self.kernel_id = await within(END_WITHIN, self._creating)
         if self._is_ours:
-            with contextlib.suppress(errors.SshpykError, LookupError, asyncio.TimeoutError):
-                await asyncio.wait_for(self._delete(), END_WITHIN)
+            with contextlib.suppress(errors.SshpykError, LookupError, TimeoutError):
+                await within(END_WITHIN, self._delete())
         await self._dismantle()
 
     # -- the websocket ---------------------------------------------------------------------------
@@ -328,8 +329,8 @@ class ServerKernel(RemoteKernel):
             except Exception:
                 # A defect of ours must not leave the kernel out of reach for good.
                 self.log.exception("! reconnecting failed")
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._hurry.wait(), pause)
+            with contextlib.suppress(TimeoutError):
+                await within(pause, self._hurry.wait())
 
     def _tell_trouble(self, error: errors.SshpykError, pause: float) -> None:
         before = self.status.trouble
