@@ -14,7 +14,7 @@ from .. import errors
 from ..aio import within
 from ..schedulers.base import Allocation, Job, Phase
 from ..ssh.command import Destination
-from . import described, place
+from . import described, kernels, place
 from .rows import moment, span
 from .terminal import Terminal
 
@@ -52,15 +52,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = DESCRIPTION
     parser.add_argument("action", nargs="?", choices=ACTIONS, help="default: show them")
     parser.add_argument("names", nargs="*", metavar="NAME", help="which allocations")
-    parser.add_argument(
-        "--host",
-        action="append",
-        default=[],
-        dest="hosts",
-        metavar="HOST",
-        help="the login node (default: those of all kernelspecs)",
+    kernels.add_place_options(
+        parser, host_help="the login node (default: those of all kernelspecs)"
     )
-    parser.add_argument("--ssh-config", metavar="PATH", help="path of the ssh configuration")
     parser.add_argument(
         "--by", type=_minutes, default=60, metavar="MINUTES", help="how much longer (default: 60)"
     )

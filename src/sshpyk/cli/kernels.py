@@ -39,7 +39,12 @@ class Survey:
     trouble: errors.SshpykError | None = None
 
 
-def add_place_options(parser: argparse.ArgumentParser, *, host_option: bool = True) -> None:
+def add_place_options(
+    parser: argparse.ArgumentParser,
+    *,
+    host_option: bool = True,
+    host_help: str = "where the kernel is (default: the hosts of all kernelspecs)",
+) -> None:
     """The options that say where to look."""
     if host_option:
         parser.add_argument(
@@ -48,7 +53,7 @@ def add_place_options(parser: argparse.ArgumentParser, *, host_option: bool = Tr
             default=[],
             dest="hosts",
             metavar="HOST",
-            help="where the kernel is (default: the hosts of all kernelspecs)",
+            help=host_help,
         )
     parser.add_argument("--ssh-config", metavar="PATH", help="path of the ssh configuration")
 

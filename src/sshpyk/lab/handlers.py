@@ -95,6 +95,13 @@ class Handler(APIHandler):
                 raise web.HTTPError(400, f"{name} is missing, or of a wrong kind")
         return content
 
+    def remote(self, kernel_id: str) -> list[RemoteKernel]:
+        """The remote kernels of one of Jupyter Server's ids, the latest last; 404 without any."""
+        found = self.states.find(kernel_id)
+        if not found:
+            raise web.HTTPError(404, "there is no such remote kernel")
+        return found
+
     def finish_json(self, content: Any) -> None:
         """Answer with that."""
         self.set_header("Content-Type", "application/json")
@@ -176,10 +183,7 @@ class RetryHandler(Handler):
     @authorized
     async def post(self, kernel_id: str) -> None:
         """Begin that; how it comes out is told by events."""
-        kernels = self.states.find(kernel_id)
-        if not kernels:
-            raise web.HTTPError(404, "there is no such remote kernel")
-        for kernel in kernels:
+        for kernel in self.remote(kernel_id):
             io_thread().loop.call_soon_threadsafe(kernel.retry)
         self.finish_empty()
 
@@ -191,9 +195,7 @@ class MeasureHandler(Handler):
     @authorized
     async def post(self, kernel_id: str) -> None:
         """Ask its host, which takes a round trip."""
-        kernels = self.states.find(kernel_id)
-        if not kernels:
-            raise web.HTTPError(404, "there is no such remote kernel")
+        kernels = self.remote(kernel_id)
         with contextlib.suppress(TimeoutError, errors.SshpykError):
             work = io_thread().run(kernels[-1].measure())
             self.finish_json(await within(MEASURE_TIMEOUT, work))
@@ -209,8 +211,7 @@ class SeeingHandler(Handler):
     async def post(self, kernel_id: str) -> None:
         """`saved` is the id of the last message that is; empty: the page is connected again."""
         message = self.body(saved=str)["saved"]
-        if not self.states.find(kernel_id):
-            raise web.HTTPError(404, "there is no such remote kernel")
+        self.remote(kernel_id)
         if message:
             self.seeing.saved(kernel_id, message)
         else:
@@ -226,9 +227,7 @@ class CollectHandler(LongHandler):
     async def post(self, kernel_id: str) -> None:
         """What is to change in a notebook that was opened."""
         given = self.body(notebook=dict, after=str)
-        kernels = self.states.find(kernel_id)
-        if not kernels:
-            raise web.HTTPError(404, "there is no such remote kernel")
+        kernels = self.remote(kernel_id)
         notebook = given["notebook"]
         cells = notebook.get("cells")
         if not isinstance(cells, list) or not all(isinstance(cell, dict) for cell in cells):
@@ -257,9 +256,7 @@ class LoginsHandler(Handler):
             with contextlib.suppress(errors.SettingsError):
                 destination = ssh_of(destination_of(config_of(given["host"])))
         else:
-            kernels = self.states.find(self.body(kernel=str)["kernel"])
-            if not kernels:
-                raise web.HTTPError(404, "there is no such remote kernel")
+            kernels = self.remote(self.body(kernel=str)["kernel"])
             destination = ssh_destination(kernels[-1])
             trouble = kernels[-1].status.trouble
         if destination is not None:

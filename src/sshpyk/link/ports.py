@@ -16,14 +16,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .. import errors
-from ..common.peers import is_stranger
 from ..remotekernel import OpenPort
 from ..wire import ports as wire
 from ..wire.frames import ProtocolError
 from ..wire.ports import Target
 from . import portlist
 from .listener import Listener
-from .protocols import TURN
+from .protocols import TURN, Accepted
 
 if TYPE_CHECKING:
     from ..wire.stream import Stream
@@ -231,7 +230,7 @@ def trouble_of(host: str, target: Target, why: str, details: str) -> errors.Sshp
     return kinds[why](host=host, port=str(target.address), reason=details)
 
 
-class PortProtocol(asyncio.Protocol):
+class PortProtocol(Accepted):
     """A connection that a program here made to a local port: the end of a stream.
 
     The same to its owner as `protocols.LocalProtocol`.
@@ -240,25 +239,18 @@ class PortProtocol(asyncio.Protocol):
     pacer = None
 
     def __init__(self, port: LocalPort, owner: LocalOwner) -> None:
+        super().__init__(port.ports.log)
         self.channel = port.target.channel
         self.stream: Stream | None = None
         self._port = port
         self._owner = owner
         self._incoming: wire.Incoming | None = None
-        self._transport: asyncio.Transport | None = None
-        self._is_reading = True
-        self._is_paused = False
         self._has_ended = False  # the program's direction has
         self._has_shut = False  # the other has, and the program knows
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        if is_stranger(transport.get_extra_info("socket")):
-            self._port.ports.log.warning(
-                "! a connection to %s was refused: its other end is not this user's, or gone",
-                shown(self._port.local),
-            )
-            transport.abort()
+        if self._refuse_stranger(transport, shown(self._port.local)):
             return
         self.stream = self._owner.local_opened(self)
         if self.stream is None:
@@ -292,15 +284,8 @@ class PortProtocol(asyncio.Protocol):
 
     def limit_reading(self) -> None:
         """Read from the program as long as what waits for the link is not too much."""
-        if self._transport is None or self.stream is None or self._has_ended:
-            return
-        wanted = self.stream.unacknowledged <= self.stream.window + TURN
-        if wanted != self._is_reading:
-            self._is_reading = wanted
-            if wanted:
-                self._transport.resume_reading()
-            else:
-                self._transport.pause_reading()
+        if self.stream is not None and not self._has_ended:
+            self._read(self.stream.unacknowledged <= self.stream.window + TURN)
 
     def hold(self, held: bool) -> None:
         """Only a kernel's control channel is held."""
@@ -318,7 +303,7 @@ class PortProtocol(asyncio.Protocol):
                 incoming.consume(len(piece), now)
                 self._port.ports.note(self._port, None)
         except ProtocolError as error:
-            self._port.ports.log.warning("! a connection to a port ended: %s", error)
+            self._log.warning("! a connection to a port ended: %s", error)
             self.close()
             return
         if incoming.reset is not None:

@@ -171,7 +171,41 @@ class LocalOwner(Protocol):
         """It has gone."""
 
 
-class LocalProtocol(asyncio.Protocol):
+class Accepted(asyncio.Protocol):
+    """A connection that a program of this machine made to a local socket: whose it is, and whether
+    it is read."""
+
+    def __init__(self, log: KernelLog) -> None:
+        self._log = log
+        self._transport: asyncio.Transport | None = None
+        self._is_reading = True
+        self._is_paused = False
+
+    def _refuse_stranger(self, transport: asyncio.Transport, what: str) -> bool:
+        """End a connection to `what` that another user made; whether it was one.
+
+        Local tcp sockets are open to every user of this machine. Who has no HMAC key could not run
+        anything, but could read what the kernel publishes.
+        """
+        is_refused = is_stranger(transport.get_extra_info("socket"))
+        if is_refused:
+            self._log.warning(
+                "! a connection to %s was refused: its other end is not this user's, or gone", what
+            )
+            transport.abort()
+        return is_refused
+
+    def _read(self, wanted: bool) -> None:
+        """Read on, or wait."""
+        if self._transport is not None and wanted != self._is_reading:
+            self._is_reading = wanted
+            if wanted:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
+
+
+class LocalProtocol(Accepted):
     """A connection that a Jupyter client made to one of the local sockets: the end of a stream.
 
     `pacer` is for the iopub of a Jupyter Server.
@@ -180,27 +214,17 @@ class LocalProtocol(asyncio.Protocol):
     def __init__(
         self, owner: LocalOwner, channel: str, log: KernelLog, pacer: Pacer | None = None
     ) -> None:
+        super().__init__(log)
         self.channel = channel
         self.pacer = pacer
         self._owner = owner
-        self._log = log
         self.stream: Stream | None = None
-        self._transport: asyncio.Transport | None = None
         self._is_held = False
-        self._is_reading = True
-        self._is_paused = False
         self._later: asyncio.TimerHandle | None = None  # when the next portion may go on
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        if is_stranger(transport.get_extra_info("socket")):
-            # Jupyter's tcp sockets are open to every user of this machine. Who has no HMAC key
-            # could not run anything, but could read what the kernel publishes.
-            self._log.warning(
-                "! a connection to %s was refused: its other end is not this user's, or gone",
-                self.channel,
-            )
-            transport.abort()
+        if self._refuse_stranger(transport, self.channel):
             return
         self.stream = self._owner.local_opened(self)
         if self.stream is None:
@@ -219,15 +243,8 @@ class LocalProtocol(asyncio.Protocol):
 
     def limit_reading(self) -> None:
         """Read from the client as long as what waits for the link is not too much."""
-        if self._transport is None or self.stream is None:
-            return
-        wanted = not self._is_held and self.stream.unacknowledged <= MOST_WAITING
-        if wanted != self._is_reading:
-            self._is_reading = wanted
-            if wanted:
-                self._transport.resume_reading()
-            else:
-                self._transport.pause_reading()
+        if self.stream is not None:
+            self._read(not self._is_held and self.stream.unacknowledged <= MOST_WAITING)
 
     def hold(self, held: bool) -> None:
         """Read nothing from the client until further notice."""

@@ -20,6 +20,7 @@ from ..aio import within
 from ..link.connectivity import State
 from ..link.link import Link
 from ..remotekernel import Stage
+from ..transport.reconnecting import take_exception
 from ..wire.liveness import Backoff
 from . import hub, sessions, trouble
 
@@ -112,7 +113,7 @@ class CarriedKernel(Link):
             # Not ended with us: the server would start the kernel all the same.
             creating = sessions.find_or_create(self.server, request, self.log)
             self._creating = asyncio.create_task(creating)
-            self._creating.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self._creating.add_done_callback(take_exception)
             self.kernel_id, self._is_ours = await asyncio.shield(self._creating)
 
     async def _attached(self, request: LaunchRequest) -> LaunchRequest:
