@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import statistics
+import subprocess
 import textwrap
 import time
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from jupyter_client.blocking.client import BlockingKernelClient
 
 from tests.lab.kernels import PATIENCE
+from tests.lab.sshd import Sshd
 
 #: Round trips in a row of one client, and of each before they are counted.
 TURN = 10
@@ -65,6 +67,18 @@ def throughput(client: BlockingKernelClient, megabytes: int) -> float:
     if arrived != megabytes:
         raise RuntimeError(f"{arrived} of {megabytes} messages arrived")
     return megabytes * 1e6 / (time.perf_counter() - begun)
+
+
+def out_of(server: Sshd, command: str) -> float:
+    """Bytes per second that a command prints in a session of ssh alone, from its first byte on."""
+    words = ["ssh", "-F", str(server.ssh_config), "-S", "none", server.host, command]
+    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as ssh:
+        assert ssh.stdout is not None
+        size = len(ssh.stdout.read(1))
+        begun = time.perf_counter()
+        while data := ssh.stdout.read(1 << 18):
+            size += len(data)
+        return size / (time.perf_counter() - begun)
 
 
 def drain(client: BlockingKernelClient) -> None:

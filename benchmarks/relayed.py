@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 
 from tests.lab.sshd import Sshd
@@ -109,17 +108,7 @@ def throughput(server: Sshd) -> Row:
 
 def _bare(server: Sshd, megabytes: int) -> float:
     """Bytes per second of so many megabytes out of one session of ssh."""
-    words = ["ssh", "-F", str(server.ssh_config), "-S", "none", server.host]
-    command = f"head -c {megabytes}000000 /dev/zero"
-    with subprocess.Popen(
-        [*words, command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
-    ) as ssh:
-        assert ssh.stdout is not None
-        size = len(ssh.stdout.read(1))
-        begun = time.perf_counter()
-        while data := ssh.stdout.read(1 << 18):
-            size += len(data)
-        return size / (time.perf_counter() - begun)
+    return measures.out_of(server, f"head -c {megabytes}000000 /dev/zero")
 
 
 def throughput_far(server: Sshd) -> Row:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 
 from tests.lab.kernels import write_spec
@@ -42,14 +40,7 @@ def _bare(slurm: Slurm, login: Sshd, megabytes: int) -> float:
     (job,) = slurm.jobs()
     srun = f"srun --jobid={job} --overlap -N1 -n1 -u"
     command = f"{srun} sh -c 'head -c {megabytes}000000 /dev/zero | cat'"
-    words = ["ssh", "-F", str(login.ssh_config), "-S", "none", login.host, command]
-    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as ssh:
-        assert ssh.stdout is not None
-        size = len(ssh.stdout.read(1))
-        begun = time.perf_counter()
-        while data := ssh.stdout.read(1 << 18):
-            size += len(data)
-        return size / (time.perf_counter() - begun)
+    return measures.out_of(login, command)
 
 
 def throughput(server: Sshd) -> Row:
