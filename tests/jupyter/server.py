@@ -7,11 +7,8 @@ import json
 import os
 import re
 import secrets
-import signal
 import socket
-import subprocess
 import sys
-import threading
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,6 +18,7 @@ from typing import Any
 
 import websocket
 
+from tests.lab.daemon import Daemon
 from tests.lab.kernels import PATIENCE
 
 #: For PYTHONPATH: what is there costs each process a second, and shows nothing.
@@ -32,71 +30,49 @@ ABSENT = str(Path(__file__).parents[1] / "lab" / "absent")
 PYTHON = os.environ.get("SSHPYK_JUPYTER", sys.executable)
 
 
-class Server:
+def ask(port: int, method: str, path: str, token: str, content: object = None) -> tuple[int, Any]:
+    """One request to a server on loopback, with JSON: the status and the answer."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    with contextlib.closing(connection):
+        headers = {"Authorization": f"token {token}"}
+        body = None if content is None else json.dumps(content)
+        connection.request(method, path, body, headers)
+        response = connection.getresponse()
+        text = response.read()
+        return response.status, json.loads(text) if text else None
+
+
+class Server(Daemon):
     """A server on a free loopback port, with the environment's Jupyter directories.
 
     `options` are for its command line. Gives `pid`, `port`, `token`, and `log`, what it says.
     """
 
     def __init__(self, root: Path, *options: str) -> None:
-        self.log = root / "server.log"
         self.token = secrets.token_hex(16)
         bases = [word.partition("base_url=")[2] for word in options if "base_url=" in word]
         self._base = bases[0] if bases else "/"
+        self.port = 0
         port = 0
         if sys.executable != PYTHON:  # an old one does not tell which port it has taken for 0
             with socket.create_server(("127.0.0.1", 0)) as free:
                 port = free.getsockname()[1]
         command = [PYTHON, "-m", "jupyter_server", "--ip=127.0.0.1", f"--port={port}"]
         command += ["--no-browser", "--allow-root", f"--ServerApp.root_dir={root}", *options]
-        self._process = subprocess.Popen(
-            command,
-            env={**os.environ, "JUPYTER_TOKEN": self.token, "PYTHONPATH": ABSENT},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        self.pid = self._process.pid
-        self.port = 0
-        self._is_up = threading.Event()
-        self._reading = threading.Thread(target=self._read, daemon=True)
-        self._reading.start()
+        env = {**os.environ, "JUPYTER_TOKEN": self.token, "PYTHONPATH": ABSENT}
+        super().__init__(command, env=env, log=root / "server.log", is_up=self._hear)
         try:
-            assert self._is_up.wait(PATIENCE), self.log.read_text()
-            assert self.port, self.log.read_text()
             while not self._answers():  # it says so before it listens
-                assert self._process.poll() is None, self.log.read_text()
+                assert self.is_alive, self.log.read_text()
         except BaseException:
             self.close()
             raise
 
-    def _read(self) -> None:
-        assert self._process.stderr is not None
-        with self._process.stderr as said, open(self.log, "w", buffering=1) as log:
-            for line in said:
-                log.write(line)
-                if found := re.search(r"http://127\.0\.0\.1:(\d+)/", line):
-                    self.port = int(found[1])
-                    self._is_up.set()
-        self._is_up.set()  # or never will be
-
-    def __enter__(self) -> Server:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End it as a person would, and its kernels with it."""
-        self._process.send_signal(signal.SIGTERM)
-        try:
-            self._process.wait(PATIENCE)
-        finally:
-            self._process.kill()
-            self._process.wait()
-            self._reading.join()
+    def _hear(self, line: str) -> bool:
+        found = re.search(r"http://127\.0\.0\.1:(\d+)/", line)
+        if found:
+            self.port = int(found[1])
+        return found is not None
 
     def _answers(self) -> bool:
         try:
@@ -112,14 +88,7 @@ class Server:
         self, method: str, path: str, content: object = None, *, below: str = "api"
     ) -> tuple[int, Any]:
         """One request below /api: the status and the answer."""
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
-        with contextlib.closing(connection):
-            headers = {"Authorization": f"token {self.token}"}
-            body = None if content is None else json.dumps(content)
-            connection.request(method, f"{self._base}{below}/{path}", body, headers)
-            response = connection.getresponse()
-            text = response.read()
-            return response.status, json.loads(text) if text else None
+        return ask(self.port, method, f"{self._base}{below}/{path}", self.token, content)
 
     def start_kernel(self, name: str, **model: Any) -> str:
         """Start a kernel; its id."""

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import secrets
 import shutil
-import signal
 import socket
-import subprocess
 import sys
-import threading
-from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.jupyter.server import ABSENT
-from tests.lab.kernels import PATIENCE
+from tests.jupyter.server import ABSENT, ask
+from tests.lab.daemon import Daemon
 
 CONFIG = """
 import os, sys
@@ -61,7 +56,7 @@ c.JupyterHub.load_roles = [
 """
 
 
-class Hub:
+class Hub(Daemon):
     """A Hub on free loopback ports, below /base/. `port` is its proxy's."""
 
     def __init__(self, root: Path) -> None:
@@ -79,51 +74,13 @@ class Hub:
             "HUB_TOKEN": self._token,
             "CONFIGPROXY_AUTH_TOKEN": secrets.token_hex(16),
         }
-        self._log = root / "hub.log"
-        self._process = subprocess.Popen(
+        super().__init__(
             [sys.executable, "-m", "jupyterhub", "-f", "config.py"],
             cwd=root,
             env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
+            log=root / "hub.log",
+            is_up=lambda line: "is now running at" in line,
         )
-        self._is_up = threading.Event()
-        self._reading = threading.Thread(target=self._read, daemon=True)
-        self._reading.start()
-        try:
-            assert self._is_up.wait(PATIENCE), self._log.read_text()
-            assert self._process.poll() is None, self._log.read_text()
-        except BaseException:
-            self.close()
-            raise
-
-    def _read(self) -> None:
-        assert self._process.stderr is not None
-        with self._process.stderr as said, open(self._log, "w", buffering=1) as log:
-            for line in said:
-                log.write(line)
-                if "is now running at" in line:
-                    self._is_up.set()
-        self._is_up.set()  # or never will be
-
-    def __enter__(self) -> Hub:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End it, its proxy, and the servers that it has started."""
-        self._process.send_signal(signal.SIGTERM)
-        try:
-            self._process.wait(PATIENCE)
-        finally:
-            self._process.kill()
-            self._process.wait()
-            self._reading.join()
 
     @property
     def url(self) -> str:
@@ -132,14 +89,7 @@ class Hub:
 
     def call(self, method: str, path: str, content: object = None) -> tuple[int, Any]:
         """A request below the Hub's own interface: the status and the answer."""
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
-        with contextlib.closing(connection):
-            headers = {"Authorization": f"token {self._token}"}
-            body = None if content is None else json.dumps(content)
-            connection.request(method, f"/base/hub/api/{path}", body, headers)
-            response = connection.getresponse()
-            text = response.read()
-            return response.status, json.loads(text) if text else None
+        return ask(self.port, method, f"/base/hub/api/{path}", self._token, content)
 
     def add_user(self, name: str) -> str:
         """Make a user; a token of theirs."""

@@ -11,11 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import socket
-import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +22,7 @@ from jupyter_client.manager import KernelManager
 from sshpyk.server import trouble
 from tests.cli.conftest import Call, config_of, sshpyk
 from tests.jupyter.server import ABSENT
+from tests.lab.daemon import Daemon
 from tests.lab.kernels import PATIENCE, run_code, started
 from tests.server.servers import kernel_of, write_card
 
@@ -45,8 +43,6 @@ def gateway(kind: str, root: Path) -> Iterator[str]:
     prefix, command = GATEWAYS[kind]
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    said: list[str] = []
-    up = threading.Event()
     environment = {
         **os.environ,
         "PYTHONPATH": ABSENT,
@@ -57,40 +53,14 @@ def gateway(kind: str, root: Path) -> Iterator[str]:
     }
     options = [f"--{kind}App.ip=127.0.0.1", f"--{kind}App.port={port}"]
     options += ["--KernelGatewayApp.max_kernels=1"] if kind == "KernelGateway" else []
-    process = subprocess.Popen(
+    with Daemon(
         [*command, *options],
         cwd=root,
         env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-    def read() -> None:
-        assert process.stderr is not None
-        with process.stderr as lines:
-            for line in lines:
-                said.append(line)
-                if "is available at" in line:
-                    up.set()
-        up.set()
-
-    reading = threading.Thread(target=read)
-    reading.start()
-    try:
-        assert up.wait(PATIENCE)
-        assert process.poll() is None, said
+        log=root / "gateway.log",
+        is_up=lambda line: "is available at" in line,
+    ):
         yield f"http://127.0.0.1:{port}/"
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(PATIENCE)
-        finally:
-            process.kill()
-            process.wait()
-            reading.join()
 
 
 @pytest.fixture(
