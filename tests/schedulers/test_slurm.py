@@ -184,6 +184,19 @@ def test_a_node_that_fails_ends_its_kernels_for_certain(slurm: Slurm, login: Ssh
         assert "a machine of it failed" in status.exited["note"]  # type: ignore[index]
 
 
+def test_a_job_that_is_preempted_ends_its_kernels_for_certain(slurm: Slurm, login: Sshd) -> None:
+    write_spec("preempted", login, "time=30 partition=scavenge exclusive")
+    with started("preempted") as (manager, client):
+        job = job_in(client)
+        slurm.run(
+            *("sbatch", "--partition=urgent", "--exclusive", "-o", "/dev/null"),
+            *("--wrap", "sleep 1000"),
+        )
+        status = wait_ended(manager)
+        assert "given to another job (preempted)" in status.exited["note"]  # type: ignore[index]
+        slurm.until_gone(job)
+
+
 def test_the_end_is_announced_and_then_it_is_told_that_time_was_up(
     slurm: Slurm,
     login: Sshd,
