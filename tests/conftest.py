@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.lab import unclosed
 from tests.lab.sshd import Sshd, available
 from tests.trust import Trust
 
@@ -106,6 +107,11 @@ def pytest_configure(config: pytest.Config) -> None:
     directory = tempfile.mkdtemp(prefix="r-", dir="/tmp")
     os.environ["XDG_RUNTIME_DIR"] = directory
     config.add_cleanup(lambda: shutil.rmtree(directory, ignore_errors=True))
+
+
+def pytest_sessionstart() -> None:
+    """Name the place where a socket was made that nobody has closed."""
+    unclosed.note()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
