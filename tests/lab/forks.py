@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -61,6 +62,7 @@ def end_all(home: Path) -> None:
     for record in fork_servers(home):
         with contextlib.suppress(ProcessLookupError):
             os.kill(record["pid"], signal.SIGTERM)
+        shutil.rmtree(record["directory"], ignore_errors=True)
 
 
 def until(is_so: Callable[[], bool]) -> None:
