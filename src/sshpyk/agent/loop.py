@@ -25,8 +25,9 @@ DAY = 24 * 3600.0
 SOON = 0.02
 
 #: What is read goes through here: to get a new buffer of this size each time, and to give back what
-#: of it is not needed, takes three system calls more.
-_buffer = memoryview(bytearray(256 * 1024))
+#: of it is not needed, takes three system calls more. It is a DATA frame's payload, but for some room
+#: for the head of a port's record: what is read at once then travels in one frame.
+_buffer = memoryview(bytearray(256 * 1024 - 64))
 
 #: So many pieces of at most that size are read before the first is taken in.
 MOST_UNREAD = 256
@@ -182,8 +183,12 @@ class Connection:
         self.loop.watch(self.socket.fileno(), 0, self._on_ready)
         return self.socket
 
+    def on_read(self, view: memoryview) -> None:
+        """Bytes came: `view` holds them until this returns."""
+        self.on_data(bytes(view))
+
     def on_data(self, data: bytes) -> None:
-        """Bytes came."""
+        """The same, with a copy to be kept."""
         raise NotImplementedError
 
     def on_writable(self) -> None:
@@ -219,6 +224,7 @@ class Connection:
                 sent -= len(self._unsent.pop(0))
             if sent:
                 self._unsent[0] = memoryview(self._unsent[0])[sent:]
+                break  # it has no room for the rest
         if waited:
             self._watch()
 
@@ -243,7 +249,7 @@ class Connection:
                 self._broken()
                 return
             if size:
-                self.on_data(bytes(_buffer[:size]))
+                self.on_read(_buffer[:size])
             else:
                 self.on_end()
 

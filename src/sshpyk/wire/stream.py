@@ -236,6 +236,16 @@ class Stream:
             return Frame(CLOSE, self.id, self.kept.end)
         return None
 
+    def has_frame(self, now: float) -> bool:
+        """Whether `next_frame` has one."""
+        if self._ack_at is not None and now >= self._ack_at:
+            return True
+        if self.over:
+            return False
+        if self._sent < self.kept.end:
+            return self._sent < self._acked + self._window.size
+        return self._closed and not self._close_sent
+
     def next_deadline(self) -> Optional[float]:
         """When `next_frame` will have an acknowledgement to send that it has not now."""
         return self._ack_at
