@@ -12,12 +12,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from sshpyk.agent.kernel import free_ports
 from tests.lab.kernels import PATIENCE
 from tests.lab.sshd import Sshd
 
 from . import measures
 from .links import through_link
-from .places import ours
+from .places import ours, relay
 from .rows import FAR, Row
 
 MEGABYTES = 400
@@ -80,6 +81,18 @@ def _by_ssh(server: Sshd, port: int) -> Iterator[int]:
             subprocess.run(leave, check=True, stderr=subprocess.DEVNULL)
 
 
+@contextlib.contextmanager
+def _by_relays(server: Sshd, port: int) -> Iterator[int]:
+    """The same with one more process at each end, which only copies: the floor of ours."""
+    here, there = free_ports(2)
+    with (
+        relay([there], [port]),
+        _by_ssh(server, there) as middle,
+        relay([here], [middle]),
+    ):
+        yield here
+
+
 def _download(port: int, megabytes: int) -> float:
     """Bytes a second."""
     begun = time.perf_counter()
@@ -102,14 +115,18 @@ def _throughput(server: Sshd, what: str) -> Row:
         with _by_ssh(server, port) as local:
             _download(local, 10)
             floor = _download(local, MEGABYTES)
-    ratio = here / floor
+        with _by_relays(server, port) as local:
+            _download(local, 10)
+            copied = _download(local, MEGABYTES)
+    ratio, most = here / floor, copied / floor
     return Row(
         what,
         "≥ 0.8 × ssh -L",
         ratio,
         ratio >= 0.8,
-        f"{ratio:.2f} × ({here / 1e6:.0f} MB/s, ssh -L {floor / 1e6:.0f} MB/s)",
-        {"ours": here, "ssh": floor},
+        f"{ratio:.2f} × ({here / 1e6:.0f} MB/s, ssh -L {floor / 1e6:.0f} MB/s; "
+        f"relays {most:.2f} ×)",
+        {"ours": here, "ssh": floor, "relays": copied},
     )
 
 

@@ -36,6 +36,7 @@ def relay(pairs: list[tuple[int, int]]) -> None:
                 sinks[fd].sendall(data)
             else:
                 poll.unregister(fd)
+                sinks[fd].shutdown(socket.SHUT_WR)
 
 
 if __name__ == "__main__":

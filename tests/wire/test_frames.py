@@ -38,9 +38,9 @@ def fields(frames: list[Frame]) -> list[tuple[int, int, int, bytes]]:
         last = result[-1] if result else (0, 0, 0, b"")
         follows = frame.position == last[2] + len(last[3])
         if frame.type == last[0] == DATA and frame.stream == last[1] and follows:
-            result[-1] = (*last[:3], last[3] + frame.payload)
+            result[-1] = (*last[:3], last[3] + bytes(frame.payload))
         else:
-            result.append((frame.type, frame.stream, frame.position, frame.payload))
+            result.append((frame.type, frame.stream, frame.position, bytes(frame.payload)))
     return result
 
 

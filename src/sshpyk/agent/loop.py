@@ -10,9 +10,10 @@ from math import ceil
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, Optional, Tuple, Union
+    from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
     from ..common.sockets import Socket
+    from ..wire.frames import Data
 
 READ = select.POLLIN  # the same for poll and epoll
 WRITE = select.POLLOUT
@@ -25,8 +26,8 @@ DAY = 24 * 3600.0
 SOON = 0.02
 
 #: What is read goes through here: to get a new buffer of this size each time, and to give back what
-#: of it is not needed, takes three system calls more. It is a DATA frame's payload, but for some room
-#: for the head of a port's record: what is read at once then travels in one frame.
+#: of it is not needed, takes three system calls more. It is a DATA frame's payload, less the head
+#: of a port's record, and some: what is read at once travels in one frame.
 _buffer = memoryview(bytearray(256 * 1024 - 64))
 
 #: So many pieces of at most that size are read before the first is taken in.
@@ -130,7 +131,7 @@ class Connection:
         self.socket = sock
         self.is_closed = False
         self.is_connecting = not is_connected
-        self._unsent: List[Union[bytes, memoryview]] = []
+        self._unsent: List[Data] = []
         self._wants_room = False
         self._reading = True
         self._watch()
@@ -146,7 +147,7 @@ class Connection:
             self._reading = wanted
             self._watch()
 
-    def send(self, parts: List[bytes]) -> bool:
+    def send(self, parts: Sequence[Data]) -> bool:
         """Send all of `parts`, now or as soon as the socket takes it; whether it takes more now."""
         self._unsent += parts
         self._flush()
@@ -157,7 +158,7 @@ class Connection:
         self._wants_room = True
         self._watch()
 
-    def offer(self, data: bytes) -> int:
+    def offer(self, data: Data) -> int:
         """Send what the socket takes of `data` at once; how much. `on_writable` tells of room."""
         if self.is_connecting:
             return 0
