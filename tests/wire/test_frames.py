@@ -13,6 +13,7 @@ from sshpyk.wire.frames import (
     DATA,
     HEADER,
     HELLO,
+    LARGE,
     LIMITS,
     NAMES,
     PING,
@@ -20,6 +21,7 @@ from sshpyk.wire.frames import (
     Frame,
     FrameReader,
     ProtocolError,
+    part,
 )
 
 
@@ -163,3 +165,13 @@ def test_many_small_frames_leave_no_rest() -> None:
         got += len(reader.feed(data[start : start + 65536]))
         assert len(reader._buffer) < HEADER.size
     assert got == 100_000
+
+
+def test_a_part_that_is_kept_keeps_little_else_alive() -> None:
+    data = bytes(4 * LARGE)
+    assert part(data, 0) is data
+    assert isinstance(part(data, LARGE), memoryview)
+    for start, stop in ((0, LARGE), (LARGE, 3 * LARGE - 1), (0, 17), (4 * LARGE, None)):
+        piece = part(data, start, stop)
+        assert isinstance(piece, bytes)
+        assert piece == data[start:stop]
