@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from _socket import AF_UNIX, SO_SNDBUF, SOL_SOCKET
-
 from ..wire.carrier import Carrier
 from ..wire.frames import HELLO, REFUSED, Frame, ProtocolError
 from .kernel import connect
@@ -69,9 +67,6 @@ class CarrierConnection(Connection):
         self.owner = owner
         self.expires = loop.now() + HELLO_WITHIN
         self._greeter = greeter
-        if sock.family == AF_UNIX:
-            # The system's own size is less than a turn: each would need two rounds of the loop.
-            sock.setsockopt(SOL_SOCKET, SO_SNDBUF, 2 * TURN)
         super().__init__(loop, sock)
 
     def on_data(self, data: bytes) -> None:
