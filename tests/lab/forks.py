@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,13 +28,16 @@ QUICK = {
 
 
 @contextlib.contextmanager
-def quick() -> Iterator[None]:
-    """What is sent to hosts does not take its time with fork servers."""
+def quick(linger: float = 0.0) -> Iterator[None]:
+    """What is sent to hosts does not take its time with fork servers; each stays so many seconds
+    after the last agent."""
     sources = dict(package._sources())
     for name, changes in QUICK.items():
         for before, after in changes.items():
             assert before in sources[name]
             sources[name] = sources[name].replace(before, after)
+    lingers = sources["sshpyk.agent.forking"].replace("LINGER = 0.0", f"LINGER = {linger}")
+    sources["sshpyk.agent.forking"] = lingers
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(package, "_sources", lambda: sources)
         try:
@@ -50,6 +54,13 @@ def fork_servers(home: Path) -> list[dict[str, Any]]:
         with contextlib.suppress(OSError):
             found.append(json.loads(path.read_text()))
     return found
+
+
+def end_all(home: Path) -> None:
+    """End those below a home."""
+    for record in fork_servers(home):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(record["pid"], signal.SIGTERM)
 
 
 def until(is_so: Callable[[], bool]) -> None:
