@@ -141,7 +141,8 @@ def test_a_kernel_that_is_killed_by_memory(
     browser: Browser, server: Server, sshd: Sshd, remote_home: Path
 ) -> None:
     with limited(300_000_000) as group:
-        script = f"echo $$ > {group}/cgroup.procs; exec {sys.executable} -m ipykernel_launcher -f $0"
+        python = f"{sys.executable} -m ipykernel_launcher"
+        script = f"echo $$ > {group}/cgroup.procs; exec {python} -f $0"
         install(remote_home, "limited", "/bin/sh", "-c", script, "{connection_file}")
         write_spec("limited", sshd, remote_kernel_name="limited")
         try:
