@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.lab import unclosed
 from tests.lab.sshd import Sshd, available
 from tests.trust import Trust
 
@@ -91,9 +92,14 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Trust())
     # As in `tests/lab/absent`, for what tests import themselves.
     sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]  # so Python has it
-    # A fork server outlives its kernels for a while, which those who look for what was left would
-    # take for a fault. With SSHPYK_FORK_SERVER=1 all tests have them.
-    os.environ.setdefault("SSHPYK_FORK_SERVER", "0")
+    # With SSHPYK_FORK_SERVER=1 all tests have fork servers, which come at once and end with their
+    # file.
+    if os.environ.setdefault("SSHPYK_FORK_SERVER", "0") != "0":
+        from tests.lab.forks import quick
+
+        stack = contextlib.ExitStack()
+        stack.enter_context(quick(linger=60.0))
+        config.add_cleanup(stack.close)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN:
@@ -101,6 +107,11 @@ def pytest_configure(config: pytest.Config) -> None:
     directory = tempfile.mkdtemp(prefix="r-", dir="/tmp")
     os.environ["XDG_RUNTIME_DIR"] = directory
     config.add_cleanup(lambda: shutil.rmtree(directory, ignore_errors=True))
+
+
+def pytest_sessionstart() -> None:
+    """Name the place where a socket was made that nobody has closed."""
+    unclosed.note()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -135,10 +146,14 @@ def short_tmp() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def remote_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def remote_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The home directory on a file's servers: an empty one, not that of who runs the tests, nor
     of other files, so that what a file's kernels leave can be told."""
-    return tmp_path_factory.mktemp("home")
+    home = tmp_path_factory.mktemp("home")
+    yield home
+    from tests.lab.forks import end_all
+
+    end_all(home)
 
 
 @pytest.fixture(scope="module")
@@ -160,5 +175,8 @@ def sshd(remote_home: Path) -> Iterator[Sshd]:
 @pytest.fixture
 def linked_sshd(tmp_path: Path) -> Iterator[Sshd]:
     """A real sshd of this test's own behind a link, `.link`; mark the test `sshd`."""
+    from tests.lab.forks import end_all
+
     with Sshd(link=True, home=tmp_path) as server:
         yield server
+    end_all(tmp_path)

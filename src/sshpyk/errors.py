@@ -454,7 +454,7 @@ class NoAllocation(HostError):
     """For those who must not ask for one."""
 
     sentence = "The allocation {name} on {host} is not there any more."
-    next_step = "Shut the kernel down, and start it: that asks for a new one."
+    next_step = "Restart the kernel, or start it anew: that asks for a new one."
     next_command = ""
 
 

@@ -11,11 +11,9 @@ from typing import Any
 
 import pytest
 from jupyter_client.asynchronous.client import AsyncKernelClient
-from jupyter_client.multikernelmanager import AsyncMultiKernelManager
-from jupyter_core.paths import jupyter_runtime_dir
 
 from tests.faults.ways import Way, params, to_host
-from tests.lab.kernels import PATIENCE, left_behind
+from tests.lab.kernels import PATIENCE, left_behind, many
 
 pytestmark = [pytest.mark.sshd, pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -62,35 +60,37 @@ def test_fifty_kernels_start_at_once_reconnect_and_end(host: Way, tmp_path: Path
     trying = "master" if has_master else "program"
 
     async def work() -> None:
-        multi: Any = AsyncMultiKernelManager(connection_dir=jupyter_runtime_dir())
-        begun = time.monotonic()
-        ids = await asyncio.gather(*(multi.start_kernel(kernel_name="far") for _ in range(COUNT)))
-        managers = [multi.get_kernel(id) for id in ids]
-        started = time.monotonic() - begun
-        assert link.connections == 1 or host.name == "via"
-        assert len(chain.pids("master")) == has_master
-        pids = await asyncio.gather(*(pid_of(manager) for manager in managers))
-        assert len(set(pids)) == COUNT
-        answered = time.monotonic() - begun
+        async with many() as multi:
+            begun = time.monotonic()
+            ids = await asyncio.gather(
+                *(multi.start_kernel(kernel_name="far") for _ in range(COUNT))
+            )
+            managers = [multi.get_kernel(id) for id in ids]
+            started = time.monotonic() - begun
+            assert link.connections == 1 or host.name == "via"
+            assert len(chain.pids("master")) == has_master
+            pids = await asyncio.gather(*(pid_of(manager) for manager in managers))
+            assert len(set(pids)) == COUNT
+            answered = time.monotonic() - begun
 
-        before = link.connections
-        most = await lose(managers)
-        assert most <= 1, "two attempts at once"
-        attempts = link.connections - before
-        begun = time.monotonic()
-        again = await asyncio.gather(*(pid_of(manager) for manager in managers))
-        back = time.monotonic() - begun
-        assert again == pids
-        assert len(chain.pids("master")) == has_master
+            before = link.connections
+            most = await lose(managers)
+            assert most <= 1, "two attempts at once"
+            attempts = link.connections - before
+            begun = time.monotonic()
+            again = await asyncio.gather(*(pid_of(manager) for manager in managers))
+            back = time.monotonic() - begun
+            assert again == pids
+            assert len(chain.pids("master")) == has_master
 
-        begun = time.monotonic()
-        await multi.shutdown_all()
-        ended = time.monotonic() - begun
-        print(
-            f"\n{COUNT} kernels: started in {started:.1f} s, answered after {answered:.1f} s; "
-            f"{attempts} connections in an outage of 6 s, at most {most} at once, all there after "
-            f"{back:.1f} s; ended in {ended:.1f} s"
-        )
+            begun = time.monotonic()
+            await multi.shutdown_all()
+            ended = time.monotonic() - begun
+            print(
+                f"\n{COUNT} kernels: started in {started:.1f} s, answered after {answered:.1f} s; "
+                f"{attempts} connections in an outage of 6 s, at most {most} at once, "
+                f"all there after {back:.1f} s; ended in {ended:.1f} s"
+            )
 
     async def lose(managers: list[Any]) -> int:
         """A hole of six seconds in which every connection is cut; how many tried at once."""
@@ -117,30 +117,29 @@ def test_fifty_kernels_start_at_once_reconnect_and_end(host: Way, tmp_path: Path
 
 def test_an_interrupt_does_not_wait_behind_another_kernels_output(host: Way) -> None:
     async def work() -> None:
-        multi: Any = AsyncMultiKernelManager(connection_dir=jupyter_runtime_dir())
-        busy, other = [
-            multi.get_kernel(await multi.start_kernel(kernel_name="far")) for _ in range(2)
-        ]
-        async with client_of(busy) as pouring, client_of(other) as waiting:
-            pouring.execute(
-                "from IPython.display import display\n"
-                "for _ in range(500): display({'text/plain': 'x' * 2**20}, raw=True)"
-            )
-            sleeping = asyncio.create_task(ask(waiting, "import time; time.sleep(10**6)"))
-            received = 0
-            took = 0.0
-            poured = time.monotonic()
-            while received < 500:
-                message = await pouring.get_iopub_msg(timeout=PATIENCE)
-                received += message["msg_type"] == "display_data"
-                if received == 50 and not took:
-                    begun = time.monotonic()
-                    await other.interrupt_kernel()
-                    assert (await sleeping)["ename"] == "KeyboardInterrupt"
-                    took = time.monotonic() - begun
-            print(f"\nthe interrupt took {took:.2f} s beside 500 MB")
-            # Behind it, it would take most of the time that all of it takes.
-            assert 0 < took < (time.monotonic() - poured) / 4
-        await multi.shutdown_all()
+        async with many() as multi:
+            busy, other = [
+                multi.get_kernel(await multi.start_kernel(kernel_name="far")) for _ in range(2)
+            ]
+            async with client_of(busy) as pouring, client_of(other) as waiting:
+                pouring.execute(
+                    "from IPython.display import display\n"
+                    "for _ in range(500): display({'text/plain': 'x' * 2**20}, raw=True)"
+                )
+                sleeping = asyncio.create_task(ask(waiting, "import time; time.sleep(10**6)"))
+                received = 0
+                took = 0.0
+                poured = time.monotonic()
+                while received < 500:
+                    message = await pouring.get_iopub_msg(timeout=PATIENCE)
+                    received += message["msg_type"] == "display_data"
+                    if received == 50 and not took:
+                        begun = time.monotonic()
+                        await other.interrupt_kernel()
+                        assert (await sleeping)["ename"] == "KeyboardInterrupt"
+                        took = time.monotonic() - begun
+                print(f"\nthe interrupt took {took:.2f} s beside 500 MB")
+                # Behind it, it would take most of the time that all of it takes.
+                assert 0 < took < (time.monotonic() - poured) / 4
 
     asyncio.run(work())

@@ -17,11 +17,9 @@ import nbformat
 import pytest
 from jupyter_client.ioloop.manager import AsyncIOLoopKernelManager
 from jupyter_client.manager import KernelManager
-from jupyter_client.multikernelmanager import AsyncMultiKernelManager
-from jupyter_core.paths import jupyter_runtime_dir
 
 from sshpyk import errors
-from tests.lab.kernels import PATIENCE, STATE, client_of, run_code, started, write_spec
+from tests.lab.kernels import PATIENCE, STATE, client_of, many, run_code, started, write_spec
 from tests.lab.leftovers import Leftovers
 from tests.lab.sshd import Sshd
 
@@ -235,17 +233,13 @@ def test_several_kernels_of_one_manager(sshd: Sshd) -> None:
             client.stop_channels()
 
     async def work() -> None:
-        managers = AsyncMultiKernelManager(connection_dir=jupyter_runtime_dir())
-        starts = [managers.start_kernel(kernel_name="remote") for _ in range(4)]
-        kernels = await asyncio.gather(*starts)
-        try:
+        async with many() as managers:
+            starts = [managers.start_kernel(kernel_name="remote") for _ in range(4)]
+            kernels = await asyncio.gather(*starts)
             work = [value(managers.get_kernel(k), n) for n, k in enumerate(kernels)]
             assert await asyncio.gather(*work) == ["0", "2", "4", "6"]
             await managers.restart_kernel(kernels[0])
             assert await value(managers.get_kernel(kernels[0]), 21) == "42"
-        finally:
-            await managers.shutdown_all()
-            managers.context.destroy(linger=100)
 
     asyncio.run(work())
 

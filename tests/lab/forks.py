@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,8 +17,9 @@ import pytest
 from sshpyk.transport import package
 from tests.lab.kernels import PATIENCE
 
-#: Where the records of fork servers are, below a home.
-FORKS = Path(".local/state/sshpyk/forkservers")
+#: Where the records of fork servers are: below a directory of state, and below a home.
+BELOW_STATE = Path("sshpyk/forkservers")
+FORKS = ".local/state" / BELOW_STATE
 
 #: An agent starts one at once, and one ends with the last agent. And it does not give way: on a
 #: machine that is busy with tests it would not be ready for half a minute.
@@ -27,13 +30,16 @@ QUICK = {
 
 
 @contextlib.contextmanager
-def quick() -> Iterator[None]:
-    """What is sent to hosts does not take its time with fork servers."""
+def quick(linger: float = 0.0) -> Iterator[None]:
+    """What is sent to hosts does not take its time with fork servers; each stays so many seconds
+    after the last agent."""
     sources = dict(package._sources())
     for name, changes in QUICK.items():
         for before, after in changes.items():
             assert before in sources[name]
             sources[name] = sources[name].replace(before, after)
+    lingers = sources["sshpyk.agent.forking"].replace("LINGER = 0.0", f"LINGER = {linger}")
+    sources["sshpyk.agent.forking"] = lingers
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(package, "_sources", lambda: sources)
         try:
@@ -43,13 +49,21 @@ def quick() -> Iterator[None]:
             package.rest.cache_clear()
 
 
-def fork_servers(home: Path) -> list[dict[str, Any]]:
+def fork_servers(home: Path, forks: Path = FORKS) -> list[dict[str, Any]]:
     """The records of those that are ready."""
     found = []
-    for path in (home / FORKS).glob("*.json"):
+    for path in (home / forks).glob("*.json"):
         with contextlib.suppress(OSError):
             found.append(json.loads(path.read_text()))
     return found
+
+
+def end_all(home: Path, forks: Path = FORKS) -> None:
+    """End those below a home."""
+    for record in fork_servers(home, forks):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(record["pid"], signal.SIGTERM)
+        shutil.rmtree(record["directory"], ignore_errors=True)
 
 
 def until(is_so: Callable[[], bool]) -> None:

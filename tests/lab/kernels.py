@@ -6,12 +6,14 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
+from jupyter_client.multikernelmanager import AsyncMultiKernelManager
+from jupyter_core.paths import jupyter_runtime_dir
 
 from sshpyk.demo.sandbox import Sandbox
 from sshpyk.jupyter.provisioner import SSHKernelProvisioner
@@ -66,6 +68,17 @@ def started(name: str, **kwargs: Any) -> Iterator[tuple[KernelManager, BlockingK
         if manager.has_kernel:
             manager.shutdown_kernel()
         manager.context.destroy(linger=100)
+
+
+@contextlib.asynccontextmanager
+async def many() -> AsyncIterator[Any]:
+    """A manager of many kernels, as Jupyter Server has one; all are shut down after."""
+    multi: Any = AsyncMultiKernelManager(connection_dir=jupyter_runtime_dir())
+    try:
+        yield multi
+    finally:
+        await multi.shutdown_all()
+        multi.context.destroy(linger=100)
 
 
 @contextlib.contextmanager

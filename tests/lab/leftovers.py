@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sshpyk.private import runtime_directory
 from sshpyk.transport import recall
+from tests.lab.forks import fork_servers
 from tests.lab.kernels import left_behind
 from tests.lab.sshd import Sshd
 
@@ -60,12 +61,14 @@ class Leftovers:
         return found
 
     def remote_processes(self) -> list[str]:
-        """What runs in the server's home: agents, kernels, and shells of sessions."""
+        """What runs in the server's home: agents, kernels, and shells of sessions; reporters too,
+        but not a fork server, which stays for a while by design."""
         home = b"HOME=" + os.fsencode(self._home)
+        forks = {record["pid"] for record in fork_servers(self._home)}
         return [
             f"{pid} {title}"
             for pid, title, environment in _processes()
-            if home in environment and pid != os.getpid()
+            if home in environment and pid not in (os.getpid(), *forks)
         ]
 
     def masters(self) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import socket
 import struct
@@ -175,7 +176,10 @@ class Link:
         finally:
             for pump in pumps:
                 pump.cancel()
-            await asyncio.gather(*pumps, return_exceptions=True)
+            ended = asyncio.gather(*pumps, return_exceptions=True)
+            while not ended.done():  # a cut that comes now would else leave both ends open
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.shield(ended)
             for end in (client, target):
                 if not whole:
                     end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)

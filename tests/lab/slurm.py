@@ -53,14 +53,19 @@ SlurmdTimeout=6
 SlurmctldTimeout=6
 MessageTimeout=10
 EnforcePartLimits=ALL
+PreemptType=preempt/partition_prio
+PreemptMode=CANCEL
 SlurmdParameters=config_overrides
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={n1} CPUs=4 State=UNKNOWN
 NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={n2} CPUs=4 State=UNKNOWN
-PartitionName=main Nodes=n1,n2 Default=YES MaxTime=60 DefaultTime=10 State=UP
-PartitionName=one Nodes=n1 MaxTime=60 DefaultTime=10 State=UP
-PartitionName=away Nodes=n2 MaxTime=60 DefaultTime=10 State=DOWN
+PartitionName=DEFAULT MaxTime=60 DefaultTime=10 State=UP PreemptMode=OFF
+PartitionName=main Nodes=n1,n2 Default=YES
+PartitionName=one Nodes=n1
+PartitionName=away Nodes=n2 State=DOWN
+PartitionName=scavenge Nodes=n2 PriorityTier=0 PreemptMode=CANCEL
+PartitionName=urgent Nodes=n2 PriorityTier=9
 """
 
 
@@ -75,7 +80,8 @@ def trouble() -> str | None:
 class Slurm:
     """A running Slurm with the nodes n1 and n2, of four processors each, until `close`.
 
-    Partitions: main (both, the default), one (n1), away (down). `environment` is what its clients
+    Partitions: main (both, the default), one (n1), away (down), scavenge (n2, whose jobs
+    go for those of urgent). `environment` is what its clients
     need, `log` has the commands that were called through `bin`, one a line.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import socket
@@ -62,6 +63,18 @@ def test_link_leaves_no_thread() -> None:
         names = {thread.name for thread in threading.enumerate()}
         assert "link" not in names
         assert threading.active_count() <= before + 1
+
+
+def test_link_that_is_closed_while_a_connection_ends_leaves_none_open() -> None:
+    with listening(echo) as target:
+        for turn in range(40):
+            with Link(target) as link:
+                for client in [connect(link.port) for _ in range(10)]:
+                    client.sendall(b"ping")
+                    assert read_exactly(client, 4) == b"ping"
+                    client.close()
+                time.sleep(turn / 40_000)  # it ends within a few turns of a loop: now, or now
+    gc.collect()  # what is open and nobody's warns, which is an error
 
 
 def test_link_cut_resets_both_sides() -> None:

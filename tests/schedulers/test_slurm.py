@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ def test_what_is_queued_says_why_and_stays(slurm: Slurm, login: Sshd) -> None:
     manager = KernelManager(kernel_name="wait")
     stages: list[str | None] = []
     with pytest.raises(errors.StillQueued) as caught:
-        start_watched(manager, stages)
+        watch_stages(manager.start_kernel, stages)
     manager.context.destroy(linger=100)
     told = " ".join(str(caught.value).split())
     assert re.search(r"is queued: .*\((Resources|Priority)\)", told), told
@@ -120,8 +121,8 @@ def test_what_is_queued_says_why_and_stays(slurm: Slurm, login: Sshd) -> None:
     assert slurm.calls("sbatch") == 1
 
 
-def start_watched(manager: KernelManager, stages: list[str | None]) -> None:
-    """Start it, with the texts of its stages noted."""
+def watch_stages(start: Callable[[], object], stages: list[str | None]) -> None:
+    """Start a kernel, with the texts of its stages noted."""
 
     def added(one: running.Running) -> None:
         one.kernel.subscribe(lambda status: stages.append(status.stage_text))
@@ -131,7 +132,7 @@ def start_watched(manager: KernelManager, stages: list[str | None]) -> None:
 
     end = io_thread().submit(watch()).result()
     try:
-        manager.start_kernel()
+        start()
     finally:
         end()
 
@@ -155,7 +156,7 @@ def test_a_start_that_is_cancelled_takes_its_job_back(slurm: Slurm, login: Sshd)
 # -- how an allocation ends ------------------------------------------------------------------------
 
 
-def test_scancel_is_told_and_the_restarter_asks_for_nothing(slurm: Slurm, login: Sshd) -> None:
+def test_scancel_is_told_and_only_a_person_asks_for_another(slurm: Slurm, login: Sshd) -> None:
     write_spec("ended", login)
     with started("ended") as (manager, client):
         job = job_in(client)
@@ -165,11 +166,26 @@ def test_scancel_is_told_and_the_restarter_asks_for_nothing(slurm: Slurm, login:
         note = status.exited["note"]  # type: ignore[index]
         assert f"the allocation ended (job {job}) has ended: " in note
         assert "scancel" in note
-        # As the restarter does; a person's start is another thing.
+        # As the restarter does.
         calls = slurm.calls("sbatch")
         manager.restart_kernel(now=True)
         assert slurm.calls("sbatch") == calls
         assert slurm.jobs() == {}
+        # As Jupyter Server does where a person asks for it.
+        manager.restart_kernel()
+        client.wait_for_ready(timeout=60)
+        again = job_in(client)
+        assert slurm.jobs() == {again: "RUNNING"}
+        assert again != job
+        # The next has ended as well, and nobody has tried since.
+        slurm.run("scancel", again)
+        wait_ended(manager)
+        stages: list[str | None] = []
+        watch_stages(manager.restart_kernel, stages)
+        client.wait_for_ready(timeout=60)
+        assert slurm.jobs() == {job_in(client): "RUNNING"}
+        assert any(text and text.startswith("queued: ") for text in stages), stages
+        assert slurm.calls("sbatch") == calls + 2
 
 
 def test_a_node_that_fails_ends_its_kernels_for_certain(slurm: Slurm, login: Sshd) -> None:
@@ -182,6 +198,19 @@ def test_a_node_that_fails_ends_its_kernels_for_certain(slurm: Slurm, login: Ssh
         finally:
             slurm.run("scontrol", "update", "NodeName=n2", "State=IDLE")
         assert "a machine of it failed" in status.exited["note"]  # type: ignore[index]
+
+
+def test_a_job_that_is_preempted_ends_its_kernels_for_certain(slurm: Slurm, login: Sshd) -> None:
+    write_spec("preempted", login, "time=30 partition=scavenge exclusive")
+    with started("preempted") as (manager, client):
+        job = job_in(client)
+        slurm.run(
+            *("sbatch", "--partition=urgent", "--exclusive", "-o", "/dev/null"),
+            *("--wrap", "sleep 1000"),
+        )
+        status = wait_ended(manager)
+        assert "given to another job (preempted)" in status.exited["note"]  # type: ignore[index]
+        slurm.until_gone(job)
 
 
 def test_the_end_is_announced_and_then_it_is_told_that_time_was_up(

@@ -76,6 +76,21 @@ warning: something else
 """
 
 
+# As slurmctld 22.05 with slurmdbd had squeue show them; the names are ours.
+LIMITS = """\
+5|PENDING|AssocGrpCpuLimit|N/A|N/A||main|N/A|sshpyk-a
+9|PENDING|QOSMaxJobsPerUserLimit|N/A|N/A||main|N/A|sshpyk-b
+10|PENDING|QOSMaxWallDurationPerJobLimit|N/A|N/A||main|N/A|sshpyk-c
+11|PENDING|QOSMaxCpuPerUserLimit|N/A|N/A||main|N/A|sshpyk-d
+"""
+
+
+def test_limits_of_accounts_and_qos() -> None:
+    jobs = SLURM.jobs(LIMITS)
+    assert [job.is_hopeless for job in jobs] == [False, False, True, False]
+    assert all(job.words and "is reached" not in job.words for job in jobs), "each has its own"
+
+
 def test_lines_of_squeue() -> None:
     jobs = {job.id: job for job in SLURM.jobs(LINES)}
     assert set(jobs) == {"11", "12", "13", "14", "16", "17", "18", "19"}
@@ -109,10 +124,31 @@ def test_lines_of_squeue() -> None:
             "combination specified",
             *(errors.JobRefused, "sacctmgr"),
         ),
+        # These are as slurmdbd and slurmctld 22.05 had sbatch say them.
         (
-            "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job "
-            "submit limit, user's size and/or time limits)",
+            "sbatch: error: Batch job submission failed: Invalid qos specification",
+            *(errors.JobRefused, "sacctmgr"),
+        ),
+        (
+            "sbatch: error: QOSMaxSubmitJobPerUserLimit\nsbatch: error: Batch job submission "
+            "failed: Job violates accounting/QOS policy (job submit limit, user's size and/or time "
+            "limits)",
+            *(errors.JobRefused, "as many jobs of yours as its QOS allows are there"),
+        ),
+        (
+            "sbatch: error: QOSMaxWallDurationPerJobLimit\nsbatch: error: Batch job submission "
+            "failed: Job violates accounting/QOS policy (job submit limit, user's size and/or time "
+            "limits)",
+            *(errors.JobRefused, "it asks for more time than its QOS allows"),
+        ),
+        (
+            "sbatch: error: Memory specification can not be satisfied\nsbatch: error: Batch job "
+            "submission failed: Requested node configuration is not available",
             *(errors.JobRefused, "limits"),
+        ),
+        (
+            "sbatch: error: Batch job submission failed: Requested reservation is invalid",
+            *(errors.JobRefused, "scontrol show reservation"),
         ),
         (
             "sbatch: error: Batch job submission failed: Requested time limit is invalid (missing "
@@ -142,7 +178,7 @@ def test_a_refusal_is_a_sentence_with_a_next_step(
     assert refusal.kind is (kind or errors.AllocationEnded)
     rest = {"host": "login", "scheduler": "Slurm", "program": "squeue", "command": "ssh login"}
     error = refusal.kind(**{**rest, "remote": "", **refusal.fields, "name": "x", "job": "5"})
-    assert shown in str(error)
+    assert shown in " ".join(str(error).split())
     if kind is errors.JobRefused and ": error:" in said:
         assert said.rpartition("failed: ")[2] in " ".join(str(error).split())
 

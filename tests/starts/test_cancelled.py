@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -97,14 +98,12 @@ def test_a_login_that_is_cancelled_leaves_nothing(new_server: NewServer) -> None
     server.leftovers.assert_clean()
 
 
-def forget_ended(state: Path, id: str) -> None:
-    """Take away what is kept of a kernel whose lease ran out; for a week it can be asked for."""
-    deadline = time.monotonic() + PATIENCE
-    while not (state / f"{id}.ended.json").exists():
-        assert time.monotonic() < deadline, "the lease did not run out"
-        time.sleep(0.05)
-    for path in state.glob(f"{id}.*"):
-        path.unlink()
+def forget_ended(state: Path) -> None:
+    """Take away what is kept of kernels whose lease ran out; for a week it can be asked for."""
+    for path in state.glob("*.ended.json"):
+        if json.loads(path.read_text())["why"] == "its lease ran out":
+            for kept in state.glob(f"{path.name.partition('.')[0]}.*"):
+                kept.unlink()
 
 
 START = """
@@ -140,9 +139,13 @@ def test_a_process_that_ends_in_a_launch_leaves_nothing(
     assert killed >= 5
     # What a killed process could not put away here, the next one does.
     launch("killed")
-    if said and signum != signal.SIGINT:
-        forget_ended(server.home / STATE, said.split()[1].decode())
-    server.leftovers.assert_clean(patience=60)
+    # Its kernel was somebody's from when the launch was confirmed, a little before it was
+    # said here; and one that gets SIGINT may have no time to end it on a busy machine.
+    deadline = time.monotonic() + PATIENCE
+    while left := server.leftovers.find(masters=1):
+        forget_ended(server.home / STATE)
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("fault", ["cut", "hole"])

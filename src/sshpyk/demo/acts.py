@@ -157,8 +157,12 @@ def nothing_left(narrator: Narrator, place: Place, record: dict[str, Any], runti
     narrator.step("Looking for what is left")
     pids = [record["agent_pid"], record["kernel"]["pid"]]
     for name, pid in zip(("agent", "kernel"), pids, strict=True):
-        # A zombie is gone as well: it waits for the system to take note.
-        gone = place.ssh(f"ps -o stat= -p {pid} | grep -v Z || echo gone")
+        # A zombie is gone as well: it waits for the system to take note. On a busy host it takes an
+        # agent a moment to go, after its last answer.
+        there = f"ps -o stat= -p {pid} | grep -qv Z"
+        gone = place.ssh(
+            f"for n in 1 2 3 4 5; do {there} || {{ echo gone; break; }}; sleep 1; done"
+        )
         narrator.held(f"{name} {pid} is gone from the host", gone == "gone")
     paths = [record["sockets"], record["directory"]]
     gone = place.ssh(f"ls -d {' '.join(paths)} 2>/dev/null || echo none")

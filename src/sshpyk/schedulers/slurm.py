@@ -79,7 +79,7 @@ REASONS = {
     "MaxJobsPerAccount": "as many jobs as your account may run are running",
 }
 
-#: Reasons that no waiting changes, and what they mean.
+#: Reasons that no waiting changes, and what they mean; some are told at the submission only.
 HOPELESS = {
     "PartitionTimeLimit": "it asks for more time than its partition allows",
     "PartitionNodeLimit": "it asks for more machines than its partition has",
@@ -95,6 +95,8 @@ HOPELESS = {
     "AssocMaxCpuPerJobLimit": "it asks for more processors than you may have",
     "QOSMaxGRESPerJob": "it asks for more GPUs than its QOS allows",
     "AssocMaxGRESPerJob": "it asks for more GPUs than you may have",
+    "QOSMaxSubmitJobPerUserLimit": "as many jobs of yours as its QOS allows are there",
+    "AssocMaxSubmitJobLimit": "as many jobs of yours as you may submit are there",
     "QOSMaxNodePerJobLimit": "it asks for more machines than its QOS allows",
     "QOSMaxMemoryPerJob": "it asks for more memory than its QOS allows",
 }
@@ -145,6 +147,12 @@ _TABLE: tuple[tuple[str, type[errors.SshpykError], str, str], ...] = (
         errors.JobRefused,
         _LIMITS,
         _SHOW_PARTITIONS,
+    ),
+    (
+        r"reservation is invalid|Invalid license",
+        errors.JobRefused,
+        "Correct or leave it out; the cluster's reservations and licences are shown by:",
+        "scontrol show reservation; scontrol show licenses",
     ),
     (
         r"[Ii]nvalid generic resource|Invalid GRES",
@@ -285,4 +293,7 @@ def _own_words(said: str) -> str:
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     told = [re.sub(r"^\w+: (error|fatal): ", "", line) for line in lines if ": error:" in line]
     last = told[-1] if told else lines[-1] if lines else ""
-    return last.rpartition("failed: ")[2].rstrip(".") or "it did not say why"
+    own = last.rpartition("failed: ")[2].rstrip(".") or "it did not say why"
+    # What is before a limit's sentence is the limit's name, alone: "QOSMaxSubmitJobPerUserLimit".
+    words = next((words for words in (explain(line)[0] for line in told[:-1]) if words), "")
+    return f"{own}: {words}" if words else own
