@@ -12,12 +12,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from sshpyk.agent.kernel import free_ports
 from tests.lab.kernels import PATIENCE
 from tests.lab.sshd import Sshd
 
 from . import measures
 from .links import through_link
-from .places import ours
+from .places import ours, relay
 from .rows import FAR, Row
 
 MEGABYTES = 400
@@ -80,6 +81,18 @@ def _by_ssh(server: Sshd, port: int) -> Iterator[int]:
             subprocess.run(leave, check=True, stderr=subprocess.DEVNULL)
 
 
+@contextlib.contextmanager
+def _by_relays(server: Sshd, port: int) -> Iterator[int]:
+    """The same with one more process at each end, which only copies: the floor of ours."""
+    here, there = free_ports(2)
+    with (
+        relay([there], [port]),
+        _by_ssh(server, there) as middle,
+        relay([here], [middle]),
+    ):
+        yield here
+
+
 def _download(port: int, megabytes: int) -> float:
     """Bytes a second."""
     begun = time.perf_counter()
@@ -94,27 +107,26 @@ def _download(port: int, megabytes: int) -> float:
     return received / (time.perf_counter() - begun)
 
 
-def _throughput(server: Sshd, what: str) -> Row:
+def _throughput(server: Sshd, what: str, *, relays: bool = False) -> Row:
     with _served() as port:
-        with _by_sshpyk(server, port) as local:
-            _download(local, 10)  # the first brings the stream its carriers
-            here = _download(local, MEGABYTES)
-        with _by_ssh(server, port) as local:
-            _download(local, 10)
-            floor = _download(local, MEGABYTES)
+        ways = {"ours": _by_sshpyk, "ssh": _by_ssh}
+        if relays:
+            ways["relays"] = _by_relays
+        speeds: dict[str, float] = {}
+        for name, way in ways.items():
+            with way(server, port) as local:
+                _download(local, 10)  # the first brings the stream its carriers
+                speeds[name] = _download(local, MEGABYTES)
+    here, floor = speeds["ours"], speeds["ssh"]
     ratio = here / floor
-    return Row(
-        what,
-        "≥ 0.8 × ssh -L",
-        ratio,
-        ratio >= 0.8,
-        f"{ratio:.2f} × ({here / 1e6:.0f} MB/s, ssh -L {floor / 1e6:.0f} MB/s)",
-        {"ours": here, "ssh": floor},
-    )
+    text = f"{ratio:.2f} × ({here / 1e6:.0f} MB/s, ssh -L {floor / 1e6:.0f} MB/s"
+    if relays:
+        text += f", relays {speeds['relays'] / floor:.2f} ×"
+    return Row(what, "≥ 0.8 × ssh -L", ratio, ratio >= 0.8, text + ")", speeds)
 
 
 def throughput(server: Sshd) -> Row:
-    return _throughput(server, f"{MEGABYTES} MB through a port")
+    return _throughput(server, f"{MEGABYTES} MB through a port", relays=True)
 
 
 def throughput_far(server: Sshd) -> Row:

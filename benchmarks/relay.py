@@ -7,6 +7,7 @@ One at each end of a bare forward shows what two processes more on the way cost,
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 import sys
@@ -32,10 +33,16 @@ def relay(pairs: list[tuple[int, int]]) -> None:
                     source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                     sources[source.fileno()], sinks[source.fileno()] = source, sink
                     poll.register(source.fileno(), select.EPOLLIN)
-            elif data := sources[fd].recv(256 * 1024):
+                continue
+            data = b""
+            with contextlib.suppress(ConnectionError):  # which is an end as well
+                data = sources[fd].recv(256 * 1024)
+            if data:
                 sinks[fd].sendall(data)
             else:
                 poll.unregister(fd)
+                with contextlib.suppress(OSError):
+                    sinks[fd].shutdown(socket.SHUT_WR)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ ALLOWED = {
         "it pins old versions of what we test with, and takes minutes to install beside them"
     ),
     r"SSHPYK_NOTEBOOK7 names no Python that has Notebook 7": (
-        "one JupyterLab is enough for each run of CI; docs/architecture.rst tells how to run others"
+        "it has an environment of its own, and runs there, after the other tests (.ci/run)"
     ),
     r"SSHPYK_DASHBOARDS names no Python with Dask and TensorBoard": (
         "they take a minute to install; the same is tried with other servers and a websocket"

@@ -147,8 +147,11 @@ def shell_word(text: str) -> str:
 def on_host(command: str, remote: str) -> str:
     """The command, for a terminal here, that runs `remote` on the host that `command` gets to.
 
-    `command` is an ssh, or ends with /bin/sh, here or as the last word of an ssh.
+    `command` is an ssh, or ends with /bin/sh, here or as the last word of an ssh; /bin/sh alone is
+    this machine.
     """
+    if command == "/bin/sh":
+        return remote
     if command.endswith(" /bin/sh"):
         # `:` for commands that join their words, so that the other side's shell sees only `;`.
         return f"{command} -c {shlex.quote(':;' + remote)}"

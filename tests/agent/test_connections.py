@@ -7,10 +7,12 @@ import socket
 from typing import Any
 from unittest import mock
 
+from sshpyk.agent import loop
 from sshpyk.agent.connections import TURN, CarrierConnection
 from sshpyk.common.sockets import Socket
 from sshpyk.wire.attachment import Attachment
-from sshpyk.wire.frames import HEADER, FrameReader
+from sshpyk.wire.frames import CHUNK, HEADER, FrameReader
+from sshpyk.wire.ports import HEAD
 from tests.agent.test_loop import Driver, Echo
 
 
@@ -36,3 +38,7 @@ def test_a_socket_that_takes_whole_turns_gets_all_of_them() -> None:
     assert b"".join(frame.payload for frame in FrameReader().feed(reader.data)) == data
     reader.close()
     connection.close()
+
+
+def test_what_is_read_of_a_port_at_once_travels_in_one_frame() -> None:
+    assert len(loop._buffer) + HEAD.size <= CHUNK

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,9 @@ from tests.browser.lab import Notebook, words
 from tests.jupyter.server import Server
 from tests.lab.accounts import locked_config
 from tests.lab.kernels import write_spec
+from tests.lab.memory import limited
 from tests.lab.sshd import Sshd
+from tests.starts.test_kernels import install
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Route
@@ -48,7 +51,11 @@ os.write(sys.stderr._original_stdstream_copy, last)
 os._exit(3)
 """
 
+#: Takes more memory than the test allows.
+GREEDY = "taken = bytearray(600_000_000); taken[::4096] = b'x' * len(taken[::4096])"
 
+
+@pytest.mark.versions
 def test_an_outage_and_the_return(browser: Browser, server: Server, sshd: Sshd) -> None:
     assert sshd.link is not None
     with Notebook(browser, server, "outage.ipynb", "remote", LINES) as notebook:
@@ -130,6 +137,28 @@ def test_a_kernel_that_dies(browser: Browser, server: Server) -> None:
         assert notebook.errors == []
 
 
+def test_a_kernel_that_is_killed_by_memory(
+    browser: Browser, server: Server, sshd: Sshd, remote_home: Path
+) -> None:
+    with limited(300_000_000) as group:
+        python = f"{sys.executable} -m ipykernel_launcher"
+        script = f"echo $$ > {group}/cgroup.procs; exec {python} -f $0"
+        install(remote_home, "limited", "/bin/sh", "-c", script, "{connection_file}")
+        write_spec("limited", sshd, remote_kernel_name="limited")
+        try:
+            with Notebook(browser, server, "memory.ipynb", "limited", GREEDY) as notebook:
+                notebook.wait_for("connected")
+                notebook.run()
+                notice = notebook.notice("The kernel on sshd died: killed for want of memory")
+                assert " MB of the 300.0 MB that the host allows it" in words(notice)
+                assert notebook.errors == []
+        finally:
+            for kernel in server.call("GET", "kernels")[1]:
+                if kernel["name"] == "limited":
+                    server.shut_down(kernel["id"])
+
+
+@pytest.mark.versions
 def test_lab_starts_without_us(browser: Browser, server: Server) -> None:
     def refuse(route: Route) -> None:
         route.fulfill(body="throw new Error('broken')", content_type="text/javascript")

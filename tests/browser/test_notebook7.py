@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.sshd
 
 
+@pytest.mark.versions
 def test_a_notebook_and_the_tab(
     browser: Browser, sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,4 @@
-"""Runs Python code like `python -c`, on a clock that a test can put forward.
+"""Runs code like `python -c`, or its stdin like `python -`, on a clock that a test puts forward.
 
 The arguments: a file with the seconds to add, then those of the python that this stands in for.
 """
@@ -18,5 +18,7 @@ def monotonic() -> float:
 
 
 time.monotonic = monotonic
-sys.argv = ["-c"]
-exec(words[words.index("-c") + 1], {"__name__": "__main__"})
+first = next(number for number, word in enumerate(words) if word in ("-c", "-"))
+is_given = words[first] == "-c"
+sys.argv = [words[first], *words[first + 1 + is_given :]]
+exec(words[first + 1] if is_given else sys.stdin.read(), {"__name__": "__main__"})

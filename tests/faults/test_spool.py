@@ -16,6 +16,7 @@ from jupyter_client.blocking.client import BlockingKernelClient
 
 from tests.faults.record import Watched
 from tests.faults.ways import Way, params, to_host
+from tests.lab.forks import BELOW_STATE, end_all
 from tests.lab.kernels import PATIENCE, facts_of, left_behind, started
 
 pytestmark = [pytest.mark.sshd, pytest.mark.slow]
@@ -120,8 +121,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     if made.returncode != 0:
         pytest.skip(f"no tmpfs here: {made.stderr}")
     yield path
-    # An agent that has said all may not have ended yet.
-    wait_for(lambda: subprocess.run(["umount", str(path)], capture_output=True).returncode == 0)
+
+    def is_unmounted() -> bool:
+        end_all(path, BELOW_STATE)
+        return subprocess.run(["umount", str(path)], capture_output=True).returncode == 0
+
+    wait_for(is_unmounted)  # an agent that has said all may not have ended yet
 
 
 @pytest.mark.parametrize("name", params())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -16,8 +17,9 @@ import pytest
 from sshpyk.transport import package
 from tests.lab.kernels import PATIENCE
 
-#: Where the records of fork servers are, below a home.
-FORKS = Path(".local/state/sshpyk/forkservers")
+#: Where the records of fork servers are: below a directory of state, and below a home.
+BELOW_STATE = Path("sshpyk/forkservers")
+FORKS = ".local/state" / BELOW_STATE
 
 #: An agent starts one at once, and one ends with the last agent. And it does not give way: on a
 #: machine that is busy with tests it would not be ready for half a minute.
@@ -47,20 +49,21 @@ def quick(linger: float = 0.0) -> Iterator[None]:
             package.rest.cache_clear()
 
 
-def fork_servers(home: Path) -> list[dict[str, Any]]:
+def fork_servers(home: Path, forks: Path = FORKS) -> list[dict[str, Any]]:
     """The records of those that are ready."""
     found = []
-    for path in (home / FORKS).glob("*.json"):
+    for path in (home / forks).glob("*.json"):
         with contextlib.suppress(OSError):
             found.append(json.loads(path.read_text()))
     return found
 
 
-def end_all(home: Path) -> None:
+def end_all(home: Path, forks: Path = FORKS) -> None:
     """End those below a home."""
-    for record in fork_servers(home):
+    for record in fork_servers(home, forks):
         with contextlib.suppress(ProcessLookupError):
             os.kill(record["pid"], signal.SIGTERM)
+        shutil.rmtree(record["directory"], ignore_errors=True)
 
 
 def until(is_so: Callable[[], bool]) -> None:

@@ -8,7 +8,7 @@ import json
 import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sshpyk.agent.boot import MAGIC
 from sshpyk.common.peers import proof
@@ -20,6 +20,9 @@ from sshpyk.wire.carrier import Carrier
 from sshpyk.wire.channels import AGENT, CHANNELS
 from sshpyk.wire.frames import HELLO, REFUSED, WELCOME, Frame
 from sshpyk.wire.stream import Stream
+
+if TYPE_CHECKING:
+    from sshpyk.wire.frames import Data
 
 TOKEN = "token" * 8
 
@@ -136,7 +139,7 @@ class AgentConnection(asyncio.Protocol):
         if self.attachment is None:
             hello = frames.pop(0)
             assert hello.type == HELLO
-            self._greet(json.loads(hello.payload), now)
+            self._greet(json.loads(bytes(hello.payload)), now)
         if self.attachment is not None:
             self.attachment.receive(self.carrier, frames, now)
 
@@ -155,7 +158,7 @@ class AgentConnection(asyncio.Protocol):
         attachment.add(self.carrier)
         self.carrier.send(Frame(WELCOME, payload=proof(TOKEN, hello["nonce"])))
 
-    def send(self, parts: list[bytes]) -> bool:
+    def send(self, parts: list[Data]) -> bool:
         if self._transport is not None:
             self._transport.write(b"".join(parts))
         return self._transport is not None
@@ -185,7 +188,7 @@ class Handler:
 
     def deliver(self, stream: Stream, now: float) -> None:
         while stream.peek():
-            data = stream.peek()
+            data = bytes(stream.peek())
             stream.consume(len(data), now)
             stream.write(data)
         if stream.peer_closed:

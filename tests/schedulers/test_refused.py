@@ -51,7 +51,7 @@ def test_what_slurm_refuses(here: Path, slurm: Slurm, options: str, text: str) -
     error = start(options, f"no-{options.partition('=')[0]}")
     assert isinstance(error, errors.JobRefused), error
     assert re.search(text, str(error), re.IGNORECASE), str(error)
-    assert error.command
+    assert error.command.startswith(("sinfo ", "sbatch ")), "to be typed here"
     assert slurm.jobs() == {}
 
 

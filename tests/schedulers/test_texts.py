@@ -139,7 +139,7 @@ def test_lines_of_squeue() -> None:
             "sbatch: error: QOSMaxWallDurationPerJobLimit\nsbatch: error: Batch job submission "
             "failed: Job violates accounting/QOS policy (job submit limit, user's size and/or time "
             "limits)",
-            *(errors.JobRefused, "it asks for more time than its QOS allows"),
+            *(errors.JobRefused, "than its QOS allows. Ask for less"),
         ),
         (
             "sbatch: error: Memory specification can not be satisfied\nsbatch: error: Batch job "
@@ -181,6 +181,19 @@ def test_a_refusal_is_a_sentence_with_a_next_step(
     assert shown in " ".join(str(error).split())
     if kind is errors.JobRefused and ": error:" in said:
         assert said.rpartition("failed: ")[2] in " ".join(str(error).split())
+
+
+@pytest.mark.parametrize(
+    ("printed", "words"),
+    [
+        ("CANCELLED by 0\n", "it was cancelled (scancel)"),
+        ("COMPLETED\n", "no kernel had run in it for its idle time"),
+        ("OUT_OF_MEMORY\n", "it used more memory than it had asked for"),
+        *(("RUNNING\n", ""), ("PENDING\n", ""), ("", "")),  # it lags behind
+    ],
+)
+def test_how_a_job_ended_by_sacct(printed: str, words: str) -> None:
+    assert SLURM.how_it_ended(printed) == words
 
 
 def test_the_end_is_told_twice_and_after_it_was_moved_again() -> None:

@@ -9,7 +9,7 @@ import gc
 import sys
 from collections.abc import Callable
 from types import FunctionType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sshpyk.agent.client import Client
 from sshpyk.agent.door import Door
@@ -19,6 +19,9 @@ from sshpyk.wire.carrier import Carrier
 from sshpyk.wire.control import MAX_MESSAGE, MessageReader
 from sshpyk.wire.frames import DATA, HEADER, LIMITS, WELCOME, Frame, FrameReader, ProtocolError
 from sshpyk.wire.stream import Stream
+
+if TYPE_CHECKING:
+    from sshpyk.wire.frames import Data
 
 TOKEN = "t" * 64
 
@@ -83,7 +86,7 @@ class _Driver:
     def over(self, stream: Stream) -> None:
         pass
 
-    def send(self, parts: list[bytes]) -> bool:
+    def send(self, parts: list[Data]) -> bool:
         return True
 
     def close(self) -> None:

@@ -145,7 +145,7 @@ def test_an_agent_that_breaks_the_rules_of_a_port(short_tmp: Path) -> None:
             assert await reader.readexactly(5) == b"hello"
             for connection in it.link.ports.open_ports[0].connections:
                 assert connection.stream is not None
-                it.link.streams.local_wrote(connection.stream, record(BYTES, b"x")[0][:4] + b"\0")
+                it.link.streams.local_wrote(connection.stream, record(BYTES, b"x")[:4] + b"\0")
             with pytest.raises(ConnectionResetError):
                 await reader.read()
             assert it.states[-1].value == "connected"

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from jupyter_client.manager import AsyncKernelManager
 
 from sshpyk import errors
 from sshpyk.cli import main
-from sshpyk.transport import openssh, recall, relay
+from sshpyk.transport import jobs, openssh, recall, relay
 from tests.lab.kernels import PATIENCE, left_behind, link_of, run_code, started, write_spec
 from tests.lab.sshd import Sshd
 from tests.starts.conftest import NewServer, Server
@@ -65,6 +69,80 @@ def test_two_sessions_are_enough(new_server: NewServer) -> None:
     write_spec("relayed", server)
     with started("relayed") as (_, one), started("relayed") as (_, other):
         assert run_code(one, "print(1)") + run_code(other, "print(2)") == "1\n2\n"
+
+
+class Beside:
+    """Lets no launch have its answer before a relay has given its own.
+
+    So where a relay waited for the launch, no start of this process would come to an end.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.relays = 0
+        self.lets_go = True  # whether launches go on then
+        self.is_held = threading.Event()  # one that does not
+        self._has_begun = asyncio.Event()
+        answer = jobs.Job.answer
+
+        async def answer_in_order(job: jobs.Job) -> dict[str, Any]:
+            does = job._request["do"]
+            try:
+                return await answer(job)
+            finally:
+                if does == "relay":
+                    self.relays += 1
+                    self._has_begun.set()
+                elif does == "launch":
+                    await self._has_begun.wait()
+                    if not self.lets_go:
+                        self.is_held.set()
+                        await asyncio.get_running_loop().create_future()
+
+        monkeypatch.setattr(jobs.Job, "answer", answer_in_order)
+
+    def reset(self) -> None:
+        """The next launch waits for a relay of its own."""
+        self.relays = 0
+        self._has_begun.clear()
+
+
+def known_server(new_server: NewServer, *options: str) -> Server:
+    """One of which an earlier process has found out that it forwards nothing."""
+    server = new_server(options=[NOTHING, *options])
+    write_spec("relayed", server)
+    with started("relayed"):
+        pass
+    openssh.forget_all()
+    return server
+
+
+def test_a_relay_is_begun_beside_the_launch(
+    new_server: NewServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And there is one, which ends where the launch fails or is cancelled."""
+    server = known_server(new_server, "MaxSessions 2")
+    beside = Beside(monkeypatch)
+    with started("relayed") as (_, client):
+        assert run_code(client, "print(1)") == "1\n"
+    assert beside.relays == 1
+    server.leftovers.assert_clean()
+
+    beside.reset()
+    server.starting_fails(errors.NoKernelspec, remote_kernel_name="cobol")
+    assert beside.relays == 1
+
+    async def cancel() -> None:
+        start = asyncio.ensure_future(AsyncKernelManager(kernel_name="relayed").start_kernel())
+        assert await asyncio.to_thread(beside.is_held.wait, PATIENCE)
+        start.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await start
+
+    beside.reset()
+    beside.lets_go = False
+    asyncio.run(cancel())
+    assert beside.relays == 1
+    server.leftovers.assert_clean()
 
 
 def test_one_session_is_not(new_server: NewServer, monkeypatch: pytest.MonkeyPatch) -> None:

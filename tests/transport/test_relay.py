@@ -11,17 +11,21 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from sshpyk import errors
 from sshpyk.aio import within
 from sshpyk.transport import openssh, relay
+from sshpyk.transport.jobs import Job
 from sshpyk.transport.openssh import OpenSSH
 from sshpyk.transport.relay import HIGH, Relay, RelayConnection, RelayDialer
 from sshpyk.wire.mux import WINDOW
 from tests.lab.fakessh import FakeSsh
+
+if TYPE_CHECKING:
+    from sshpyk.wire.requests import RelayRequest
 
 PATIENCE = 30.0
 
@@ -349,6 +353,45 @@ def test_it_ends_with_its_last_dialer(ssh: FakeSsh) -> None:
                 os.kill(pid, 0)
             with pytest.raises(ConnectionAbortedError):
                 await connect(other)
+
+    run(work)
+
+
+def test_one_that_was_begun_ahead(ssh: FakeSsh) -> None:
+    """It is the dialers', ends without any, and makes room for the launch."""
+
+    async def work() -> None:
+        async with host(ssh) as there:
+            path = await there.agent(echo)
+            async with there.transport.ahead(sys.executable, None):
+                await asyncio.sleep(0)  # it begins in a task
+                dialer = await there.dialer(path)
+                pid = there.pid
+                assert len(there.relay.dialers) == 2
+            end = await connect(dialer)
+            end.transport.write(b"1")
+            await end.wait(lambda: end.data == b"1")
+            await dialer.close()
+            with pytest.raises(ProcessLookupError):
+                os.kill(pid, 0)
+
+            async with there.transport.ahead(sys.executable, None) as give_way:
+                await asyncio.sleep(0)
+                async with there.transport._shared._lock:
+                    pid = there.pid
+                ssh.script(session_says="mux_client_request_session: session request failed: no")
+                request: RelayRequest = {"do": "relay", "is_watched": False}
+                async with Job(there.transport, sys.executable, request) as job:
+
+                    def no_room() -> None:
+                        give_way()
+                        ssh.script()
+
+                    job.on_no_room = no_room
+                    await job.answer()
+                await asyncio.gather(*there.transport._shared._holding, return_exceptions=True)
+                with pytest.raises(ProcessLookupError):
+                    os.kill(pid, 0)
 
     run(work)
 

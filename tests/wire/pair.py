@@ -19,6 +19,7 @@ from sshpyk.wire.stream import Stream
 
 if TYPE_CHECKING:
     from sshpyk.wire.control import Message
+    from sshpyk.wire.frames import Data
 
 ROOM = 64 * 1024
 
@@ -71,12 +72,12 @@ class Endpoint:
         self.ended = False  # it was told that its peer has closed
         self.unheard = False  # it closed before its peer could hear of it
 
-    def take(self, data: bytes) -> int:
+    def take(self, data: Data) -> int:
         """Deliver `data`; how much of it was taken."""
         assert not self.closed, "delivered to an endpoint that has closed"
         data = data[: self.room]
         expected = self.peer.written[self.received : self.received + len(data)]
-        assert data == expected, f"wrong bytes at {self.received}"
+        assert bytes(data) == expected, f"wrong bytes at {self.received}"
         self.received += len(data)
         return len(data)
 
@@ -99,7 +100,7 @@ class Link:
         self.unsent = bytearray()
         self.closing = False  # when everything is sent
 
-    def send(self, parts: list[bytes]) -> bool:
+    def send(self, parts: list[Data]) -> bool:
         self.end.check(parts)
         self.unsent += b"".join(parts)
         self.flush()
@@ -224,7 +225,7 @@ class End:
             if link.is_welcome:
                 self.attachment.receive(link.carrier, frames, self.wire.now)
 
-    def check(self, parts: list[bytes]) -> None:
+    def check(self, parts: list[Data]) -> None:
         """Look at what goes out."""
         data = b"".join(parts)
         offset = 0
@@ -298,7 +299,7 @@ class Agent(End):
 
     def greet(self, link: Link, frame: Frame) -> None:
         assert frame.type == HELLO
-        hello = json.loads(frame.payload)
+        hello = json.loads(bytes(frame.payload))
         generation = hello["generation"]
         if generation < self.attachment.generation:
             self.refused += 1

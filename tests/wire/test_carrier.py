@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -32,6 +33,9 @@ from sshpyk.wire.frames import (
 )
 from sshpyk.wire.stream import ACK_DELAY, WINDOW, Stream
 
+if TYPE_CHECKING:
+    from sshpyk.wire.frames import Data
+
 #: About so many bytes a carrier gives its connection at a time.
 TURN = 64 * 1024
 
@@ -43,13 +47,13 @@ class Driver:
     def __init__(self) -> None:
         self.has_room = True
         self.takes = True  # whether what is delivered is taken
-        self.sent: list[bytes] = []
+        self.sent: list[Data] = []
         self.closed = ""
         self.delivered: list[Stream] = []
         self.messages: list[str] = []
         self.ended: list[int] = []
 
-    def send(self, parts: list[bytes]) -> bool:
+    def send(self, parts: list[Data]) -> bool:
         self.sent += parts
         return self.has_room
 

@@ -13,6 +13,7 @@ from sshpyk.wire.frames import (
     DATA,
     HEADER,
     HELLO,
+    LARGE,
     LIMITS,
     NAMES,
     PING,
@@ -20,6 +21,7 @@ from sshpyk.wire.frames import (
     Frame,
     FrameReader,
     ProtocolError,
+    part,
 )
 
 
@@ -38,9 +40,9 @@ def fields(frames: list[Frame]) -> list[tuple[int, int, int, bytes]]:
         last = result[-1] if result else (0, 0, 0, b"")
         follows = frame.position == last[2] + len(last[3])
         if frame.type == last[0] == DATA and frame.stream == last[1] and follows:
-            result[-1] = (*last[:3], last[3] + frame.payload)
+            result[-1] = (*last[:3], last[3] + bytes(frame.payload))
         else:
-            result.append((frame.type, frame.stream, frame.position, frame.payload))
+            result.append((frame.type, frame.stream, frame.position, bytes(frame.payload)))
     return result
 
 
@@ -163,3 +165,13 @@ def test_many_small_frames_leave_no_rest() -> None:
         got += len(reader.feed(data[start : start + 65536]))
         assert len(reader._buffer) < HEADER.size
     assert got == 100_000
+
+
+def test_a_part_that_is_kept_keeps_little_else_alive() -> None:
+    data = bytes(4 * LARGE)
+    assert part(data, 0) is data
+    assert isinstance(part(data, LARGE), memoryview)
+    for start, stop in ((0, LARGE), (LARGE, 3 * LARGE - 1), (0, 17), (4 * LARGE, None)):
+        piece = part(data, start, stop)
+        assert isinstance(piece, bytes)
+        assert piece == data[start:stop]

@@ -110,8 +110,11 @@ def test_cut_at_every_byte(new_generation: bool) -> None:
 def frames(stream: Stream, now: float) -> list[Frame]:
     """Everything that it sends at `now`."""
     result = []
-    while (frame := stream.next_frame(now)) is not None:
+    while stream.has_frame(now):
+        frame = stream.next_frame(now)
+        assert frame is not None
         result.append(frame)
+    assert stream.next_frame(now) is None
     return result
 
 

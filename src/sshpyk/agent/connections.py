@@ -9,10 +9,11 @@ from .loop import Connection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import List, Optional, Protocol
+    from typing import Optional, Protocol, Sequence
 
     from ..common.sockets import Socket
     from ..wire.attachment import Attachment
+    from ..wire.frames import Data
     from ..wire.stream import Stream
     from ..wire.zmtp import Reader
     from .kernel import Address
@@ -75,13 +76,13 @@ class CarrierConnection(Connection):
                 hello = frames.pop(0)
                 if hello.type != HELLO:
                     raise ProtocolError(f"{hello!r} before HELLO")
-                self._greeter.greet(self, hello.payload)
+                self._greeter.greet(self, bytes(hello.payload))
             if self.attachment is not None:
                 self.attachment.receive(self.carrier, frames, self.loop.now())
         except ProtocolError as error:
             self.refuse(str(error))
 
-    def send(self, parts: List[bytes]) -> bool:
+    def send(self, parts: Sequence[Data]) -> bool:
         """Send `parts`; False also where the others are to have their turn before there is more."""
         super().send(parts)
         if sum(map(len, parts)) >= TURN:

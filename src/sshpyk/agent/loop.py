@@ -10,9 +10,10 @@ from math import ceil
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, Optional, Tuple, Union
+    from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
     from ..common.sockets import Socket
+    from ..wire.frames import Data
 
 READ = select.POLLIN  # the same for poll and epoll
 WRITE = select.POLLOUT
@@ -25,8 +26,9 @@ DAY = 24 * 3600.0
 SOON = 0.02
 
 #: What is read goes through here: to get a new buffer of this size each time, and to give back what
-#: of it is not needed, takes three system calls more.
-_buffer = memoryview(bytearray(256 * 1024))
+#: of it is not needed, takes three system calls more. It is a DATA frame's payload, less the head
+#: of a port's record, and some: what is read at once travels in one frame.
+_buffer = memoryview(bytearray(256 * 1024 - 64))
 
 #: So many pieces of at most that size are read before the first is taken in.
 MOST_UNREAD = 256
@@ -129,7 +131,7 @@ class Connection:
         self.socket = sock
         self.is_closed = False
         self.is_connecting = not is_connected
-        self._unsent: List[Union[bytes, memoryview]] = []
+        self._unsent: List[Data] = []
         self._wants_room = False
         self._reading = True
         self._watch()
@@ -145,7 +147,7 @@ class Connection:
             self._reading = wanted
             self._watch()
 
-    def send(self, parts: List[bytes]) -> bool:
+    def send(self, parts: Sequence[Data]) -> bool:
         """Send all of `parts`, now or as soon as the socket takes it; whether it takes more now."""
         self._unsent += parts
         self._flush()
@@ -156,7 +158,7 @@ class Connection:
         self._wants_room = True
         self._watch()
 
-    def offer(self, data: bytes) -> int:
+    def offer(self, data: Data) -> int:
         """Send what the socket takes of `data` at once; how much. `on_writable` tells of room."""
         if self.is_connecting:
             return 0
@@ -182,8 +184,12 @@ class Connection:
         self.loop.watch(self.socket.fileno(), 0, self._on_ready)
         return self.socket
 
+    def on_read(self, view: memoryview) -> None:
+        """Bytes came: `view` holds them until this returns."""
+        self.on_data(bytes(view))
+
     def on_data(self, data: bytes) -> None:
-        """Bytes came."""
+        """The same, with a copy to be kept."""
         raise NotImplementedError
 
     def on_writable(self) -> None:
@@ -219,6 +225,7 @@ class Connection:
                 sent -= len(self._unsent.pop(0))
             if sent:
                 self._unsent[0] = memoryview(self._unsent[0])[sent:]
+                break  # it has no room for the rest
         if waited:
             self._watch()
 
@@ -243,7 +250,7 @@ class Connection:
                 self._broken()
                 return
             if size:
-                self.on_data(bytes(_buffer[:size]))
+                self.on_read(_buffer[:size])
             else:
                 self.on_end()
 

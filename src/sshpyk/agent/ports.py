@@ -124,19 +124,18 @@ class PortConnection(Connection):
     def on_writable(self) -> None:
         self._owner.attachment.deliver(self._stream, self.loop.now())
 
-    def on_data(self, data: bytes) -> None:
-        self._write(*ports.record(ports.BYTES, data))
+    def on_read(self, view: memoryview) -> None:
+        self._write(ports.record(ports.BYTES, view))
         self.limit_reading()
 
     def on_end(self) -> None:
         self._has_ended = True
-        self._write(*ports.record(ports.END))
+        self._write(ports.record(ports.END))
         self.limit_reading()
         self._close_if_over()
 
-    def _write(self, *parts: bytes) -> None:
-        for part in parts:
-            self._owner.attachment.write(self._stream, part, self.loop.now())
+    def _write(self, record: bytes) -> None:
+        self._owner.attachment.write(self._stream, record, self.loop.now())
 
     def _close_if_over(self) -> None:
         if self._has_shut and self._has_ended:

@@ -14,6 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import List, Optional, Union
 
+    from ..wire.frames import Data
+
 #: Bytes of one file of the spool: when they are acknowledged the file goes, so a spool that fills
 #: and drains for days stays small.
 SEGMENT = 16 * 1024 * 1024
@@ -135,7 +137,7 @@ class Spool:
         limits.trouble = ""
         return True
 
-    def read(self, position: int, size: int) -> bytes:
+    def read(self, position: int, size: int) -> Data:
         """Up to `size` of the bytes at `position`, at least one; it lies in [start, end)."""
         # The parts are few (a file holds 16 MiB), and the one wanted is most often the first.
         part = next(part for part in self._parts if position < part.end)

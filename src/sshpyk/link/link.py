@@ -142,11 +142,12 @@ class Link(RemoteKernel):
     async def _enter(self, request: LaunchRequest, timeout: float) -> None:
         """Launch the agent, or attach to the one that is there, and wait for the kernel."""
         self._stages.at(Stage.LAUNCH)
-        is_there = await self._launch(request, timeout)
-        if is_there:
-            await self._attach(timeout)
-            if self.exited is not None:
-                await self._ask_to_restart(None)
+        async with contextlib.AsyncExitStack() as ahead:
+            is_there = await self._launch(request, timeout, ahead)
+            if is_there:
+                await self._attach(timeout)
+        if is_there and self.exited is not None:
+            await self._ask_to_restart(None)
         self._stages.at(Stage.SOCKETS)
         await self._wait_bound()
         if not is_there:
@@ -239,8 +240,11 @@ class Link(RemoteKernel):
             self._connection = await self.transport.ensure(timeout=SCHEDULER_MARGIN)
         self._update(progress="", ends_at=self.transport.ends_at)
 
-    async def _launch(self, request: LaunchRequest, timeout: float) -> bool:
-        """Launch the agent; whether it was there already."""
+    async def _launch(
+        self, request: LaunchRequest, timeout: float, ahead: contextlib.AsyncExitStack
+    ) -> bool:
+        """Launch the agent; whether it was there already. What is begun beside the launch to reach
+        the agent ends with `ahead`."""
         agent, transport = self.agent, self.transport
         family = transport.family
         whole: LaunchRequest = {**request, "streams": SOCKETS[family], "launch_timeout": timeout}
@@ -248,6 +252,8 @@ class Link(RemoteKernel):
             job = jobs.Job(transport, agent.python, whole, self._pythonhome)
             await session.enter_async_context(job)
             self._job = job
+            way = transport.ahead(agent.python, self._pythonhome)
+            job.on_no_room = await ahead.enter_async_context(way)
             answer = await job.answer()
             self._job = None
             self.found_keys = answer.get("keys")

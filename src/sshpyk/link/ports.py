@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from .log import KernelLog
     from .protocols import LocalOwner
 
-#: Bytes from which a record's head travels by itself, so that the rest is not copied.
-LARGE = 32 * 1024
-
 #: Ports of one kernel that are opened because it has printed them.
 MOST_PRINTED = 16
 
@@ -264,23 +261,20 @@ class PortProtocol(Accepted):
     # -- from the program ------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        self._write(*wire.record(wire.BYTES, data))
+        self._write(wire.record(wire.BYTES, data))
         self.limit_reading()
 
     def eof_received(self) -> bool:
         if self.stream is None:
             return False
         self._has_ended = True
-        self._write(*wire.record(wire.END))
+        self._write(wire.record(wire.END))
         self._close_if_over()
         return True  # it may still want to read
 
-    def _write(self, *parts: bytes) -> None:
+    def _write(self, record: bytes) -> None:
         if self.stream is not None:
-            if len(parts[-1]) < LARGE:
-                parts = (b"".join(parts),)
-            for part in parts:
-                self._owner.local_wrote(self.stream, part)
+            self._owner.local_wrote(self.stream, record)
 
     def limit_reading(self) -> None:
         """Read from the program as long as what waits for the link is not too much."""

@@ -13,6 +13,7 @@ from .pacing import PORTION, Pacer
 
 if TYPE_CHECKING:
     from ..wire.attachment import Attachment
+    from ..wire.frames import Data
     from ..wire.stream import Stream
     from .log import KernelLog
 
@@ -87,7 +88,7 @@ class CarrierProtocol(asyncio.Protocol):
 
     def _read_welcome(self, frame: Frame) -> None:
         if frame.type == REFUSED:
-            raise Refused(frame.payload.decode("utf-8", "replace"))
+            raise Refused(bytes(frame.payload).decode("utf-8", "replace"))
         if not compare_digest(frame.payload, self._proof):
             raise ProtocolError("what answers is not the agent, but someone else")
         self._is_welcome = True
@@ -100,7 +101,7 @@ class CarrierProtocol(asyncio.Protocol):
             self.welcomed.set_exception(error)
             self.welcomed.exception()  # it may be that nobody waits for this one
 
-    def send(self, parts: list[bytes]) -> bool:
+    def send(self, parts: list[Data]) -> bool:
         """Called by the attachment; see `sshpyk.wire.carrier.Connection`."""
         if self._transport is None:
             return False
@@ -258,7 +259,7 @@ class LocalProtocol(Accepted):
             piece = stream.peek()
             if not piece:
                 break
-            size = len(piece) if self.pacer is None else self.pacer.allow(piece, now)
+            size = len(piece) if self.pacer is None else self.pacer.allow(bytes(piece), now)
             if size:
                 self._transport.write(piece[:size])
                 stream.consume(size, now)

@@ -76,10 +76,12 @@ REASONS = {
     "AssocGrpMemLimit": "your account uses as much memory as it may",
     "AssocGrpCPUMinutesLimit": "your account has used up its time",
     "AssocGrpBillingMinutes": "your account has used up its time",
+    "QOSMaxSubmitJobPerUserLimit": "as many jobs of yours as its QOS allows are there",
+    "AssocMaxSubmitJobLimit": "as many jobs of yours as you may submit are there",
     "MaxJobsPerAccount": "as many jobs as your account may run are running",
 }
 
-#: Reasons that no waiting changes, and what they mean; some are told at the submission only.
+#: Reasons that no waiting changes, and what they mean.
 HOPELESS = {
     "PartitionTimeLimit": "it asks for more time than its partition allows",
     "PartitionNodeLimit": "it asks for more machines than its partition has",
@@ -95,15 +97,14 @@ HOPELESS = {
     "AssocMaxCpuPerJobLimit": "it asks for more processors than you may have",
     "QOSMaxGRESPerJob": "it asks for more GPUs than its QOS allows",
     "AssocMaxGRESPerJob": "it asks for more GPUs than you may have",
-    "QOSMaxSubmitJobPerUserLimit": "as many jobs of yours as its QOS allows are there",
-    "AssocMaxSubmitJobLimit": "as many jobs of yours as you may submit are there",
     "QOSMaxNodePerJobLimit": "it asks for more machines than its QOS allows",
     "QOSMaxMemoryPerJob": "it asks for more memory than its QOS allows",
 }
 
 #: What a command of Slurm's says, the kind of error, and what to do about it.
-_LIMITS = "Ask for less: the limits of partitions and of your account are shown by:"
+_LIMITS = "Ask for less: the limits of partitions are shown by:"
 _SHOW_PARTITIONS = "sinfo -o '%P %l %D %G'"
+_SHOW_LIMITS = "sacctmgr show qos format=name,maxwall,maxjobspu,maxsubmitpu,maxtrespu"
 _SHOW_ACCOUNTS = "sacctmgr show assoc user=$USER format=account,partition,qos,maxwall,grptres"
 _TABLE: tuple[tuple[str, type[errors.SshpykError], str, str], ...] = (
     (
@@ -141,9 +142,15 @@ _TABLE: tuple[tuple[str, type[errors.SshpykError], str, str], ...] = (
         _SHOW_ACCOUNTS,
     ),
     (
-        r"time limit is invalid|violates accounting/QOS policy|node count specification"
-        r"|More processors requested|Requested node configuration|MaxSubmitJob|job submit limit"
-        r"|Memory specification|exceeds|Job size specification",
+        r"violates accounting/QOS policy|MaxSubmitJob|job submit limit",
+        errors.JobRefused,
+        "Ask for less, or wait for jobs of yours to end; the limits of a QOS are shown by:",
+        _SHOW_LIMITS,
+    ),
+    (
+        r"time limit is invalid|node count specification"
+        r"|More processors requested|Requested node configuration|Memory specification|exceeds"
+        r"|Job size specification",
         errors.JobRefused,
         _LIMITS,
         _SHOW_PARTITIONS,

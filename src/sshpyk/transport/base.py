@@ -9,6 +9,7 @@ when it does not: the streams of a link make up for what it loses.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -230,6 +231,17 @@ class Transport(ABC):
     async def dialer(self, listening: Listening) -> Dialer | None:
         """A way to where an agent listens; None where there is none, for the connection or the
         address is not such."""
+
+    def ahead(
+        self, python: str, pythonhome: str | None
+    ) -> AbstractAsyncContextManager[Callable[[], object]]:
+        """Begin what `dialer` will need, beside a launch by the host's `python`, where that is
+        known by now; at the end of the context it ends, unless a dialer uses it.
+
+        It raises nothing where that fails: `dialer` does. What the context gives is to be called
+        where the launch finds no room, which may have been taken by this.
+        """
+        return contextlib.nullcontext(lambda: None)
 
     @property
     @abstractmethod

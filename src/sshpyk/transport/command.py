@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
 from .. import errors
@@ -191,6 +191,11 @@ class Command(ByRelay, Reconnecting):
         if self.python is not None and self.identity() is None:
             self._entered()
         return await self._shared.dialer(listening)
+
+    def ahead(
+        self, python: str, pythonhome: str | None
+    ) -> contextlib.AbstractAsyncContextManager[Callable[[], object]]:
+        return self._shared.ahead(python, pythonhome)
 
     async def way(self) -> str:
         return f"{self.entrance.program}, which runs one program of ours for all kernels"

@@ -7,7 +7,7 @@ import contextlib
 import functools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .. import errors
@@ -78,7 +78,8 @@ class Job:
     `async with`.
 
     `request` says what to do, see `sshpyk.wire.requests`; `python` is the host's Python that does
-    it. `answer` raises one of `sshpyk.errors` where the job does not answer, which says why.
+    it. `answer` raises one of `sshpyk.errors` where the job does not answer, which says why; unless
+    it `waits_for_room`, also `NoRoom`.
     """
 
     def __init__(
@@ -89,8 +90,11 @@ class Job:
         pythonhome: str | None = None,
         *,
         is_lasting: bool = False,
+        waits_for_room: bool = True,
     ) -> None:
         self._is_lasting = is_lasting
+        self._waits_for_room = waits_for_room
+        self.on_no_room: Callable[[], object] = _nothing  #: called before it waits for room
         self._transport = transport
         self._python = python
         self._request: Mapping[str, Any] = request
@@ -158,7 +162,10 @@ class Job:
                 try:
                     status = await self._program.wait()
                 except errors.NoRoom:
+                    if not self._waits_for_room:
+                        raise
                     self._has_room = False
+                    self.on_no_room()
                     await self._context.aclose()
                     await asyncio.sleep(NO_ROOM_PAUSE)
                     await self._begin()
@@ -253,6 +260,10 @@ class Job:
     @property
     def _host(self) -> str:
         return self._transport.host
+
+
+def _nothing() -> None:
+    """Nobody minds."""
 
 
 def _read(line: bytes) -> dict[str, Any] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
 from .. import errors
@@ -115,6 +115,13 @@ class OpenSSH(Reconnecting):
         except BaseException:
             await forwards.close()
             raise
+
+    def ahead(
+        self, python: str, pythonhome: str | None
+    ) -> contextlib.AbstractAsyncContextManager[Callable[[], object]]:
+        if self.family == "relay":
+            return self._shared.ahead(python, pythonhome)
+        return super().ahead(python, pythonhome)
 
     async def _relay_dialer(self, listening: Listening) -> Dialer | None:
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
 import paramiko
@@ -203,6 +203,11 @@ class Paramiko(ByRelay, Connected):
             return await self._shared.dialer(listening)
         except errors.NoRoom as error:
             raise self._no_way(error.details) from None
+
+    def ahead(
+        self, python: str, pythonhome: str | None
+    ) -> contextlib.AbstractAsyncContextManager[Callable[[], object]]:
+        return self._shared.ahead(python, pythonhome)
 
     async def way(self) -> str:
         return "paramiko, one channel of it for all kernels"

@@ -51,11 +51,13 @@ BY_HOLDER = (
 
 
 class Queue:
-    """The queue as seen from `host`, which `transport` reaches. On the I/O thread."""
+    """The queue as seen from `host`, which `transport` reaches, and where `shell` gets a person a
+    shell. On the I/O thread."""
 
-    def __init__(self, transport: Transport, scheduler: Scheduler, host: str) -> None:
+    def __init__(self, transport: Transport, scheduler: Scheduler, host: str, shell: str) -> None:
         self.transport = transport
         self.host = host
+        self.shell = shell
         self.scheduler = scheduler
         self._jobs: list[Job] = []
         self._looked_at = float("-inf")  # when the last look began, on the loop's clock
@@ -167,7 +169,7 @@ class Queue:
             "host": self.host,
             "scheduler": self.scheduler.name,
             "program": words_of(words),
-            "command": self.transport.login.command,
+            "command": self.shell,
             "why": why,
         }
 
@@ -200,9 +202,9 @@ def holder_script(allocation: Allocation) -> str:
 _queues: WeakValueDictionary[tuple[Transport, str], Queue] = WeakValueDictionary()
 
 
-def queue(transport: Transport, scheduler: Scheduler, host: str) -> Queue:
-    """The process's one queue there, as seen from `host`; call it on the I/O thread."""
+def queue(transport: Transport, scheduler: Scheduler, host: str, shell: str) -> Queue:
+    """The process's one `Queue` there; call it on the I/O thread."""
     found = _queues.get((transport, scheduler.name))
     if found is None:
-        found = _queues[(transport, scheduler.name)] = Queue(transport, scheduler, host)
+        found = _queues[(transport, scheduler.name)] = Queue(transport, scheduler, host, shell)
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from .. import errors
@@ -80,16 +80,25 @@ class Relay:
         python: str,
         pythonhome: str | None,
         timeout: float = BEGIN_WITHIN,
+        *,
+        waits_for_room: bool = True,
     ) -> Relay:
         """Start the program by the host's `python`.
 
         Raises one of `sshpyk.errors`: `NoRoom` where there is no session for it within `timeout`
-        seconds.
+        seconds, or at once unless it `waits_for_room`.
         """
         identity = transport.identity()
         async with contextlib.AsyncExitStack() as owner:
             request: RelayRequest = {"do": "relay", "is_watched": transport.keeps_watch}
-            job = Job(transport, python, request, pythonhome, is_lasting=True)
+            job = Job(
+                transport,
+                python,
+                request,
+                pythonhome,
+                is_lasting=True,
+                waits_for_room=waits_for_room,
+            )
             await owner.enter_async_context(job)
             try:
                 await within(timeout, job.answer())
@@ -384,6 +393,7 @@ class SharedRelay:
         self.relay: Relay | None = None
         self._transport = transport
         self._lock = asyncio.Lock()  # one at a time begins one
+        self._holding: set[asyncio.Task[None]] = set()  # for launches that are under way
 
     async def dialer(self, listening: Listening) -> Dialer | None:
         """A dialer through it; None where no Python is known, which a probe finds.
@@ -392,13 +402,49 @@ class SharedRelay:
         """
         transport = self._transport
         async with self._lock:
-            if self.relay is None or not self.relay.is_usable(transport.identity()):
+            relay = self._usable()
+            if relay is None:
                 if transport.python is None:
                     return None
-                self.relay = None  # one that still runs ends with its last dialer
                 try:
-                    self.relay = await Relay.begin(transport, *transport.python)
+                    relay = self.relay = await Relay.begin(transport, *transport.python)
                 except errors.RemoteError:
                     transport.python = None  # it may be gone, and others not
                     raise
-            return RelayDialer(self.relay, listening, self._more)
+            return RelayDialer(relay, listening, self._more)
+
+    def _usable(self) -> Relay | None:
+        if self.relay is not None and not self.relay.is_usable(self._transport.identity()):
+            self.relay = None  # one that still runs ends with its last dialer
+        return self.relay
+
+    @contextlib.asynccontextmanager
+    async def ahead(
+        self, python: str, pythonhome: str | None
+    ) -> AsyncIterator[Callable[[], object]]:
+        """See `Transport.ahead`."""
+        holding = asyncio.create_task(self._hold(python, pythonhome))
+        self._holding.add(holding)  # it may outlive who was cancelled twice
+        holding.add_done_callback(self._holding.discard)
+        try:
+            yield holding.cancel
+        finally:
+            holding.cancel()
+            await asyncio.wait([holding])
+
+    async def _hold(self, python: str, pythonhome: str | None) -> None:
+        """Begin a relay where there is none, and keep it until cancelled."""
+        try:
+            async with self._lock:
+                relay = self._usable()
+                if relay is None:
+                    relay = self.relay = await Relay.begin(
+                        self._transport, python, pythonhome, waits_for_room=False
+                    )
+                holder = RelayDialer(relay, {})
+        except (errors.SshpykError, OSError):
+            return  # whoever wants a dialer tries again, and says what is wrong
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await holder.close()

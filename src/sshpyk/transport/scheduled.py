@@ -40,7 +40,7 @@ def login_node(allocation: Allocation) -> Transport:
 def queue_of(allocation: Allocation) -> Queue:
     """The queue in which it is asked for."""
     host = allocation.outer.host if allocation.outer else "this machine"
-    return queue(login_node(allocation), Slurm(), host)
+    return queue(login_node(allocation), Slurm(), host, allocation.for_people())
 
 
 class InJob(Command):

@@ -8,12 +8,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import List, Protocol
 
+    from .frames import Data
     from .stream import Stream
 
     class Connection(Protocol):
         """What a carrier travels on: the driver's socket, which never blocks."""
 
-        def send(self, parts: List[bytes]) -> bool:
+        def send(self, parts: List[Data]) -> bool:
             """Send all of `parts`, keeping what the socket does not take at once; returns whether
             it takes more now. If not, the driver calls `Attachment.make_room` when it does."""
 
@@ -105,9 +106,9 @@ class Carrier:
             raise ProtocolError("a peer that asks and never reads")
         self._out.append(frame)
 
-    def drain(self, now: float, room: int) -> List[bytes]:
+    def drain(self, now: float, room: int) -> List[Data]:
         """What should go out now: buffers of about `room` bytes together, or none."""
-        parts = [frame.encode() for frame in self._out]
+        parts: List[Data] = [frame.encode() for frame in self._out]
         self._out.clear()
         size = sum(map(len, parts))
         idle = 0

@@ -25,7 +25,10 @@ import struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import List
+    from typing import List, Optional, Union
+
+    #: Bytes of a stream: a view is of bytes that nobody changes.
+    Data = Union[bytes, memoryview]
 
 HEADER = struct.Struct(">BIQI")
 
@@ -35,6 +38,9 @@ NAMES = ("", "HELLO", "WELCOME", "REFUSED", "OPEN", "DATA", "ACK", "CLOSE", "GON
 #: Bytes of payload in one DATA frame: large enough that Python's cost per frame vanishes beside
 #: the copying, small enough that several streams take turns on one carrier.
 CHUNK = 256 * 1024
+
+#: Bytes from which a part is a view of what it is a part of, and no copy.
+LARGE = 32 * 1024
 
 #: The longest payload of each type that carries one. Whoever sends more is not our peer.
 LIMITS = {HELLO: 4096, WELCOME: 64, REFUSED: 4096, OPEN: 256, DATA: CHUNK}
@@ -48,12 +54,22 @@ class Refused(ProtocolError):
     """The agent ends a carrier, and this is the reason that it gives."""
 
 
+def part(data: Data, start: int, stop: Optional[int] = None) -> Data:
+    """`data[start:stop]`: not copied where it is large, and the larger half of `data`, so that who
+    keeps it keeps little else alive."""
+    stop = len(data) if stop is None else min(stop, len(data))
+    size = stop - start
+    if size >= LARGE and 2 * size >= len(data):
+        return data if size == len(data) else memoryview(data)[start:stop]
+    return bytes(data[start:stop])
+
+
 class Frame:
     """One frame, or a part of a DATA frame: see `FrameReader`."""
 
     __slots__ = ("payload", "position", "stream", "type")
 
-    def __init__(self, type: int, stream: int = 0, position: int = 0, payload: bytes = b"") -> None:
+    def __init__(self, type: int, stream: int = 0, position: int = 0, payload: Data = b"") -> None:
         self.type = type
         self.stream = stream
         self.position = position
@@ -63,7 +79,7 @@ class Frame:
         """The frame's bytes."""
         return b"".join(self.parts())
 
-    def parts(self) -> List[bytes]:
+    def parts(self) -> List[Data]:
         """The frame's bytes, the payload's not copied."""
         head = HEADER.pack(self.type, self.stream, self.position, len(self.payload))
         return [head, self.payload] if self.payload else [head]
@@ -103,7 +119,7 @@ class FrameReader:
         size = len(data)
         while offset < size:
             if self._missing:
-                piece = data[offset : offset + self._missing]
+                piece = part(data, offset, offset + self._missing)
                 frames.append(Frame(DATA, self._stream, self._position, piece))
                 offset += len(piece)
                 self._position += len(piece)

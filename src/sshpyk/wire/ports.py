@@ -21,12 +21,13 @@ from __future__ import annotations
 
 import struct
 
-from .frames import ProtocolError
+from .frames import ProtocolError, part
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import List, Optional, Tuple, Union
 
+    from .frames import Data
     from .stream import Stream
 
 PREFIX = "port "
@@ -107,16 +108,16 @@ def target_of(channel: str) -> Optional[Target]:
         return None
 
 
-def record(type: int, payload: bytes = b"") -> List[bytes]:
-    """A record's bytes, the payload's not copied."""
-    head = HEAD.pack(type, len(payload))
-    return [head, payload] if payload else [head]
+def record(type: int, payload: Data = b"") -> bytes:
+    """A record's bytes. The payload's are copied, once: a head that travels by itself would be a
+    piece of its own all the way, and cost as much time as the bytes of a quarter of a megabyte."""
+    return b"".join((HEAD.pack(type, len(payload)), payload))
 
 
 def reset(why: str, details: str = "") -> bytes:
     """The record that ends a connection for the reason `why`, one of `WHY`."""
     text = f"{why} {details}".encode("utf-8", "replace")[: LIMITS[RESET]]
-    return b"".join(record(RESET, text))
+    return record(RESET, text)
 
 
 class Incoming:
@@ -132,7 +133,7 @@ class Incoming:
         self._head = b""
         self._missing = 0  # bytes of the present record that are still to come
 
-    def peek(self, now: float) -> bytes:
+    def peek(self, now: float) -> Data:
         """The next bytes of the connection; empty while there are none.
 
         Raises `ProtocolError` where no peer of ours sends that.
@@ -141,13 +142,13 @@ class Incoming:
         while True:
             piece = stream.peek()
             if not piece or self._missing:
-                return piece[: self._missing]
+                return part(piece, 0, self._missing)
             wanted = HEAD.size
             if len(self._head) >= HEAD.size:
                 wanted += HEAD.unpack_from(self._head)[1]
-            part = piece[: wanted - len(self._head)]
-            self._head += part
-            stream.consume(len(part), now)
+            head = piece[: wanted - len(self._head)]
+            self._head += head
+            stream.consume(len(head), now)
             if len(self._head) >= HEAD.size:
                 self._take_head()
 

@@ -17,13 +17,14 @@ from bisect import bisect_right
 from collections import deque
 
 from .beyond import SMALL, Beyond
-from .frames import ACK, CHUNK, CLOSE, DATA, Frame, ProtocolError
+from .frames import ACK, CHUNK, CLOSE, DATA, LARGE, Frame, ProtocolError, part
 from .window import Window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Deque, List, Optional, Protocol, Union
 
+    from .frames import Data
     from .window import Path
 
     class Store(Protocol):
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
         end: int
 
         def append(self, data: bytes) -> None: ...
-        def read(self, position: int, size: int) -> bytes: ...
+        def read(self, position: int, size: int) -> Data: ...
         def release(self, position: int) -> None: ...
         def clear(self) -> None: ...
 
@@ -51,9 +52,6 @@ ACK_EVERY_SHARED = 64 * 1024
 
 #: ...or after so many seconds, so that single messages cost one small frame and no latency.
 ACK_DELAY = 0.1
-
-#: Bytes from which a write is not joined with others.
-LARGE = 32 * 1024
 
 
 class Memory:
@@ -79,13 +77,13 @@ class Memory:
             self._pieces.append(data if len(data) >= LARGE else bytearray(data))
         self.end += len(data)
 
-    def read(self, position: int, size: int) -> bytes:
+    def read(self, position: int, size: int) -> Data:
         """Up to `size` of the bytes at `position`, at least one; it lies in [start, end)."""
         index = bisect_right(self._positions, position) - 1
         offset = position - self._positions[index]
         piece = self._pieces[index]
         if isinstance(piece, bytes):
-            return piece[offset : offset + size]  # all of it is no copy
+            return part(piece, offset, offset + size)
         return bytes(memoryview(piece)[offset : offset + size])
 
     def release(self, position: int) -> None:
@@ -124,7 +122,7 @@ class Stream:
         self._acked = 0  # end + 1 once the peer has seen our close
         self._closed = False
         self._close_sent = False
-        self._arrived: Deque[bytes] = deque()
+        self._arrived: Deque[Data] = deque()
         self._received = 0  # everything before it has arrived
         self._consumed = 0  # everything before it was delivered
         self._announced = 0  # how far we have told the peer
@@ -149,7 +147,7 @@ class Stream:
             # The peer may wait for just this: it fills its window with what nobody wants now.
             self._plan_ack(float("-inf"))
 
-    def peek(self) -> bytes:
+    def peek(self) -> Data:
         """The next bytes to deliver; empty while there are none."""
         return self._arrived[0] if self._arrived else b""
 
@@ -159,7 +157,7 @@ class Stream:
         if size == len(piece):
             self._arrived.popleft()
         else:
-            self._arrived[0] = piece[size:]
+            self._arrived[0] = part(piece, size)
         self._consumed += size
         self._plan_ack(now)
 
@@ -236,6 +234,16 @@ class Stream:
             return Frame(CLOSE, self.id, self.kept.end)
         return None
 
+    def has_frame(self, now: float) -> bool:
+        """Whether `next_frame` has one."""
+        if self._ack_at is not None and now >= self._ack_at:
+            return True
+        if self.over:
+            return False
+        if self._sent < self.kept.end:
+            return self._sent < self._acked + self._window.size
+        return self._closed and not self._close_sent
+
     def next_deadline(self) -> Optional[float]:
         """When `next_frame` will have an acknowledgement to send that it has not now."""
         return self._ack_at
@@ -285,7 +293,7 @@ class Stream:
         self.kept.clear()
         self._window.forget()
 
-    def _receive_data(self, position: int, data: bytes, now: float) -> None:
+    def _receive_data(self, position: int, data: Data, now: float) -> None:
         end = position + len(data)
         if end > self._consumed + WINDOW:
             raise ProtocolError("data beyond the window")
@@ -298,20 +306,20 @@ class Stream:
         if position > self._received:
             self._beyond.add(position, data)
             return
-        self._deliver(data[self._received - position :])
+        self._deliver(part(data, self._received - position))
         if self._beyond:
             for piece in self._beyond.take(self._received):
                 self._deliver(piece)
         if self._closed:
             self._plan_ack(now)
 
-    def _deliver(self, data: bytes) -> None:
+    def _deliver(self, data: Data) -> None:
         self._received += len(data)
         if self._closed:
             self._consumed = self._received
         elif self._arrived and len(data) < SMALL and len(self._arrived[-1]) < SMALL:
             # Many small arrivals become one: Python adds 50 bytes or more to each.
-            self._arrived[-1] += data
+            self._arrived[-1] = bytes(self._arrived[-1]) + data
         else:
             self._arrived.append(data)
 
