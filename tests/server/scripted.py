@@ -29,7 +29,8 @@ class Heard:
     method: str
     path: str  # with the query
     authorization: str
-    content: Any
+    cookie: str
+    content: Any  # what was sent: JSON, or a form as it came
 
 
 @dataclass
@@ -52,8 +53,10 @@ def scripted(answer: Callable[[Heard], Answer]) -> Iterator[Scripted]:
         def do_GET(self) -> None:
             size = int(self.headers.get("Content-Length") or 0)
             text = self.rfile.read(size)
-            content = json.loads(text) if text else None
-            heard = Heard(self.command, self.path, self.headers.get("Authorization", ""), content)
+            is_json = self.headers.get("Content-Type") == "application/json"
+            content = json.loads(text) if is_json else text.decode()
+            token, cookie = (self.headers.get(name, "") for name in ("Authorization", "Cookie"))
+            heard = Heard(self.command, self.path, token, cookie, content)
             server.heard.append(heard)
             said = answer(heard)
             whole = json.dumps(said.content).encode()

@@ -67,6 +67,7 @@ class Channels:
         )
         for is_last in (False, True):
             request = await server.prepare(url, timeout=timeout)
+            login = server.logins
             connecting = websocket_connect(
                 request,
                 on_message_callback=self._take,
@@ -80,7 +81,7 @@ class Channels:
                 future.add_done_callback(_close_late)
                 raise
             except HTTPClientError as error:
-                if error.code not in (401, 403) or is_last or not await server.log_in_again():
+                if error.code not in (401, 403) or is_last or not await server.log_in_again(login):
                     raise server.trouble_of(error) from None
             except WebSocketError as error:
                 raise server.not_jupyter(f"no websocket comes about: {error}") from None

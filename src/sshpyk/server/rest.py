@@ -16,13 +16,14 @@ from urllib.parse import urlencode, urljoin
 
 from tornado.httpclient import HTTPClientError, HTTPRequest, HTTPResponse
 from tornado.httputil import HTTPHeaders
-from tornado.iostream import StreamClosedError
+from tornado.iostream import IOStream, StreamClosedError
 from tornado.netutil import DefaultLoopResolver
 from tornado.simple_httpclient import (
     HTTPStreamClosedError,
     HTTPTimeoutError,
     SimpleAsyncHTTPClient,
 )
+from tornado.tcpclient import TCPClient
 
 from .. import errors
 from . import credentials, through, trouble
@@ -62,6 +63,8 @@ class Server:
         self._given = secret  # in place of the one that is kept
         self._secret: credentials.Secret | None = None
         self._cookies: dict[str, str] = {}
+        #: So far: what was sent before the last one may have been refused for that.
+        self.logins = 0
         self._tls = _tls_context(address)
         self._login = asyncio.Lock()
 
@@ -144,6 +147,7 @@ class Server:
         for is_last in (False, True):
             request = await self.prepare(url, method=method, body=body, timeout=timeout)
             request.headers.update(headers)
+            login = self.logins
             try:
                 return await self._send(request)
             except HTTPClientError as error:
@@ -154,12 +158,11 @@ class Server:
                 ):
                     # Who we are, a quota, or a Hub in place of the server, which refuses what no
                     # page of its own has sent: to this the answer is plain.
-                    before = dict(self._cookies)
                     await self.ask("GET", "kernelspecs")
-                    if is_last or before == self._cookies:
+                    if is_last or login == self.logins:
                         raise self._failed(error) from None
                     continue
-                if error.code not in (401, 403) or is_last or not await self.log_in_again():
+                if error.code not in (401, 403) or is_last or not await self.log_in_again(login):
                     raise self.trouble_of(error) from None
             except (OSError, StreamClosedError) as error:
                 raise self.trouble_of(error) from None
@@ -205,8 +208,12 @@ class Server:
         else:
             # A token spares this; without one a value of ours in both places is asked for.
             self._cookies.setdefault("_xsrf", secrets.token_hex(16))
-            headers["X-XSRFToken"] = self._cookies["_xsrf"]
-            headers["Cookie"] = "; ".join(f"{k}={v}" for k, v in self._cookies.items())
+            _show(headers, self._cookies)
+        return self._plain_request(url, method, headers, body, timeout)
+
+    def _plain_request(
+        self, url: str, method: str, headers: HTTPHeaders, body: str | None, timeout: float
+    ) -> HTTPRequest:
         return HTTPRequest(
             url,
             method,
@@ -220,9 +227,8 @@ class Server:
         )
 
     async def _send(self, request: HTTPRequest) -> HTTPResponse:
-        client = SimpleAsyncHTTPClient(
-            force_instance=True, max_body_size=LARGEST, resolver=Resolver()
-        )
+        client = SimpleAsyncHTTPClient(force_instance=True, max_body_size=LARGEST)
+        client.tcp_client = Connections(Resolver())
         try:
             return await client.fetch(request)
         finally:
@@ -234,12 +240,14 @@ class Server:
         """Get the secret, and with a password the cookie that it buys."""
         secret = self._given or await credentials.get(self.address)
         if secret.kind == PASSWORD:
-            self._cookies = {}
             url = self.address.endpoint("login")
-            xsrf = self._cookies["_xsrf"] = secrets.token_hex(16)
-            body = urlencode({"password": secret.value, "_xsrf": xsrf})
+            cookies = {"_xsrf": secrets.token_hex(16)}
+            body = urlencode({"password": secret.value, **cookies})
+            headers = HTTPHeaders()
+            _show(headers, cookies)
             try:
-                response = await self._send(self._request(url, "POST", body, USUAL))
+                request = self._plain_request(url, "POST", headers, body, USUAL)
+                response = await self._send(request)
             except HTTPClientError as error:
                 if error.response is None or error.code not in (301, 302, 303):
                     raise self.trouble_of(error) from None
@@ -248,16 +256,21 @@ class Server:
                 raise self.trouble_of(error) from None
             for cookie in response.headers.get_list("Set-Cookie"):
                 if found := re.match(r"([!-:<>-~]+)=([!-:<-~]*)", cookie):
-                    self._cookies[found[1]] = found[2]
-            if len(self._cookies) < 2:
+                    cookies[found[1]] = found[2]
+            if len(cookies) < 2:
                 raise trouble.LoginRefused(
                     host=self.host, status=response.code, connect=self.address.login
                 )
+            self._cookies = cookies  # until now others may have been sent with the old ones
         self._secret = secret
+        self.logins += 1
 
-    async def log_in_again(self) -> bool:
-        """The server has turned us away: whether there is another secret, or a new cookie."""
+    async def log_in_again(self, login: int) -> bool:
+        """The server has turned away what was sent with the login of this number: whether there is
+        another secret, or a new cookie."""
         async with self._login:
+            if login != self.logins:
+                return True  # somebody else has been here
             before = self._secret
             await self._log_in()
             assert self._secret is not None
@@ -373,6 +386,31 @@ class Server:
         return trouble.NotJupyter(host=self.host, url=self.address.url, what=what)
 
 
+class Connections(TCPClient):
+    """The connections of one client, which end with it: tornado's own last until they have been
+    answered, though whoever asked is gone."""
+
+    def __init__(self, resolver: Resolver) -> None:
+        super().__init__(resolver=resolver)
+        self._streams: list[IOStream] = []
+        self._is_closed = False
+
+    async def connect(self, *args: Any, **kwargs: Any) -> IOStream:
+        """As tornado asks for it."""
+        stream = await super().connect(*args, **kwargs)
+        if self._is_closed:
+            stream.close()
+        self._streams.append(stream)
+        return stream
+
+    def close(self) -> None:
+        """End them."""
+        self._is_closed = True
+        super().close()
+        for stream in self._streams:
+            stream.close()
+
+
 class Resolver(DefaultLoopResolver):
     """Finds addresses while the interpreter ends too, when kernels are to be ended."""
 
@@ -386,6 +424,12 @@ class Resolver(DefaultLoopResolver):
             # There are no threads any more. To wait here keeps nobody waiting but the end.
             found = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
             return [(family, address) for family, _, _, _, address in found]
+
+
+def _show(headers: HTTPHeaders, cookies: Mapping[str, str]) -> None:
+    """Send cookies, and what a page of the server's own would send with them."""
+    headers["X-XSRFToken"] = cookies["_xsrf"]
+    headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in cookies.items())
 
 
 def _said(response: HTTPResponse | None) -> str:
