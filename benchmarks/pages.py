@@ -72,6 +72,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=200.0, help="when the last pair begins")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp") as directory:
+        os.environ["SSHPYK_FORK_SERVER"] = "0"  # one would stay for a while
         os.environ["XDG_RUNTIME_DIR"] = directory
         for name in ("RUNTIME", "DATA", "CONFIG"):
             os.environ[f"JUPYTER_{name}_DIR"] = os.path.join(directory, name.lower())
