@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -18,3 +18,9 @@ async def within(seconds: float, work: Awaitable[T]) -> T:
         return await asyncio.wait_for(work, seconds)
     except asyncio.TimeoutError:
         raise TimeoutError(f"not within {seconds:g} s") from None
+
+
+def take_exception(future: asyncio.Future[Any]) -> None:
+    """Those who waited have what it raised; it may be that nobody does any more."""
+    if not future.cancelled():
+        future.exception()

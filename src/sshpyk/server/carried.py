@@ -16,11 +16,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .. import errors
-from ..aio import within
+from ..aio import take_exception, within
 from ..link.connectivity import State
 from ..link.link import Link
 from ..remotekernel import Stage
-from ..transport.reconnecting import take_exception
 from ..wire.liveness import Backoff
 from . import hub, sessions, trouble
 
@@ -257,6 +256,10 @@ class CarriedKernel(Link):
         if self._is_deleted and self._connectivity.state is not State.GONE:
             self.is_gone = False  # its agent is there still, for nothing
             wish = "end"
+        elif self.is_gone and wish == "end":
+            # Only its agent may be gone: the lease that has run out was ours, not the server's.
+            with contextlib.suppress(TimeoutError):
+                await within(END_WITHIN, self._delete_patiently())
         await super()._close(wish)
 
     async def _say_and_go(self, wish: str) -> None:

@@ -26,6 +26,7 @@ from tornado.simple_httpclient import (
 from tornado.tcpclient import TCPClient
 
 from .. import errors
+from ..aio import take_exception
 from . import credentials, through, trouble
 from .address import ServerAddress
 from .credentials import NOTHING, PASSWORD, TOKEN
@@ -229,8 +230,11 @@ class Server:
     async def _send(self, request: HTTPRequest) -> HTTPResponse:
         client = SimpleAsyncHTTPClient(force_instance=True, max_body_size=LARGEST)
         client.tcp_client = Connections(Resolver())
+        # Not cancelled itself: tornado would log what has become of its connection.
+        sending = asyncio.ensure_future(client.fetch(request))
+        sending.add_done_callback(take_exception)
         try:
-            return await client.fetch(request)
+            return await asyncio.shield(sending)
         finally:
             client.close()
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .. import errors
-from ..aio import within
+from ..aio import take_exception, within
 from ..wire.liveness import Backoff, Patience
 from .base import Identity, Transport
 
@@ -169,9 +169,3 @@ class Connected(Reconnecting):
 
     def _took(self) -> float:
         return self._connect_time
-
-
-def take_exception(task: asyncio.Task[Any]) -> None:
-    """Those who waited have what it raised; it may be that nobody does any more."""
-    if not task.cancelled():
-        task.exception()
