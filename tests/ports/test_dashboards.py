@@ -95,6 +95,8 @@ def test_both_live_through_an_outage(linked_sshd: Sshd) -> None:
                         break
                 link.cut()
             socket.close()
+            while await asyncio.wait_for(socket.read_message(), PATIENCE) is not None:
+                pass
             return types
 
         assert asyncio.run(converse()) == 3 * ["PULL-DOC-REPLY"]

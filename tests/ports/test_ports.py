@@ -100,6 +100,7 @@ def test_a_websocket_stays_open(serving: Serving) -> None:
             assert await asyncio.wait_for(connection.read_message(), PATIENCE) == str(number)
             link.cut()
         connection.close()
+        assert await asyncio.wait_for(connection.read_message(), PATIENCE) is None
 
     asyncio.run(converse())
     close(port)
