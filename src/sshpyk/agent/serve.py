@@ -155,8 +155,6 @@ class Agent:
                 self._detach()
 
     def _detach(self) -> None:
-        if self.life.is_detached:
-            return
         answer(attached=True)
         self.loop.watch(0, 0, self._on_stdin)
         null = os.open(os.devnull, os.O_RDWR)
@@ -371,7 +369,6 @@ class Agent:
             if not 0 <= message["lease"] < float("inf"):
                 raise ProtocolError("a lease that is no time")
             self.life.confirm()
-            self._detach()  # where "attached" has not come yet
             self.life.set_terms(persistent=message["persistent"], lease=message["lease"])
             self.loop.hurry()
         elif type == "leave":

@@ -248,9 +248,7 @@ class Link(RemoteKernel):
         agent, transport = self.agent, self.transport
         family = transport.family
         whole: LaunchRequest = {**request, "streams": SOCKETS[family], "launch_timeout": timeout}
-        async with contextlib.AsyncExitStack() as session:
-            job = jobs.Job(transport, agent.python, whole, self._pythonhome)
-            await session.enter_async_context(job)
+        async with jobs.Job(transport, agent.python, whole, self._pythonhome) as job:
             self._job = job
             way = transport.ahead(agent.python, self._pythonhome)
             job.on_no_room = await ahead.enter_async_context(way)
@@ -264,7 +262,6 @@ class Link(RemoteKernel):
                 return True
             agent.found(answer, answer["listening"])
             self._describe(answer["kernel"])
-            self.streams.greets = not answer["kernel"]["curve"]
             self._stages.at(Stage.AGENT)
             # Until "attached" is said the agent ends with this job, whatever happens here.
             while not await self._connect():
@@ -273,16 +270,8 @@ class Link(RemoteKernel):
                 agent.listening = (await job.answer())["listening"]
             self._now_connected()
             job.say("attached")
-            self._spawn(self._let_go(job, session.pop_all()))
+            await job.answer()
             return False
-
-    async def _let_go(self, job: jobs.Job, session: contextlib.AsyncExitStack) -> None:
-        """Keep the launch's session until the agent has heard that it need not end with that."""
-        async with session:
-            try:
-                await job.answer()
-            except errors.SshpykError as error:
-                self.log.debug("! the launch's session ended: %s", error)
 
     def _confirm(self, request: LaunchRequest) -> None:
         """Tell the agent that the launch is over and its client there: else it would end.

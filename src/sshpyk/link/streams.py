@@ -20,7 +20,6 @@ from ..wire.channels import forward_of
 from ..wire.frames import HELLO, Frame, ProtocolError, Refused
 from ..wire.liveness import Backoff
 from ..wire.stream import Stream
-from ..wire.zmtp import GREETING, Ahead
 from .heartbeat import Heartbeat
 from .listener import Listener
 from .log import KernelLog
@@ -60,7 +59,6 @@ class Streams:
         self.limits: Limits | None = None  # of those who read iopub; set it before `listen`
         self.on_shutdown: Callable[[bool], None] | None = None  # of requests not for the kernel
         self.rests = False  # whether nothing is sent while nothing happens; before `connect`
-        self.greets = False  # whether kernels may be greeted before their clients come
         self.answers_heartbeats = False  # here; set it before `listen`
         self.violation: ProtocolError | None = None  # what came last that no agent sends
         self._token = token
@@ -68,8 +66,6 @@ class Streams:
         self._locals: dict[Stream, LocalEnd] = {}
         self._filters: WeakKeyDictionary[Stream, Filter] = WeakKeyDictionary()
         self._spares: dict[str, Stream] = {}  # a channel's stream that has no local client yet
-        self._ahead: WeakKeyDictionary[Stream, Ahead] = WeakKeyDictionary()
-        self._early: dict[str, Stream] = {}  # these, until the agent is known to be the agent
         self._listeners: list[Listener] = []
         self._served: tuple[str, ...] = ()  # the channels that have local sockets
         self._is_closed = False
@@ -143,14 +139,6 @@ class Streams:
         filter = self._filters.get(stream)
         if filter is not None:
             data = filter.feed(data)
-        ahead = self._ahead.get(stream)
-        if ahead is not None:
-            data = ahead.feed(data)
-            if ahead.is_other:
-                # It has sent no message yet; it connects again, to a stream that is not greeted.
-                self.log.info("= a client on %s greets in another way", stream.channel)
-                self._locals[stream].close()
-                return
         self.attachment.write(stream, data, self.now())
         self._arm()
 
@@ -183,22 +171,11 @@ class Streams:
         self.cut()
         self.attachment.generation += 1
         self._dialer = dialer
-        if not self._is_known and not self._early:
-            self._early = {channel: self.attachment.open(channel) for channel in self._served}
         protocol = await self._dial(self.attachment.control)
-        if protocol is None:
+        if protocol is None or not await within(timeout, protocol.welcomed):
             return False
-        # In the same round trips as the control carrier. Nothing of a client's is sent on them:
-        # nobody has them before it is welcomed.
-        for stream in self._early.values():
-            if self.greets and stream not in self._ahead:
-                self._ahead[stream] = Ahead()
-                self.attachment.write(stream, GREETING, self.now())
-            self._dial_early(stream)
-        if not await within(timeout, protocol.welcomed):
-            return False
-        self._spares.update(self._early)
-        self._early = {}
+        if not self._is_known:
+            self._spares = {channel: self.attachment.open(channel) for channel in self._served}
         self._is_known = True
         self._control_carrier = protocol
         self._backoff.reset()
@@ -231,7 +208,6 @@ class Streams:
             local.close()
         self._locals.clear()
         self._spares.clear()
-        self._early.clear()
         self.attachment = Attachment(secrets.token_hex(16), self, is_client=True)
         self._is_known = False
 
@@ -261,21 +237,6 @@ class Streams:
             dials = self._dials
             task = dials[stream] = self._loop.create_task(dial())
             task.add_done_callback(lambda _: dials.pop(stream, None))
-
-    def _dial_early(self, stream: Stream) -> None:
-        """Give a stream a carrier while the control carrier waits for its welcome: try it once,
-        for without that welcome all is cut."""
-        dials = self._dials
-
-        async def dial() -> None:
-            await self._dial(stream)
-
-        def done(_: object) -> None:
-            dials.pop(stream, None)
-            self._dial_soon(stream)  # where it has none, and the welcome has come
-
-        task = dials[stream] = self._loop.create_task(dial())
-        task.add_done_callback(done)
 
     def _is_open(self, stream: Stream) -> bool:
         return self.attachment.streams.get(stream.id) is stream
@@ -317,9 +278,7 @@ class Streams:
         }
         protocol.carrier.send(Frame(HELLO, payload=json.dumps(hello).encode("ascii")))
         if stream is attachment.control:
-            # It is carried when the welcome has come: only then is this known to be the agent. But
-            # what the agent has to say may come along with that.
-            protocol.carrier.name(stream)
+            # It is announced when the welcome has come: only then is this known to be the agent.
             self._greeted = protocol
         else:
             attachment.add(protocol.carrier, [stream])
