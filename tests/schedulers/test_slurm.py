@@ -75,12 +75,15 @@ def test_kernels_share_an_allocation_and_restart_in_it(slurm: Slurm, login: Sshd
     assert slurm.calls("sbatch") == 1
 
 
+#: Kernels at once.
+MANY = 20
+
+
 def test_many_kernels_at_once_ask_once(slurm: Slurm, login: Sshd, remote_home: Path) -> None:
     write_spec("many", login)
-    count = int(os.environ.get("SSHPYK_MANY", "6"))
 
     async def all_at_once() -> set[str]:
-        managers = [AsyncKernelManager(kernel_name="many") for _ in range(count)]
+        managers = [AsyncKernelManager(kernel_name="many") for _ in range(MANY)]
         await asyncio.gather(*(manager.start_kernel() for manager in managers))
         jobs = {manager.provisioner.kernel.transport.allocation.job for manager in managers}  # type: ignore[union-attr]
         await asyncio.gather(*(manager.shutdown_kernel(now=True) for manager in managers))
@@ -90,7 +93,7 @@ def test_many_kernels_at_once_ask_once(slurm: Slurm, login: Sshd, remote_home: P
     # Nothing, one look that finds it pending, and those after its submission.
     assert slurm.calls("sbatch") == 1
     assert slurm.calls("squeue") <= 4
-    assert slurm.calls("srun") == count + 1
+    assert slurm.calls("srun") == MANY + 1
     assert left_behind(remote_home) == []
 
 
@@ -209,7 +212,8 @@ def test_a_job_that_is_preempted_ends_its_kernels_for_certain(slurm: Slurm, logi
             *("--wrap", "sleep 1000"),
         )
         status = wait_ended(manager)
-        assert "given to another job (preempted)" in status.exited["note"]  # type: ignore[index]
+        # Slurm tells of a job that is being taken down before it tells why.
+        assert re.search(r"\(preempted\)|being ended", status.exited["note"])  # type: ignore[index]
         slurm.until_gone(job)
 
 
