@@ -126,6 +126,7 @@ def test_an_interrupt_does_not_wait_behind_another_kernels_output(host: Way) -> 
                     "from IPython.display import display\n"
                     "for _ in range(500): display({'text/plain': 'x' * 2**20}, raw=True)"
                 )
+                # Until it is interrupted.
                 sleeping = asyncio.create_task(ask(waiting, "import time; time.sleep(10**6)"))
                 received = 0
                 took = 0.0

@@ -6,7 +6,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sshpyk.private import runtime_directory
@@ -35,10 +35,17 @@ class Leftovers:
         self._home = home
         self._before = set(_orphaned_sockets())
 
-    def assert_clean(self, *, masters: int = 1, patience: float = PATIENCE) -> None:
-        """Wait until nothing is left but at most so many masters, `patience` seconds at most."""
+    def assert_clean(
+        self,
+        *,
+        masters: int = 1,
+        patience: float = PATIENCE,
+        meanwhile: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Wait until nothing is left but at most so many masters, `patience` seconds at most; call
+        `meanwhile` before each look."""
         deadline = time.monotonic() + patience
-        while left := self.find(masters):
+        while left := (meanwhile(), self.find(masters))[1]:
             assert time.monotonic() < deadline, "left behind:\n" + "\n".join(left)
             time.sleep(0.05)
 

@@ -73,7 +73,8 @@ def test_link_that_is_closed_while_a_connection_ends_leaves_none_open() -> None:
                     client.sendall(b"ping")
                     assert read_exactly(client, 4) == b"ping"
                     client.close()
-                time.sleep(turn / 40_000)  # it ends within a few turns of a loop: now, or now
+                # Each link is closed at another moment of the end, which takes a millisecond.
+                time.sleep(turn / 40_000)
     gc.collect()  # what is open and nobody's warns, which is an error
 
 

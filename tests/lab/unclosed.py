@@ -9,7 +9,8 @@ import os
 import socket
 import sys
 import traceback
-from types import FrameType, SimpleNamespace
+from itertools import islice
+from types import SimpleNamespace
 from typing import Any
 
 #: Frames that are kept of each place.
@@ -39,11 +40,7 @@ def note() -> None:
 
 def _audit(event: str, args: tuple[Any, ...]) -> None:
     if event == "socket.__new__":
+        frames = islice(traceback.walk_stack(sys._getframe(1)), FRAMES)
         _made[id(args[0])] = [
-            (frame.f_code.co_filename, line, frame.f_code.co_name)
-            for frame, line in _frames(sys._getframe(1))
+            (frame.f_code.co_filename, line, frame.f_code.co_name) for frame, line in frames
         ]
-
-
-def _frames(frame: FrameType | None) -> list[tuple[FrameType, int]]:
-    return list(traceback.walk_stack(frame))[:FRAMES]

@@ -139,13 +139,13 @@ def test_a_process_that_ends_in_a_launch_leaves_nothing(
     assert killed >= 5
     # What a killed process could not put away here, the next one does.
     launch("killed")
-    # Its kernel was somebody's from when the launch was confirmed, a little before it was
-    # said here; and one that gets SIGINT may have no time to end it on a busy machine.
-    deadline = time.monotonic() + PATIENCE
-    while left := server.leftovers.find(masters=1):
-        forget_ended(server.home / STATE)
-        assert time.monotonic() < deadline, left
-        time.sleep(0.05)
+    # A kernel is somebody's from when its launch is confirmed, a little before that is said here.
+    # Who gets SIGINT after it was said ends it.
+    if said and signum == signal.SIGINT:
+        server.leftovers.assert_clean(patience=60)
+    else:
+        state = server.home / STATE
+        server.leftovers.assert_clean(patience=60, meanwhile=lambda: forget_ended(state))
 
 
 @pytest.mark.parametrize("fault", ["cut", "hole"])
