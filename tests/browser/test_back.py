@@ -47,11 +47,6 @@ def test_a_browser_that_was_closed(
         assert_complete(again)
 
 
-#: A defect that is not mended: 3 of about 6 whole runs had it once.
-TWICE = "a page that comes back has now and then a line twice, where it was being saved"
-
-
-@pytest.mark.flaky(reruns=3, reason=TWICE)
 def test_a_server_that_was_restarted(browser: Browser, sshd: Sshd, tmp_path: Path) -> None:
     """The kernel is named: it goes on, and the next server comes back to it."""
     write_spec("named", sshd, session="analysis")

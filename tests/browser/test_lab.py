@@ -65,8 +65,14 @@ MEASURED = """
 @pytest.mark.versions
 def test_an_outage_and_the_return(browser: Browser, server: Server, sshd: Sshd) -> None:
     assert sshd.link is not None
+    sshd.link.hole()  # so that the start can be seen, however quick it is
     with Notebook(browser, server, "outage.ipynb", "remote", LINES) as notebook:
-        chip = notebook.wait_for("connected")
+        chip = notebook.wait_for("starting")
+        assert re.match(
+            r"sshd starting: (logging in|starting the kernel there|conn|wait)", words(chip)
+        )
+        sshd.link.heal()
+        notebook.wait_for("connected")
         status = chip.get_by_role("status")
         assert status.get_attribute("aria-label") == "Kernel on sshd: connected"
         assert "Kernel: Python 3" in (chip.get_attribute("title") or "")

@@ -45,9 +45,13 @@ class Leftovers:
         """Wait until nothing is left but at most so many masters, `patience` seconds at most; call
         `meanwhile` before each look."""
         deadline = time.monotonic() + patience
-        while left := (meanwhile(), self.find(masters))[1]:
+        while True:
+            meanwhile()
+            left = self.find(masters)
+            if not left:
+                return
             assert time.monotonic() < deadline, "left behind:\n" + "\n".join(left)
-            time.sleep(0.05)
+            time.sleep(0.05)  # no event tells that processes and files of others are gone
 
     def find(self, masters: int = 1) -> list[str]:
         """A line for everything that is left now, beyond so many masters."""

@@ -212,8 +212,7 @@ def test_a_job_that_is_preempted_ends_its_kernels_for_certain(slurm: Slurm, logi
             *("--wrap", "sleep 1000"),
         )
         status = wait_ended(manager)
-        # Slurm tells of a job that is being taken down before it tells why.
-        assert re.search(r"\(preempted\)|being ended", status.exited["note"])  # type: ignore[index]
+        assert "given to another job (preempted)" in status.exited["note"]  # type: ignore[index]
         slurm.until_gone(job)
 
 

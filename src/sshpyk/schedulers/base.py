@@ -42,7 +42,8 @@ class Job:
     """A job as its scheduler tells of it. Times are in seconds since 1970, None where unknown.
 
     `why` is the scheduler's own word for the reason, or the state in which it ended; `words` are
-    ours for it. `node` is where the holder runs, `starts_at` when it has begun or may begin.
+    ours for it. One that `is_ending` is over for its processes, and the scheduler may not say yet
+    why. `node` is where the holder runs, `starts_at` when it has begun or may begin.
     """
 
     id: str
@@ -51,6 +52,7 @@ class Job:
     why: str = ""
     words: str = ""
     is_hopeless: bool = False  # whether it will never start as it is
+    is_ending: bool = False
     node: str = ""
     partition: str = ""
     gpus: str = ""

@@ -283,6 +283,7 @@ def _job(line: str) -> Job | None:
         why=why,
         words=words,
         is_hopeless=is_hopeless,
+        is_ending=why == "COMPLETING",
         node=node if has_node else "",
         partition=partition,
         gpus="" if gpus in ("N/A", "(null)") else gpus,

@@ -28,6 +28,9 @@ COMMAND_WITHIN = 20.0
 LOOK = 30.0
 FIRST_LOOKS = (1.0, 3.0)
 
+#: Seconds between those at a job that is being ended.
+ENDING_LOOKS = (0.5, 1.0, 2.0, 4.0)
+
 #: Bytes that a command may print.
 LONGEST = 4 * 1024 * 1024
 
@@ -113,8 +116,16 @@ class Queue:
         return await self._run(self.scheduler.offers())
 
     async def how_it_ended(self, id: str) -> str:
-        """Why a job has ended, in words; empty while it runs."""
+        """Why a job has ended, in words; empty while it runs.
+
+        One that is being ended is looked at again, for a few seconds: the reason comes last.
+        """
         job = await self.find(id)
+        for pause in ENDING_LOOKS:
+            if job is None or not job.is_ending:
+                break
+            await asyncio.sleep(pause)
+            job = await self.find(id)
         if job is not None and job.phase is not Phase.ENDED:
             return ""
         if job is not None:
