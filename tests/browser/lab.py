@@ -7,7 +7,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,7 +58,14 @@ def chromium() -> Iterator[Browser]:
 class Page:
     """A page of Jupyter's in a context of its own: with no cookies of others."""
 
-    def __init__(self, browser: Browser, server: Server, path: str) -> None:
+    def __init__(
+        self,
+        browser: Browser,
+        server: Server,
+        path: str,
+        prepare: Callable[[PlaywrightPage], object] = lambda page: None,
+    ) -> None:
+        """`prepare` is called before anything is loaded."""
         self.errors: list[str] = []
         # Wide enough for all of the toolbar.
         self._context = browser.new_context(viewport={"width": 1280, "height": 640})
@@ -69,6 +76,7 @@ class Page:
         self.event_sockets = 0
         self.page.on("request", self._note_request)
         self.page.on("websocket", self._note_socket)
+        prepare(self.page)
         self.page.goto(server.url(path))
         self.notices: Locator = self.page.locator(".Toastify__toast")
 

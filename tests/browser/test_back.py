@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,8 @@ from tests.lab.kernels import write_spec
 from tests.lab.sshd import Sshd
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, WebSocketRoute
+    from playwright.sync_api import Page as PlaywrightPage
 
 pytestmark = pytest.mark.sshd
 
@@ -29,6 +31,34 @@ print("done", number)
 """
 
 
+class Late:
+    """Holds what a kernel prints back from a page: as if it came later than what is collected."""
+
+    def __init__(self) -> None:
+        self.held: list[tuple[WebSocketRoute, str | bytes]] = []
+        self._is_holding = True
+
+    def hold(self, page: PlaywrightPage) -> None:
+        """To be called before the page is loaded."""
+
+        def pass_on(socket: WebSocketRoute) -> None:
+            def took(message: str | bytes) -> None:
+                if self._is_holding and b'"stream"' in message:
+                    self.held.append((socket, message))
+                else:
+                    socket.send(message)
+
+            socket.connect_to_server().on_message(took)
+
+        page.route_web_socket(re.compile("/channels"), pass_on)
+
+    def release(self) -> None:
+        """Send it now, and all that comes from now on as it comes."""
+        self._is_holding = False
+        for socket, message in self.held:
+            socket.send(message)
+
+
 def test_a_browser_that_was_closed(
     browser: Browser, server: Server, sshd: Sshd, tmp_path: Path
 ) -> None:
@@ -39,8 +69,11 @@ def test_a_browser_that_was_closed(
         notebook.output("line 3\n")
         notebook.page.keyboard.press("Control+s")
         notebook.output("line 20\n")
-    with Page(browser, server, "lab/workspaces/back/tree/back.ipynb") as again:
+    late = Late()
+    with Page(browser, server, "lab/workspaces/back/tree/back.ipynb", late.hold) as again:
         again.notice("outputs that came while nobody was here are in their cells.")
+        assert late.held
+        late.release()
         again.picture("back")
         stop.touch()
         again.page.locator(".jp-OutputArea-output", has_text="done").wait_for()

@@ -114,7 +114,12 @@ def _collect(
     before = [json.dumps(cell) for cell in cells]
     found = missed.collect(notebook, lines, kernel, after_message=after)
     numbers = {id(cell): number for number, cell in enumerate(cells)}
-    messages = [line["header"]["msg_id"] for line in lines if "mark" not in line]
+    # The page may get these by itself as well, later than we have read them.
+    messages = [
+        line["header"]["msg_id"]
+        for line in lines
+        if "mark" not in line and line["parent"]["msg_id"] in found.requests
+    ]
     return {
         "cells": {
             number: {"outputs": cell["outputs"], "execution_count": cell["execution_count"]}
@@ -124,7 +129,7 @@ def _collect(
         "requests": {request: numbers[id(cell)] for request, cell in found.requests.items()},
         "count": found.count,
         "homeless": [printable(code.strip().partition("\n")[0][:60]) for code in found.homeless],
-        "last": messages[-1] if messages else "",
+        "messages": messages,
         "kernel": kernel,
         "metadata": notebook["metadata"][missed.METADATA],
     }

@@ -7,7 +7,7 @@
  * @property {Record<string, number>} requests the places of the cells that they ran
  * @property {number} count of outputs
  * @property {string[]} homeless how codes begin that no cell has any more
- * @property {string} [last] the id of the last message that is in it
+ * @property {string[]} [messages] the ids of the messages of these requests that are in it
  * @property {string} [kernel] how the host calls the kernel
  * @property {any} [metadata] what the notebook is to remember, so that nothing comes twice
  */
@@ -39,6 +39,8 @@ export class Back {
     this._waiting = null;
     /** The cells of requests that another page made. @type {Map<string, any>} */
     this._adopted = new Map();
+    /** The messages that were collected: they may still come by themselves. @type {Set<string>} */
+    this._had = new Set();
     /** The last message that was shown. @type {any} */
     this._last = null;
     /** The kernel from which the notebook has something, as its host calls it. */
@@ -136,9 +138,8 @@ export class Back {
       this._collected = found.kernel ?? '';
       this._panel.content.model.setMetadata(METADATA, found.metadata);
     }
-    const waiting = this._waiting ?? [];
-    const known = waiting.findIndex(message => message.header.msg_id === found.last);
-    for (const message of waiting.slice(known + 1)) {
+    this._had = new Set(found.messages);
+    for (const message of this._waiting ?? []) {
       this._adopt(message);
     }
     this._waiting = null;
@@ -172,7 +173,7 @@ export class Back {
   /** Show what came for a cell that another page ran. @param {any} message */
   _adopt(message) {
     const cell = this._adopted.get(message.parent_header?.msg_id);
-    if (cell === undefined || cell.isDisposed) {
+    if (cell === undefined || cell.isDisposed || this._had.has(message.header.msg_id)) {
       return;
     }
     const { content, header } = message;
