@@ -53,7 +53,7 @@ FIELDS: dict[str, Any] = {
     "why": "its host was restarted, or its agent was killed, at 2026-01-01 12:00:00",
     "scheduler": "Slurm",
     "job": "12345678",
-    "remote": "sinfo -o '%P %l %D %G'",
+    "remote": "sinfo -o '%P %l %D %c %m %G'",
     "expected": "It is expected to start at 2026-01-01 14:05",
     "allocation": "gpu-3fa21c --host somebody@a-login-node-with-a-long-name.cluster.example.org",
     "what": "its answer has no field that says where it listens, or one of a wrong kind",

@@ -43,7 +43,8 @@ def start(options: str, name: str) -> errors.SshpykError:
         ("partition=nowhere", "invalid partition specified"),
         ("time=5-00:00:00", "time limit is invalid"),
         ("nodes=9", "processors requested|node count"),
-        ("gres=gpu:8", "generic resource|gres"),
+        ("gres=gpu:8", "node configuration is not available"),
+        ("gres=tpu:1", "generic resource|gres"),
         ("nonsense=1", "unrecognized option"),
     ],
 )

@@ -103,7 +103,7 @@ HOPELESS = {
 
 #: What a command of Slurm's says, the kind of error, and what to do about it.
 _LIMITS = "Ask for less: the limits of partitions are shown by:"
-_SHOW_PARTITIONS = "sinfo -o '%P %l %D %G'"
+_SHOW_PARTITIONS = "sinfo -o '%P %l %D %c %m %G'"
 _SHOW_LIMITS = "sacctmgr show qos format=name,maxwall,maxjobspu,maxsubmitpu,maxtrespu"
 _SHOW_ACCOUNTS = "sacctmgr show assoc user=$USER format=account,partition,qos,maxwall,grptres"
 _TABLE: tuple[tuple[str, type[errors.SshpykError], str, str], ...] = (
