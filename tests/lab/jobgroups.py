@@ -6,11 +6,9 @@ import contextlib
 import os
 from pathlib import Path
 
-#: What Slurm follows the processes of a job by, and limits their memory by; of version 1.
-CONTROLLERS = ("freezer", "memory")
-
-#: The file that says that a cgroup has the controller.
-_OF = {"freezer": "freezer.state", "memory": "memory.limit_in_bytes"}
+#: What Slurm follows the processes of a job by, and limits their memory by, of version 1; and a
+#: file that says that a cgroup has this controller.
+CONTROLLERS = {"freezer": "freezer.state", "memory": "memory.limit_in_bytes"}
 
 ROOT = Path("/sys/fs/cgroup")
 
@@ -23,18 +21,17 @@ class JobGroups:
 
     def __init__(self, name: str, directory: Path) -> None:
         self.directory = directory
-        self._groups = [ROOT / controller / name for controller in CONTROLLERS]
+        self._groups = {controller: ROOT / controller / name for controller in CONTROLLERS}
         directory.mkdir()
         try:
-            for controller, group in zip(CONTROLLERS, self._groups):
+            for controller, group in self._groups.items():
                 group.mkdir()
                 (directory / controller).symlink_to(group)
-            self.are_there = all(
-                (group / _OF[controller]).exists()
-                for controller, group in zip(CONTROLLERS, self._groups)
-            )
         except OSError:
             self.are_there = False
+        else:
+            files = (group / CONTROLLERS[name] for name, group in self._groups.items())
+            self.are_there = all(file.exists() for file in files)
         if not self.are_there:
             self.close()
 
@@ -48,7 +45,7 @@ class JobGroups:
 
     def close(self) -> None:
         """Remove them; no process may be in one."""
-        for group in self._groups:
+        for group in self._groups.values():
             for path, _, _ in os.walk(group, topdown=False):
                 with contextlib.suppress(OSError):
                     os.rmdir(path)

@@ -243,8 +243,12 @@ class Scheduler(ABC):
         """Shows how a job ended that `look` does not show any more."""
 
     @abstractmethod
+    def closer(self, job: Job) -> list[str]:
+        """Shows more of how a job ended that `look` still shows; empty where that says it all."""
+
+    @abstractmethod
     def how_it_ended(self, text: str) -> str:
-        """What `past` has printed, in our words; empty where that tells nothing."""
+        """What `past` or `closer` has printed, in our words; empty where that tells nothing."""
 
     @abstractmethod
     def offers(self) -> list[str]:

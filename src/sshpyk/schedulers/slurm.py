@@ -25,6 +25,12 @@ LIVING = {
     "STOPPED": (Phase.PENDING, "it is stopped: its processes stand still"),
 }
 
+OUT_OF_MEMORY = "OUT_OF_MEMORY"
+FAILED = "FAILED"
+
+#: States of which `scontrol` knows more.
+UNCLEAR = (OUT_OF_MEMORY, FAILED)
+
 #: How a job ended.
 ENDED = {
     "CANCELLED": "it was cancelled (scancel)",
@@ -33,9 +39,9 @@ ENDED = {
     "PREEMPTED": "its machines were given to another job (preempted)",
     "NODE_FAIL": "a machine of it failed",
     "BOOT_FAIL": "its machines did not start",
-    "OUT_OF_MEMORY": "it used more memory than it had asked for",
+    OUT_OF_MEMORY: "it used more memory than it had asked for",
     "COMPLETED": "no kernel had run in it for its idle time",
-    "FAILED": "its program ended with an error",
+    FAILED: "its program ended with an error",
     "REVOKED": "another cluster runs it",
     "COMPLETING": "it is being ended (scancel, or its time)",
 }
@@ -45,8 +51,8 @@ ENDING = {
     "TimeLimit": "TIMEOUT",
     "NodeDown": "NODE_FAIL",
     "NodeFail": "NODE_FAIL",
-    "OutOfMemory": "OUT_OF_MEMORY",
-    "NonZeroExitCode": "FAILED",
+    "OutOfMemory": OUT_OF_MEMORY,
+    "NonZeroExitCode": FAILED,
     "JobLaunchFailure": "BOOT_FAIL",
 }
 
@@ -223,11 +229,21 @@ class Slurm(Scheduler):
         return [*words, "--mpi=none", "--mem=0", "--gres=none"]
 
     def past(self, job: str) -> list[str]:
-        return ["sacct", "-X", "-n", "-P", "-j", job, "-o", "State"]
+        return ["sacct", "-X", "-n", "-P", "-j", job, "-o", "State,ExitCode,ReqMem"]
+
+    def closer(self, job: Job) -> list[str]:
+        return ["scontrol", "-o", "show", "job", job.id] if job.why in UNCLEAR else []
 
     def how_it_ended(self, text: str) -> str:
-        word = text.strip().partition("\n")[0].partition(" ")[0].rstrip("+")
-        return ENDED.get(word, "")
+        shown = re.search(r"\bJobState=(\w+)", text)
+        word = shown.group(1) if shown else re.split(r"[ +|\n]", text.strip(), maxsplit=1)[0]
+        words = ENDED.get(word, "")
+        if word == FAILED and re.search(r"(\bExitCode=|\|)\d+:9\b", text):
+            # So it is where Slurm itself looks after the memory of jobs (OverMemoryKill).
+            words = "its program was killed, perhaps for using more memory than it had asked for"
+            word = OUT_OF_MEMORY
+        memory = _asked_for(text) if word == OUT_OF_MEMORY else ""
+        return f"{words}: {memory}" if memory else words
 
     def offers(self) -> list[str]:
         return ["sinfo", "-h", "-o", "%P|%a|%l|%D|%c|%m|%G"]
@@ -290,6 +306,22 @@ def _job(line: str) -> Job | None:
         starts_at=_time(start),
         ends_at=_time(end),
     )
+
+
+def _asked_for(text: str) -> str:
+    """How much memory scontrol or sacct says that a job has asked for; empty where neither does.
+
+    How much it used, sacct says too (MaxRSS), as seen each half minute: what has just been asked
+    for and was the last straw is not in it.
+    """
+    shown = re.search(r"\bMinMemory(Node|CPU)=([1-9][\d.]*[KMGT]?)", text)
+    if shown:
+        return f"{shown.group(2)} a {'machine' if shown.group(1) == 'Node' else 'processor'}"
+    # Before 21.08 the last letter says of what it is.
+    shown = re.search(r"\|([1-9][\d.]*[KMGT]?)([nc]?)\s*$", text, re.MULTILINE)
+    if not shown:
+        return ""
+    return shown.group(1) + {"n": " a machine", "c": " a processor"}.get(shown.group(2), "")
 
 
 def _time(text: str) -> float | None:

@@ -128,12 +128,15 @@ class Queue:
             job = await self.find(id)
         if job is not None and job.phase is not Phase.ENDED:
             return ""
+        command = self.scheduler.past(id) if job is None else self.scheduler.closer(job)
+        if command:
+            # Many sites keep no accounts.
+            with contextlib.suppress(errors.SshpykError, TimeoutError):
+                words = self.scheduler.how_it_ended(await self._run(command))
+                if words:
+                    return words
         if job is not None:
             return job.words or job.why
-        with contextlib.suppress(errors.SshpykError, TimeoutError):  # many sites keep no accounts
-            words = self.scheduler.how_it_ended(await self._run(self.scheduler.past(id)))
-            if words:
-                return words
         return f"{self.scheduler.name} no longer knows why"
 
     async def _run(
