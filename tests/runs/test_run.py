@@ -294,6 +294,7 @@ def test_interrupt_and_leave(sshd: Sshd, sshpyk: Call, tmp_path: Path) -> None:
     with Terminal(argv) as terminal:
         terminal.expect("0/2")
         eventually(lambda: outputs(path) == [["begun\n"], []])
+        assert [row["busy"] for row in rows(sshpyk)] == [True]
         terminal.press("\x03")
         terminal.expect("cell 1 of 2 raised KeyboardInterrupt")
         assert terminal.end() == 1
