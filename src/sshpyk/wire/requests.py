@@ -105,6 +105,7 @@ if TYPE_CHECKING:
         setup: List[str]
         login_shell: bool
         environments: bool
+        pythons: List[str]
 
     class InstallRequest(TypedDict):
         """The job "install"."""
