@@ -19,7 +19,7 @@ from . import errors
 if TYPE_CHECKING:
     from .link.address import KernelAddress
     from .server.address import ServerKernelAddress
-    from .wire.requests import Exit, KernelFacts, KernelRequest, LaunchRequest
+    from .wire.requests import Exit, KernelFacts, KernelRequest, LaunchRequest, MemoryShort
 
 
 class State(enum.Enum):
@@ -80,6 +80,7 @@ class Status:
     exited: Exit | None = None
     busy: bool | None = None
     busy_since: float | None = None
+    memory_short: MemoryShort | None = None  # where what it may use is almost full
     ports: tuple[OpenPort, ...] = ()  # that lead to those of the host
     gap: tuple[float, float] | None = None  # when a server may have dropped output, the last time
 
@@ -108,6 +109,7 @@ class Status:
             "exited_text": None if self.exited is None else errors.describe_exit(self.exited),
             "busy": self.busy,
             "busy_since": self.busy_since,
+            "memory_short": None if self.memory_short is None else dict(self.memory_short),
             "ports": [port.to_json() for port in self.ports],
             "gap": None if self.gap is None else list(self.gap),
         }
@@ -220,6 +222,9 @@ class RemoteKernel(ABC):
     @abstractmethod
     async def watch_activity(self) -> None:
         """Have `status.busy` kept from now on."""
+
+    def watch_memory(self) -> None:  # noqa: B027  # where nobody can tell, nothing is told
+        """Have `status.memory_short` kept from now on."""
 
     async def measure(self) -> dict[str, float]:
         """What the connection is like now, as far as can be known: "round_trip" in seconds, and

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from sshpyk.wire import cgroups
 from tests.browser.lab import Notebook, words
 from tests.jupyter.server import Server
 from tests.lab.accounts import locked_config
@@ -49,6 +50,13 @@ import os, sys
 last = b"<img src=x onerror='window.obeyed = 1'>\\x1b[31m **bold**\\n"
 os.write(sys.stderr._original_stdstream_copy, last)
 os._exit(3)
+"""
+
+#: Takes nearly all of the memory that the test allows.
+TAKE = """
+kept = []
+while int(open({used!r}).read()) < {size}:
+    kept.append(b"x" * 2_000_000)
 """
 
 #: Takes more memory than the test allows.
@@ -154,9 +162,17 @@ def test_a_kernel_that_is_killed_by_memory(
         install(remote_home, "limited", "/bin/sh", "-c", script, "{connection_file}")
         write_spec("limited", sshd, remote_kernel_name="limited")
         try:
-            with Notebook(browser, server, "memory.ipynb", "limited", GREEDY) as notebook:
+            used = next(group / name for name in cgroups.USED.values() if (group / name).exists())
+            take = TAKE.format(used=str(used), size=290_000_000)
+            with Notebook(browser, server, "memory.ipynb", "limited", take) as notebook:
                 notebook.wait_for("connected")
                 notebook.run()
+                notice = notebook.notice("Memory on sshd is almost full: ")
+                assert re.search(r": 2[789]\d MB of 300 MB\. A kernel", words(notice))
+                assert "Memory almost full" in (notebook.chip.get_attribute("title") or "")
+                notebook.type("del kept")
+                notebook.no_notice("Memory on sshd is almost full")  # with its cause
+                notebook.type(GREEDY)
                 notice = notebook.notice("The kernel on sshd died: killed for want of memory")
                 assert " MB of the 300.0 MB that the host allows it" in words(notice)
                 assert notebook.errors == []

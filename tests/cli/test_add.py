@@ -64,6 +64,21 @@ def test_one_is_named(rich: RichHost, sshpyk: Call, how: str) -> None:
 
 
 @pytest.mark.sshd
+@pytest.mark.parametrize("how", ["path", "prefix"])
+def test_a_python_is_named_where_nobody_would_look(rich: RichHost, sshpyk: Call, how: str) -> None:
+    words = ("--ssh-config", rich.config, "--all")
+    assert sshpyk("add", "rich", *words).status == 0
+    assert "ssh_rich_place" not in names()
+    named = rich.hidden if how == "path" else rich.hidden.parent.parent
+    result = sshpyk("add", "rich", str(named), *words[:2])
+    assert result.status == 0, result.err
+    assert config_of("ssh_rich_place")["remote_python"] == str(rich.hidden)
+    nowhere = sshpyk("add", "rich", "/no/such/bin/python", *words[:2])
+    assert nowhere.status == 2
+    assert "'/no/such/bin/python' names 0 of the kernels on rich" in nowhere.err
+
+
+@pytest.mark.sshd
 def test_names_may_stand_between_options(rich: RichHost, sshpyk: Call) -> None:
     words = ("--ssh-config", rich.config, "ds", "--dry-run", "ml")
     result = sshpyk("add", "rich", *words)
@@ -166,10 +181,11 @@ def test_what_can_not_be_is_said_and_nothing_written(
 
 @pytest.mark.sshd
 def test_a_setup_line_brings_an_environment(rich: RichHost, sshpyk: Call) -> None:
-    common = ("add", "rich", str(rich.hidden), "--ssh-config", rich.config, "--kernel-name", "h")
-    assert sshpyk(*common).status == 2
+    common = ("add", "rich", "--ssh-config", rich.config)
     line = f"echo noise; export PATH={rich.hidden.parent}:$PATH"
-    result = sshpyk(*common, "--setup", line)
+    assert str(rich.hidden) not in sshpyk(*common, "--all", "--dry-run").out
+    assert str(rich.hidden) in sshpyk(*common, "--all", "--dry-run", "--setup", line).out
+    result = sshpyk(*common, str(rich.hidden), "--kernel-name", "h", "--setup", line)
     assert result.status == 0, result.err
     assert config_of("h")["setup"] == [line]
     with started("h") as (_, client):
@@ -181,8 +197,9 @@ def test_a_login_shell_brings_an_environment(rich: RichHost, sshpyk: Call) -> No
     profile = rich.home / ".profile"
     profile.write_text(f"echo Welcome\nexport PATH={rich.hidden.parent}:$PATH\n")
     try:
-        words = ("--ssh-config", rich.config, "--kernel-name", "h")
-        result = sshpyk("add", "rich", str(rich.hidden), *words)
+        common = ("add", "rich", "--ssh-config", rich.config)
+        assert str(rich.hidden) in sshpyk(*common, "--all", "--dry-run").out
+        result = sshpyk(*common, str(rich.hidden), "--kernel-name", "h")
     finally:
         profile.unlink()
     assert result.status == 0, result.err

@@ -17,6 +17,26 @@ REASON = "this user may not make cgroups"
 
 
 @contextlib.contextmanager
+def unified() -> Iterator[Path]:
+    """The directory of a new cgroup of version 2, whatever controllers that has. Skips the test
+    where none can be made."""
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        fields, kind = line.partition(" - ")[0].split(), line.partition(" - ")[2].split()
+        if kind[0] == "cgroup2":
+            group = Path(fields[4]) / f"sshpyk-test-{uuid.uuid4().hex[:8]}"
+            try:
+                group.mkdir()
+            except OSError:
+                continue
+            try:
+                yield group
+            finally:
+                group.rmdir()
+            return
+    pytest.skip(REASON)
+
+
+@contextlib.contextmanager
 def limited(size: int) -> Iterator[Path]:
     """The directory of a cgroup whose processes may use `size` bytes; write a pid into its
     `cgroup.procs`. Skips the test where no such cgroup can be made."""

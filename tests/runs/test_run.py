@@ -158,7 +158,8 @@ def test_a_script(sshd: Sshd, sshpyk: Call, tmp_path: Path) -> None:
     path.write_text("print('first')\nraise SystemExit(3)\n")
     assert sshpyk("run", str(path), "--on", "remote").status == 1
     path.write_text("print('first')\nraise SystemExit\n")
-    assert sshpyk("run", str(path), "--on", "remote").status == 0
+    result = sshpyk("run", str(path), "--on", "remote")
+    assert (result.status, result.out, result.err) == (0, "first\n", "")  # and no advice to quit
 
 
 def test_files_come_along(
@@ -293,6 +294,7 @@ def test_interrupt_and_leave(sshd: Sshd, sshpyk: Call, tmp_path: Path) -> None:
     with Terminal(argv) as terminal:
         terminal.expect("0/2")
         eventually(lambda: outputs(path) == [["begun\n"], []])
+        assert [row["busy"] for row in rows(sshpyk)] == [True]
         terminal.press("\x03")
         terminal.expect("cell 1 of 2 raised KeyboardInterrupt")
         assert terminal.end() == 1

@@ -21,6 +21,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "settings": {"number": 4, "persistent": True, "lease": 0.5},
     "watch": {"number": 8},
     "urls": {"number": 9},
+    "memory_wanted": {"number": 12},
     "seeing": {"number": 10, "seeing": True, "resumed": False},
     "seen": {"number": 11, "message": "id"},
     "leave": {"number": 5},
@@ -31,6 +32,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "exited": {"pid": 1234, "code": None, "signum": 9, "stderr": "a\nb", "note": "\ud800"},
     "activity": {"busy": None, "since": 1.5},
     "url": {"url": "http://localhost:8787/status"},
+    "memory": {"short": {"used": 91, "limit": 100, "machine": False}},
     "notice": {"text": "“full”"},
 }
 

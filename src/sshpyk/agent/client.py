@@ -65,6 +65,7 @@ class Client:
         self.is_seen = True  # whether anybody sees the output that it gets
         self.uses_kernel = False  # whether it opened one of the kernel's channels, not ports alone
         self.wants_urls = False  # and of the URLs that the kernel prints
+        self.wants_memory = False  # and whether its memory is almost full
         self._owner = owner
         self._loop = loop
         self._limits = limits

@@ -34,7 +34,7 @@ SOON = 10.0
 class Evidence:
     """What the host has counted so far, of the process `pid`; `root` is the root of its files.
 
-    `sent` are the signals that we have sent to it.
+    `sent` are the signals that we have sent to it, and `version` is that of its cgroups.
     """
 
     def __init__(self, pid: int, root: str = "") -> None:
@@ -51,7 +51,7 @@ class Evidence:
         if cgroup != self._cgroup:
             self._cgroup = cgroup
             mounts = self._read("/proc/self/mountinfo") if cgroup else ""
-            self._version, self._places = cgroups.directories(cgroup, mounts)
+            self.version, self._places = cgroups.directories(cgroup, mounts)
             self._kills = self._count()
 
     def cause(self, exited: Dict[str, Any]) -> Optional[Cause]:
@@ -106,7 +106,7 @@ class Evidence:
     def _count(self) -> Optional[int]:
         """Processes killed so far for want of memory: of the cgroup, else of the machine."""
         for directory in self._places[:1]:
-            for name in cgroups.KILLS[self._version]:
+            for name in cgroups.KILLS[self.version]:
                 found = cgroups.kills(self._read(f"{directory}/{name}"))
                 if found is not None:
                     return found
@@ -114,12 +114,30 @@ class Evidence:
 
     def limit(self) -> Tuple[Optional[int], bool]:
         """The memory that the process may use, and whether that is all of the machine's."""
-        least, is_machine = self._memory(), True
+        directory, least = self.least()
+        return least, not directory
+
+    def least(self) -> Tuple[str, Optional[int]]:
+        """The cgroup whose limit is met first, empty for the machine's memory, and that limit."""
+        where, least = "", self._memory()
         for directory in self._places:
-            limit = cgroups.limit(self._read(f"{directory}/{cgroups.LIMIT[self._version]}"))
+            limit = cgroups.limit(self._read(f"{directory}/{cgroups.LIMIT[self.version]}"))
             if limit is not None and (least is None or limit < least):
-                least, is_machine = limit, False
-        return least, is_machine
+                where, least = directory, limit
+        return where, least
+
+    def used(self, directory: str) -> Optional[int]:
+        """The bytes in use of a cgroup, or of the machine's, but for what can be had back."""
+        if directory:
+            used = self._read(f"{directory}/{cgroups.USED[self.version]}")
+            return cgroups.held(used, self._read(f"{directory}/{cgroups.STAT}"), self.version)
+        sizes = cgroups.table(self._read("/proc/meminfo"))
+        total, free = sizes.get("MemTotal"), sizes.get("MemAvailable")
+        return None if total is None or free is None else max(0, total - free)
+
+    def path(self, directory: str, name: str) -> str:
+        """Where a file of a cgroup is."""
+        return f"{self._root}{directory}/{name}"
 
     def _memory(self) -> Optional[int]:
         return cgroups.table(self._read("/proc/meminfo")).get("MemTotal")

@@ -1,7 +1,8 @@
 """The job "inspect": look at the host, and change nothing on it.
 
 It gets: "names", kernelspecs to look up as a launch would; "setup" and "login_shell", as for a
-launch; "environments", whether to look for Python environments too. It answers with one object:
+launch; "environments", whether to look for Python environments too; "pythons", paths of those that
+are looked at wherever they are, or of their environments. It answers with one object:
 what the host is, "found" (each name's kernelspec, or the error), and, where environments were
 asked for, "kernelspecs" and "environments", all there are; "logos" by their digests.
 """

@@ -68,7 +68,8 @@ def look(request: Dict[str, Any], logos: Logos) -> Dict[str, Any]:
         for spec in everything([place], logos):
             spec["by_name"] = place in by_name
             kernelspecs.append(spec)
-    environments = ask_all(candidates(envs, kernelspecs), setup or login or plain)
+    pythons = candidates(envs, kernelspecs, request["pythons"])
+    environments = ask_all(pythons, setup or login or plain)
     for environment in environments:
         place = os.path.join(environment["prefix"], "share", "jupyter", "kernels")
         environment["kernelspecs"] = everything([place], logos)
@@ -104,18 +105,31 @@ def environment_after(setup: List[str], login: bool) -> Tuple[Optional[Dict[str,
 
 
 def candidates(
-    envs: List[Dict[str, str]], kernelspecs: List[Dict[str, Any]]
+    envs: List[Dict[str, str]], kernelspecs: List[Dict[str, Any]], paths: List[str]
 ) -> List[Dict[str, str]]:
-    """Pythons to ask, each of another environment: the path, a kind and a name."""
+    """Pythons to ask, each of another environment: the path, a kind and a name.
+
+    `paths` are those of Pythons or environments that must be among them.
+    """
     found: Dict[str, Dict[str, str]] = {}
-    for kind, name, root in [*roots(envs), *on_path(envs), *of_kernelspecs(kernelspecs)]:
+    wanted = [root_of(path) for path in paths]
+    named = [("venv", project(root), root) for root in wanted]
+    for kind, name, root in [*roots(envs), *on_path(envs), *of_kernelspecs(kernelspecs), *named]:
         for program in ("python", "python3"):
             python = os.path.join(root, "bin", program)
             if os.access(python, os.X_OK) and not os.path.isdir(python):
                 key = os.path.realpath(root)
                 found.setdefault(key, {"python": python, "kind": kind, "name": name})
                 break
-    return list(found.values())[:MOST]
+    first = {os.path.realpath(root) for root in wanted}
+    return [found[root] for root in sorted(found, key=lambda root: root not in first)][:MOST]
+
+
+def root_of(path: str) -> str:
+    """The environment of a Python, or that itself."""
+    folder, program = os.path.split(path.rstrip("/"))
+    is_python = os.path.basename(folder) == "bin" and program.startswith("python")
+    return os.path.dirname(folder) if is_python else path.rstrip("/")
 
 
 def on_path(envs: List[Dict[str, str]]) -> Iterator[Tuple[str, str, str]]:
@@ -130,9 +144,9 @@ def on_path(envs: List[Dict[str, str]]) -> Iterator[Tuple[str, str, str]]:
 def of_kernelspecs(kernelspecs: List[Dict[str, Any]]) -> Iterator[Tuple[str, str, str]]:
     """The environments whose Python a kernelspec starts, wherever they are."""
     for spec in kernelspecs:
-        folder, program = os.path.split(spec["argv"][0])
-        if os.path.basename(folder) == "bin" and program.startswith("python"):
-            yield "venv", project(os.path.dirname(folder)), os.path.dirname(folder)
+        root = root_of(spec["argv"][0])
+        if root != spec["argv"][0]:
+            yield "venv", project(root), root
 
 
 def roots(envs: List[Dict[str, str]]) -> Iterator[Tuple[str, str, str]]:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from ..common.sockets import Socket
     from .kernel import Address, Kernel
+    from .memory import Memory
 
 #: Seconds between two checks whether the kernel's sockets are there while it starts up: at least so
 #: many, and at least this share of the time that it has taken so far, because on a busy host the
@@ -90,6 +91,7 @@ class Agent:
         self._record_path = os.path.join(self.directory, records.RECORD)
         self._activity_at: Optional[float] = None
         self._parted = {"state": "detached", "since": time.time()}
+        self._memory: Optional[Memory] = None  # while there is a kernel and somebody has asked
         self._request = request
         self._umask = umask
         self._attached = attached
@@ -228,7 +230,9 @@ class Agent:
             "cwd": plan.cwd,
             "home": records.home(),
             "curve": plan.curve,
-            "ports": True,  # that it leads to ports: one that was left by an older sshpyk does not
+            # What this agent can do, and one that was left by an older sshpyk can't.
+            "ports": True,
+            "memory": True,
         }
 
     def _record(self) -> Dict[str, Any]:
@@ -271,6 +275,9 @@ class Agent:
         self.kernel.close()
         self.outputs.forget_kernel()
         self.printed.forget()
+        if self._memory is not None:
+            self._memory.close()
+            self._memory = None
         for client in self.clients.values():
             client.notify("exited", **exited)
         self.life.exited(now)
@@ -387,6 +394,10 @@ class Agent:
             client.wants_urls = True
             for url in self.printed.urls.values():
                 client.notify("url", url=url)
+        elif type == "memory_wanted":
+            client.wants_memory = True
+            self._watch_memory()
+            self._tell_memory(client)
         elif type == "state":
             self.life.confirm()
             result = dict(self._describe(), waiting=self._waiting)
@@ -424,6 +435,23 @@ class Agent:
             if client.wants_urls:
                 client.notify("url", url=url)
 
+    def _watch_memory(self) -> None:
+        """Begin that, where somebody wants to know and there is a kernel whose process we see."""
+        is_wanted = any(client.wants_memory for client in self.clients.values())
+        if self._memory is None and is_wanted and self.kernel.bound and self.kernel.pid > 0:
+            from .memory import Memory
+
+            self._memory = Memory(self.loop, self._evidence, self._memory_changed)
+            self._memory.look()
+
+    def _memory_changed(self) -> None:
+        for client in self.clients.values():
+            if client.wants_memory:
+                self._tell_memory(client)
+
+    def _tell_memory(self, client: Client) -> None:
+        client.notify("memory", short=self._memory.short if self._memory else None)
+
     def status(self) -> Dict[str, Any]:
         """How the kernel is, for those who list the kernels of this host."""
         now = self.loop.now()
@@ -460,6 +488,8 @@ class Agent:
             deadlines += client.tick(now)
             self._see(client, now)
         deadlines += self._tick_outputs(now)
+        if self._memory is not None:
+            deadlines.append(self._memory.tick(now))
         deadlines.append(self.printed.tick(now))
         deadlines.append(self.hold.tick(self.kernel, bool(self.outputs.busy), now))
         while self._act(now):
@@ -470,6 +500,7 @@ class Agent:
     def _kernel_bound(self) -> None:
         self.life.bound()
         self._evidence.look()  # its setup lines may have moved it
+        self._watch_memory()
         for client in self.clients.values():
             client.notify("bound", pid=self.kernel.pid)
             client.connect_all()
@@ -498,6 +529,8 @@ class Agent:
         deadlines += [client.lost_at for client in present]
         if self._activity_at is not None and now >= self._activity_at:
             self._activity_at = None
+            if self._memory is not None and self.outputs.busy is False:
+                self._memory.look()
             for client in present:
                 if client.watches:
                     client.notify("activity", busy=self.outputs.busy, since=self.outputs.since)

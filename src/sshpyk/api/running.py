@@ -99,6 +99,7 @@ def begin(
         run = runs.Run(address.destination, address.agent.python, kernel=kernel._remote)
         if output is not None:
             _save_first(output, work.notebook)
+        wait_for(kernel._remote.watch_activity())  # so that `sshpyk ps` knows, from the beginning
         wait_for(run.begin(work, kernel.id, ends=ends))
     except BaseException:
         if ends:

@@ -37,6 +37,14 @@ PAUSE = 0.3
 #: Tags of cells, as nbclient knows them.
 SKIP, MAY_RAISE = "skip-execution", "raises-exception"
 
+#: Before a Python script: its words, and no advice of IPython's on how to quit where it exits.
+PRELUDE = """\
+import sys, warnings
+sys.argv = {words}
+warnings.filterwarnings("ignore", "To exit: use ")
+del sys, warnings
+"""
+
 #: Bytes of a notebook as JSON that a host is sent.
 LARGEST = 256 * 1024 * 1024
 
@@ -100,7 +108,7 @@ def of_script(path: str, arguments: Sequence[str], language: str) -> Work | None
     sources = [source]
     if language == "python":
         words = json.dumps([name, *arguments], ensure_ascii=False)
-        sources.insert(0, f"import sys; sys.argv = {words}; del sys")
+        sources.insert(0, PRELUDE.format(words=words))
     elif arguments:
         raise errors.SettingsError(
             text=f"Words for a script can be given to Python, and this kernel runs {language}."

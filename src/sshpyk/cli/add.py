@@ -197,7 +197,7 @@ def _from_inspection(
     from .look import destination_of, look
 
     with terminal.busy(f"Looking at {destination_of(config).host} …"):
-        found: Look = wait_for(look(config))
+        found: Look = wait_for(look(config, arguments.kernels))
     chosen = _chosen(arguments, terminal, found)
     for candidate in chosen:
         if candidate.trouble:

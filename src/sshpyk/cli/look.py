@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -130,9 +130,12 @@ def config_of(host: str) -> dict[str, Any]:
     return {"ssh_host_alias": host} if command is None else {"via": command}
 
 
-async def look(config: Mapping[str, Any]) -> Look:
-    """Look at a host, with its usual Python or the first that will do. Raises `SshpykError`."""
-    inspection = await _inspect(config)
+async def look(config: Mapping[str, Any], names: Sequence[str] = ()) -> Look:
+    """Look at a host, with its usual Python or the first that will do. Raises `SshpykError`.
+
+    Those of `names` that are paths are looked at wherever they are.
+    """
+    inspection = await _inspect(config, [name for name in names if name.startswith("/")])
     host = destination_of(config).host
     if inspection["setup_trouble"]:
         raise errors.SetupFailed(host=host, details=inspection["setup_trouble"])
@@ -142,13 +145,14 @@ async def look(config: Mapping[str, Any]) -> Look:
     return Look(config, inspection, offered)
 
 
-async def _inspect(config: Mapping[str, Any]) -> dict[str, Any]:
+async def _inspect(config: Mapping[str, Any], pythons: list[str]) -> dict[str, Any]:
     host = transport_of(config)
     request = remote.inspect_request(
         [],
         setup=config.get("setup"),
         login_shell=config.get("login_shell", False),
         environments=True,
+        pythons=pythons,
     )
 
     async def ask_host(python: str) -> dict[str, Any]:

@@ -96,6 +96,7 @@ def inspect_request(
     setup: list[str] | None = None,
     login_shell: bool = False,
     environments: bool = False,
+    pythons: list[str] | None = None,
 ) -> InspectRequest:
     """The request for the job "inspect", see `sshpyk.agent.inspect`."""
     return {
@@ -104,6 +105,7 @@ def inspect_request(
         "setup": setup or [],
         "login_shell": login_shell,
         "environments": environments,
+        "pythons": pythons or [],
     }
 
 

@@ -65,6 +65,7 @@ class States:
             call_there(self._loop, self._changed, key, added, status)
 
         added.kernel.subscribe(changed)
+        added.kernel.watch_memory()
         changed(added.kernel.status)
 
     def _changed(self, key: int, changed: running.Running, status: Status) -> None:

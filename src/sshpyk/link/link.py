@@ -20,6 +20,7 @@ from ..aio import within
 from ..remotekernel import RemoteKernel, Stage
 from ..remotekernel import State as KernelState
 from ..transport import answers, jobs
+from ..wire import exits
 from ..wire.frames import ProtocolError
 from ..wire.liveness import Backoff
 from .address import AgentAddress, KernelAddress
@@ -36,7 +37,14 @@ if TYPE_CHECKING:
     from ..transport.base import Dialer, Identity, Transport
     from ..wire.control import Message
     from ..wire.ports import Target
-    from ..wire.requests import Exit, KernelRequest, LaunchRequest, ProbeRequest, ResolveRequest
+    from ..wire.requests import (
+        Exit,
+        KernelRequest,
+        LaunchRequest,
+        MemoryShort,
+        ProbeRequest,
+        ResolveRequest,
+    )
     from .log import KernelLog
     from .pacing import Limits
     from .ports import LocalPort
@@ -118,6 +126,7 @@ class Link(RemoteKernel):
         self._is_starting = False
         self._is_bound = False
         self._expects_exit = False  # whether we have asked for it
+        self._wants_memory = False  # whether it is to be told when that is almost full
         self.opens_printed = False  # whether URLs that the kernel prints have their ports opened
         self._job: jobs.Job | None = None  # while the launch owes its first answer
 
@@ -135,7 +144,7 @@ class Link(RemoteKernel):
             await self._log_in(timeout)
             await self._find_place()
             await self._enter(request, timeout)
-            self._ask_for_urls()
+            self._ask_to_be_told()
 
         await self._begin(work(), timeout)
 
@@ -159,7 +168,7 @@ class Link(RemoteKernel):
         async def work() -> None:
             self.streams.listen(sockets)
             await self._attach(timeout)
-            self._ask_for_urls()
+            self._ask_to_be_told()
 
         await self._begin(work(), timeout)
 
@@ -492,7 +501,7 @@ class Link(RemoteKernel):
     async def _begin_anew(self) -> Outcome:
         self.streams.begin_anew()
         self._requests.fail(errors.ForgottenByAgent(host=self.transport.host))
-        self._ask_for_urls()
+        self._ask_to_be_told()
         return Outcome.DONE
 
     def _tell_next_try(self) -> None:
@@ -562,6 +571,11 @@ class Link(RemoteKernel):
     async def watch_activity(self) -> None:
         await self._requests.ask("watch")
 
+    def watch_memory(self) -> None:
+        self._wants_memory = True
+        if self._connectivity.state in (State.UP, State.LOST):
+            self._ask_to_be_told()
+
     async def measure(self) -> dict[str, float]:
         begun = time.monotonic()
         answer = await self._requests.ask("state")
@@ -614,10 +628,17 @@ class Link(RemoteKernel):
             self._on_exited({name: message.get(name) for name in names})  # type: ignore[arg-type]  # checked as it came
         elif type == "activity":
             self._update(busy=message["busy"], busy_since=message["since"])
+        elif type == "memory":
+            self._on_memory(message.get("short"))
         elif type == "url":
             self._open_printed(message["url"])
         elif type == "notice":
             self.log.warning("! %s", message["text"])
+
+    def _on_memory(self, short: MemoryShort | None) -> None:
+        if short is not None and self.status.memory_short is None:
+            self.log.warning("! the memory is almost full: %s", exits.share(short))
+        self._update(memory_short=short)
 
     def _on_exited(self, exited: Exit) -> None:
         how = errors.describe_exit(exited)
@@ -630,7 +651,7 @@ class Link(RemoteKernel):
             self.log.warning("! the kernel died (%s)%s", how, last)
         self._is_bound = False
         self.ports.close_printed()
-        self._update(exited=exited, busy=None, busy_since=None)
+        self._update(exited=exited, busy=None, busy_since=None, memory_short=None)
         self._show()
         self._changed.set()
 
@@ -665,9 +686,14 @@ class Link(RemoteKernel):
             raise errors.OldAgent(host=self.transport.host)
         return self.ports.open(target, local, url=url)
 
-    def _ask_for_urls(self) -> None:
-        if self.opens_printed and self.facts is not None and self.facts.get("ports"):
+    def _ask_to_be_told(self) -> None:
+        """Have the agent tell what it tells to those alone who have asked."""
+        if self.facts is None:
+            return
+        if self.opens_printed and self.facts.get("ports"):
             self._say("urls", number=0)
+        if self._wants_memory and self.facts.get("memory"):
+            self._say("memory_wanted", number=0)
 
     def _open_printed(self, url: str) -> None:
         """The kernel has printed a URL of its host's loopback."""

@@ -308,7 +308,8 @@ class PortProtocol(Accepted):
             self.close()
         elif incoming.has_ended and not self._has_shut:
             self._has_shut = True
-            transport.write_eof()
+            with contextlib.suppress(OSError):  # reset in this moment: `connection_lost` follows
+                transport.write_eof()
             self._close_if_over()
 
     def pause_writing(self) -> None:

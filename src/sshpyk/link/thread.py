@@ -82,12 +82,13 @@ class IOThread:
             work = [asyncio.ensure_future(_call(farewell)) for farewell in self.farewells]
             if work:
                 await asyncio.wait(work, timeout=FAREWELL)
-            me = asyncio.current_task()
-            rest = [task for task in asyncio.all_tasks() if task is not me]
-            for task in rest:
-                task.cancel()
-            if rest:
-                await asyncio.wait(rest, timeout=FAREWELL)  # what they take back
+            told = {asyncio.current_task()}
+            # What is taken back may begin something itself.
+            while rest := asyncio.all_tasks() - told:
+                for task in rest:
+                    task.cancel()
+                await asyncio.wait(rest, timeout=FAREWELL)
+                told |= rest
 
         # Whatever is not said by then: the interpreter ends anyway, and agents keep the lease.
         with contextlib.suppress(concurrent.futures.TimeoutError, RuntimeError):

@@ -100,6 +100,7 @@ KERNEL = {
     "curve": bool,
     "exited?": EXIT,
     "ports?": bool,
+    "memory?": bool,
     **dict.fromkeys(("name", "display_name", "language", "interrupt_mode", "cwd", "home"), line),
 }
 

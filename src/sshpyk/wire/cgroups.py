@@ -18,6 +18,16 @@ KILLS = {1: ("memory.oom_control",), 2: ("memory.events.local", "memory.events")
 LIMIT = {1: "memory.limit_in_bytes", 2: "memory.max"}
 USED = {1: "memory.usage_in_bytes", 2: "memory.current"}
 
+#: What that is made of; of version 2 what has happened, which Linux tells of as the file changes;
+#: of version 1 where one asks to be told.
+STAT, EVENTS, CONTROL = "memory.stat", "memory.events", "cgroup.event_control"
+
+#: Parts of it that Linux has back when it needs memory, so that nobody lacks them.
+_SPARE = {
+    1: ("total_inactive_file", "total_active_file"),
+    2: ("inactive_file", "active_file", "slab_reclaimable"),
+}
+
 #: Version 1 says "no limit" as the largest number of whole pages.
 _UNLIMITED = 1 << 60
 
@@ -84,6 +94,19 @@ def limit(text: str) -> Optional[int]:
     """What a cgroup may use, of `LIMIT`; None where it has no limit."""
     text = text.strip()
     return int(text) if text.isdigit() and int(text) < _UNLIMITED else None
+
+
+def held(used: str, stat: str, version: int) -> Optional[int]:
+    """The bytes that a cgroup uses and Linux can't have back, of `USED` and `STAT`."""
+    used = used.strip()
+    if not used.isdigit():
+        return None
+    spare = 0
+    for line in stat.splitlines():
+        name, _, value = line.partition(" ")
+        if name in _SPARE[version] and value.strip().isdigit():
+            spare += int(value)
+    return max(0, int(used) - spare)
 
 
 def table(text: str) -> Dict[str, int]:

@@ -47,6 +47,7 @@ SHAPES: Dict[str, Dict[str, Any]] = {
     # has got all of it. Whoever sees it tells up to which message it is saved: "seen".
     "seeing": {"number": int, "seeing": bool, "resumed": bool},
     "seen": {"number": int, "message": str},
+    "memory_wanted": {"number": int},  # have "memory" told from now on
     "urls": {"number": int},  # have "url" told from now on, and those that there are
     "leave": {"number": int},  # this attachment ends, the kernel goes on
     "end": {"number": int},  # the kernel ends, and the agent with it
@@ -66,6 +67,8 @@ SHAPES: Dict[str, Dict[str, Any]] = {
     },
     "activity": {"busy": (bool, type(None)), "since": _SECONDS},  # since is time.time()
     "url": {"url": _url},  # the kernel has printed it, and something of its user's listens there
+    # the memory that the kernel may use is almost full: told once; null: there is room again
+    "memory": {"short?": {"used": amount, "limit": amount, "machine": bool}},
     "notice": {"text": str},  # for the user: the spool is full, and the like
 }
 

@@ -124,8 +124,13 @@ def _use(cause: Mapping[str, Any]) -> str:
         return ""
     if not limit:
         return f"it used {size(used)}"
-    whose = "that the host has" if cause.get("machine") else "that the host allows it"
-    return f"it used {size(used)} of the {size(limit)} {whose}"
+    return f"it used {share(cause)}"
+
+
+def share(of: Mapping[str, Any]) -> str:
+    """The bytes "used" of a "limit", and whether that is all that the "machine" has."""
+    whose = "that the host has" if of.get("machine") else "that the host allows it"
+    return f"{size(of['used'])} of the {size(of['limit'])} {whose}"
 
 
 def place(stderr: str) -> str:

@@ -105,6 +105,7 @@ if TYPE_CHECKING:
         setup: List[str]
         login_shell: bool
         environments: bool
+        pythons: List[str]
 
     class InstallRequest(TypedDict):
         """The job "install"."""
@@ -212,10 +213,18 @@ if TYPE_CHECKING:
         peak: Optional[int]  # the most memory that its process used, in bytes
         cause: Optional[Dict[str, Any]]  # what the host knows of the reason: `exits.CAUSE`
 
+    class MemoryShort(TypedDict):
+        """The memory that a kernel may use is almost full; in bytes."""
+
+        used: int
+        limit: int
+        machine: bool  # whether that is all that the machine has, rather than a share
+
     class Abilities(TypedDict, total=False):
         """What an agent can do that those of older versions can't."""
 
         ports: bool  # lead to ports of the host
+        memory: bool  # tell when that is almost full
 
     class KernelFacts(Abilities):
         """What an agent says of its kernel."""

@@ -23,6 +23,8 @@ export const SCHEMA = 'https://sshpyk.invalid/events/v1';
  * @property {string?} exited_text
  * @property {{kernel?: string, directory?: string, process?: number, node?: string, agent?: string,
  *   python?: string}} about
+ * @property {{used: number, limit: number, machine: boolean}?} memory_short where what it may use
+ *   is almost full; in bytes
  * @property {{target: string, local: number|string, url: string}[]} ports open here, to the host's
  * @property {number} number of the change that this is
  * @property {string} server which life of the server counts so

@@ -85,6 +85,11 @@ export class Notices {
       if (ending !== undefined) {
         wanted.set(`ends ${host} ${ending.ending}`, this._ends(ending));
       }
+      for (const state of states.filter(isShort)) {
+        // Kernels that have it in common are told of once.
+        const key = `memory ${host} ${state.memory_short?.limit}`;
+        wanted.set(key, wanted.get(key) ?? this._memory(state));
+      }
       for (const state of states) {
         const key = `died ${state.key}`;
         const before = this._shown.get(key);
@@ -163,6 +168,21 @@ export class Notices {
   }
 
   /** @param {State} state @returns {Notice} */
+  _memory(state) {
+    const { say } = this._words;
+    const memory = /** @type {{used: number, limit: number}} */ (state.memory_short);
+    return {
+      message: say(
+        'Memory on %1 is almost full: %2. A kernel that wants more may be killed.',
+        state.host,
+        this._words.share(memory)
+      ),
+      type: 'warning',
+      actions: []
+    };
+  }
+
+  /** @param {State} state @returns {Notice} */
   _died(state) {
     const { say } = this._words;
     const title = say('The kernel on %1 died', state.host);
@@ -178,6 +198,11 @@ export class Notices {
 /** @param {State} state @returns {boolean} whether what was lent for it will end soon */
 function isEnding(state) {
   return !!state.ending && (state.state === 'connected' || state.state === 'away');
+}
+
+/** @param {State} state @returns {boolean} whether its memory is almost full, as far as is known */
+function isShort(state) {
+  return !!state.memory_short && (state.state === 'connected' || state.state === 'away');
 }
 
 /** @param {State[]} states @returns {Map<string, State[]>} */

@@ -78,6 +78,9 @@ export class Words {
       lines.push(this.say('Round trip: %1 ms', Math.round(1000 * measured.round_trip)));
       lines.push(this.say('Output waiting: %1', this.size(measured.waiting ?? 0)));
     }
+    if (state.memory_short) {
+      lines.push(this.say('Memory almost full: %1', this.share(state.memory_short)));
+    }
     lines.push(this.say('So since %1', this.time(state.since)));
     if (state.state === 'away') {
       lines.push(this.say('The kernel goes on; nothing that it says is lost.'));
@@ -114,6 +117,11 @@ export class Words {
     const power = bytes < 1 ? 0 : Math.min(4, Math.floor(Math.log10(bytes) / 3));
     const value = bytes / 1000 ** power;
     return `${value < 10 && power > 0 ? value.toFixed(1) : Math.round(value)} ${units[power]}`;
+  }
+
+  /** @param {{used: number, limit: number}} memory @returns {string} how much of it is in use */
+  share({ used, limit }) {
+    return this.say('%1 of %2', this.size(used), this.size(limit));
   }
 
   /** @param {any} error @returns {string} what went wrong, what to do, and what the other side said */
