@@ -58,9 +58,9 @@ PreemptType=preempt/partition_prio
 PreemptMode=CANCEL
 SlurmdParameters=config_overrides
 AccountingStorageType=accounting_storage/none
-NodeName=DEFAULT NodeHostname={host} NodeAddr=127.0.0.1 CPUs=4 RealMemory=40000 State=UNKNOWN
-NodeName=n1 Port={n1} Gres=gpu:2
-NodeName=n2 Port={n2}
+NodeName=DEFAULT CPUs=4 RealMemory=40000 State=UNKNOWN
+NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={n1} Gres=gpu:2
+NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={n2}
 PartitionName=DEFAULT MaxTime=60 DefaultTime=10 DefMemPerNode=10000 State=UP PreemptMode=OFF
 PartitionName=main Nodes=n1,n2 Default=YES
 PartitionName=one Nodes=n1
