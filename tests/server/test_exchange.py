@@ -93,12 +93,15 @@ def test_what_the_kernel_is_through_with_and_has_not_answered_is_lost() -> None:
 def test_output_after_the_end_of_its_cell_is_told_of_too() -> None:
     """A thread that prints on: a cut may take what it says, and the gap is of that cell."""
     both = Both()
-    assert both.exchange.is_quiet
-    both.say("iopub", "status", "1", execution_state="busy")
-    both.say("iopub", "status", "1", execution_state="idle")
-    assert both.exchange.is_quiet
-    both.say("iopub", "stream", "1", name="stdout", text="on")
-    assert not both.exchange.is_quiet
+    quiet = [both.exchange.is_quiet]
+    for type, content in (
+        ("status", {"execution_state": "busy"}),
+        ("status", {"execution_state": "idle"}),
+        ("stream", {"name": "stdout", "text": "on"}),
+    ):
+        both.say("iopub", type, "1", **content)
+        quiet.append(both.exchange.is_quiet)
+    assert quiet == [True, False, True, False]
     both.at_client.clear()
     both.parents.clear()
     both.exchange.tell_gap(0.0, 30.0)
