@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -111,10 +111,12 @@ class CarriedWay(Way):
 
 
 @contextlib.contextmanager
-def to_server(home: Path) -> Iterator[CarriedWay]:
-    """A server behind a link; `home` is that of its kernels. In the end it has none any more."""
+def to_server(home: Path, environment: Mapping[str, str] | None = None) -> Iterator[CarriedWay]:
+    """A server behind a link; `home` is that of its kernels, `environment` what else they find in
+    theirs. In the end it has none any more."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOME", str(home))
+        for name, value in {**(environment or {}), "HOME": str(home)}.items():
+            patch.setenv(name, value)
         server = remote(home)
         jupyter = server.__enter__()
     with contextlib.ExitStack() as stack:
@@ -128,7 +130,7 @@ def to_server(home: Path) -> Iterator[CarriedWay]:
 def to_host(name: str, home: Path, **kwargs: Any) -> Iterator[Way]:
     """A way, and the server to which it leads; `home` is that of its kernels."""
     if name == "carried":
-        with to_server(home) as carried:
+        with to_server(home, **kwargs) as carried:
             yield carried
         return
     if name == "slurm":
