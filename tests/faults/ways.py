@@ -12,6 +12,7 @@ import os
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -142,13 +143,32 @@ def to_host(name: str, home: Path, **kwargs: Any) -> Iterator[Way]:
         yield Way(name, server, home)
 
 
-def params(others: Iterable[str] = (), *, parts: Iterable[str] = ()) -> list[Any]:
+#: What can't be so for kernels on a way, and why: for `params`.
+NO_LEASE = {
+    "carried": (
+        "its kernel is the server's, and no lease ends it; its agent runs by the helper kernel's "
+        "Python, whose clock is the machine's: tests/server/test_carried.py::"
+        "test_a_client_that_vanished"
+    )
+}
+
+
+def params(
+    others: Iterable[str] = (),
+    *,
+    parts: Iterable[str] = (),
+    without: Mapping[str, str] = MappingProxyType({}),
+) -> list[Any]:
     """The ways for a fixture `way`: the first and `others`, or those that were asked for.
 
-    Of them, those that have all of `parts`.
+    Of them, those that have all of `parts`; for those in `without` the test is skipped, and why.
     """
-    names = WANTED or [FORWARDS, *others]
-    return [name for name in names if set(parts) <= set(WAYS[name])]
+    names = [name for name in WANTED or [FORWARDS, *others] if set(parts) <= set(WAYS[name])]
+    skip = pytest.mark.skip
+    return [
+        pytest.param(name, marks=skip(reason=without[name])) if name in without else name
+        for name in names
+    ]
 
 
 @pytest.fixture

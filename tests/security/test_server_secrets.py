@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import secrets
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 from jupyter_client.manager import KernelManager
 
+from sshpyk import errors
 from sshpyk.jupyter.provisioner import SSHKernelProvisioner
 from sshpyk.link.thread import io_thread
 from sshpyk.remotekernel import RemoteKernel, State, Status
@@ -129,7 +129,7 @@ def test_a_token_is_nowhere(
                 give(wrong)
                 server_of(kernel)._secret = None  # type: ignore[attr-defined]
                 link.cut()
-                life.until(lambda status: status.trouble is not None)
+                life.until(lambda status: isinstance(status.trouble, errors.NeedsPerson))
                 life.said += traceback.format_exception(life.statuses[-1].trouble)
                 give(server.token)
                 io_thread().loop.call_soon_threadsafe(kernel.retry)
@@ -140,9 +140,10 @@ def test_a_token_is_nowhere(
                 assert run_code(client, "print(3)") == "3\n"
             objects = [manager, manager.provisioner, kernel, server_of(kernel)]
             objects += [vars(kernel), vars(server_of(kernel)).get("address")]
-            objects += [asyncio.run(credentials.get(server_of(kernel).address))]  # type: ignore[attr-defined]
+            objects += [credentials.kept(url)]
             life.said += [text for thing in objects for text in (str(thing), repr(thing))]
-            life.said += processes_of([p for p in tree(os.getpid()) if p not in tree(server.pid)][1:])
+            theirs = {os.getpid(), *tree(server.pid)}
+            life.said += processes_of([pid for pid in tree(os.getpid()) if pid not in theirs])
             manager.provisioner.persistent = False  # type: ignore[union-attr]  # ours
             manager.shutdown_kernel()
             manager.context.destroy(linger=100)

@@ -1,9 +1,9 @@
 """A kernel that somebody else has started, and owns: a Jupyter Server. The agent is its client.
 
 What is known of it is its connection file. It can't be started again from here, and signals are not
-ours to send: who has it started does that. Only where its output can't be kept any more it is held
-up, by SIGSTOP, if the system tells which process it is. Its end is seen when its connections end and
-nothing listens any more.
+ours to send: who has it started does that. Only where its output can't be kept any more is it held
+up, by SIGSTOP, if the system tells which process it is. Its end is seen when its connections end
+and nothing listens any more.
 """
 
 from __future__ import annotations

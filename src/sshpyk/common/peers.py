@@ -79,7 +79,7 @@ def holders_of(address: Tuple[str, int]) -> List[int]:
     if that is unknown."""
     try:
         found = _ask(_socket.AF_INET, address, ("0.0.0.0", 0))
-        target = "socket:[%d]" % found[1] if found is not None else ""
+        target = f"socket:[{found[1]}]" if found is not None else ""
         pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
     except (OSError, AttributeError, struct.error):
         return []
@@ -87,7 +87,7 @@ def holders_of(address: Tuple[str, int]) -> List[int]:
 
 
 def _has_open(pid: int, target: str) -> bool:
-    files = "/proc/%d/fd" % pid
+    files = f"/proc/{pid}/fd"
     try:
         for name in os.listdir(files):
             try:
@@ -121,9 +121,7 @@ def _owner(family: int, there: Tuple[Any, ...], here: Tuple[Any, ...]) -> Option
     return None if found is None else found[0]
 
 
-def _ask(
-    family: int, there: Tuple[Any, ...], here: Tuple[Any, ...]
-) -> Optional[Tuple[int, int]]:
+def _ask(family: int, there: Tuple[Any, ...], here: Tuple[Any, ...]) -> Optional[Tuple[int, int]]:
     """The user id, -1 where it was closed, and the inode; None if unknown."""
     if family == _socket.AF_INET6 and there[0].startswith("::ffff:"):
         family = _socket.AF_INET  # the kernel looks for it among those
