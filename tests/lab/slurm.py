@@ -11,6 +11,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -293,11 +294,18 @@ class Slurm:
             raise RuntimeError(f"{error}\n{said}") from None
 
 
-def login_node(slurm: Slurm, home: Path, *, forwards: bool = False, **kwargs: Any) -> Sshd:
+def login_node(
+    slurm: Slurm,
+    home: Path,
+    *,
+    forwards: bool = False,
+    environment: Mapping[str, str] | None = None,
+    **kwargs: Any,
+) -> Sshd:
     """A server whose sessions have Slurm's commands; one that `forwards`, or does not."""
-    path = f"{slurm.bin}:{os.environ['PATH']}"
+    own = {"PATH": f"{slurm.bin}:{os.environ['PATH']}", **(environment or {})}
     options = () if forwards else ("DisableForwarding yes",)
-    return Sshd(options=options, home=home, environment={"PATH": path}, host="login", **kwargs)
+    return Sshd(options=options, home=home, environment=own, host="login", **kwargs)
 
 
 def _until(is_so: object, what: str) -> None:
