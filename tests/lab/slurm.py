@@ -59,7 +59,7 @@ PreemptType=preempt/partition_prio
 PreemptMode=CANCEL
 SlurmdParameters=config_overrides
 AccountingStorageType=accounting_storage/none
-NodeName=DEFAULT CPUs=4 RealMemory=40000 State=UNKNOWN
+NodeName=DEFAULT CPUs=32 RealMemory=40000 State=UNKNOWN
 NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={n1} Gres=gpu:2
 NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={n2}
 PartitionName=DEFAULT MaxTime=60 DefaultTime=10 DefMemPerNode=10000 State=UP PreemptMode=OFF
@@ -67,6 +67,8 @@ PartitionName=main Nodes=n1,n2 Default=YES
 PartitionName=one Nodes=n1
 PartitionName=away Nodes=n2 State=DOWN
 PartitionName=scavenge Nodes=n2 PriorityTier=0 PreemptMode=CANCEL
+PartitionName=gpu Nodes=n1 MaxTime=720
+PartitionName=cpu Nodes=n1,n2 MaxTime=720
 PartitionName=urgent Nodes=n2 PriorityTier=9
 """
 
@@ -97,11 +99,11 @@ def trouble() -> str | None:
 
 
 class Slurm:
-    """A running Slurm with the nodes n1 and n2, of four processors each, until `close`; n1 has two
-    GPUs, which compute nothing.
+    """A running Slurm until `close`, whose nodes n1 and n2 have 32 processors, as it believes;
+    n1 has two GPUs, which compute nothing.
 
-    Partitions: main (both, the default), one (n1), away (down), scavenge (n2, whose jobs
-    go for those of urgent). `environment` is what its clients
+    Partitions: main (both, the default), one (n1), gpu (n1) and cpu (both) for a longer time, away
+    (down), scavenge (n2, whose jobs go for those of urgent). `environment` is what its clients
     need, `log` has the commands that were called through `bin`, one a line. `has_cgroups` is
     whether its jobs are in cgroups: where this user may make some, unless it is `looking` after
     their memory itself.
@@ -298,14 +300,16 @@ def login_node(
     slurm: Slurm,
     home: Path,
     *,
+    host: str = "login",
     forwards: bool = False,
     environment: Mapping[str, str] | None = None,
     **kwargs: Any,
 ) -> Sshd:
-    """A server whose sessions have Slurm's commands; one that `forwards`, or does not."""
+    """A server called `host` whose sessions have Slurm's commands; one that `forwards`, or does
+    not."""
     own = {"PATH": f"{slurm.bin}:{os.environ['PATH']}", **(environment or {})}
     options = () if forwards else ("DisableForwarding yes",)
-    return Sshd(options=options, home=home, environment=own, host="login", **kwargs)
+    return Sshd(options=options, home=home, environment=own, host=host, **kwargs)
 
 
 def _until(is_so: object, what: str) -> None:
