@@ -53,7 +53,7 @@ FIELDS: dict[str, Any] = {
     "why": "its host was restarted, or its agent was killed, at 2026-01-01 12:00:00",
     "scheduler": "Slurm",
     "job": "12345678",
-    "remote": "sinfo -o '%P %l %D %G'",
+    "remote": "sinfo -o '%P %l %D %c %m %G'",
     "expected": "It is expected to start at 2026-01-01 14:05",
     "allocation": "gpu-3fa21c --host somebody@a-login-node-with-a-long-name.cluster.example.org",
     "what": "its answer has no field that says where it listens, or one of a wrong kind",
@@ -268,3 +268,18 @@ def test_wrapping() -> None:
     ]
     assert let_go(hold("a b\tc")) == "a b c"
     assert wrap("") == ""
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ("sshpyk: line 2: module: command not found", "module"),
+        ("sh: 2: conda: not found", "conda"),
+        ("zsh:1: command not found: ml", "ml"),
+        ("ERROR: Unable to locate a modulefile for 'cuda'\nfile not found", ""),
+    ],
+)
+def test_what_only_a_profile_brings(said: str, name: str) -> None:
+    advice = errors.setup_advice(said)
+    assert ("--login-shell" in advice) == bool(name)
+    assert f"`{name}`" in advice or advice == "Correct them (--setup)."

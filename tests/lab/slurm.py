@@ -11,9 +11,11 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.lab.jobgroups import JobGroups
 from tests.lab.sshd import Sshd
 
 #: Where Debian has the daemons, which are seldom on a user's PATH.
@@ -32,10 +34,10 @@ SlurmdUser=root
 AuthType=auth/munge
 AuthInfo=socket={directory}/munge.socket
 CryptoType=crypto/munge
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
+{memory}
 SelectType=select/cons_tres
-SelectTypeParameters=CR_Core
+SelectTypeParameters=CR_Core_Memory
+GresTypes=gpu
 SchedulerType=sched/backfill
 SchedulerParameters=bf_interval=1,sched_interval=2
 ReturnToService=2
@@ -56,17 +58,36 @@ EnforcePartLimits=ALL
 PreemptType=preempt/partition_prio
 PreemptMode=CANCEL
 SlurmdParameters=config_overrides
-JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
-NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={n1} CPUs=4 State=UNKNOWN
-NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={n2} CPUs=4 State=UNKNOWN
-PartitionName=DEFAULT MaxTime=60 DefaultTime=10 State=UP PreemptMode=OFF
+NodeName=DEFAULT CPUs=32 RealMemory=40000 State=UNKNOWN
+NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={n1} Gres=gpu:2
+NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={n2}
+PartitionName=DEFAULT MaxTime=60 DefaultTime=10 DefMemPerNode=10000 State=UP PreemptMode=OFF
 PartitionName=main Nodes=n1,n2 Default=YES
 PartitionName=one Nodes=n1
 PartitionName=away Nodes=n2 State=DOWN
 PartitionName=scavenge Nodes=n2 PriorityTier=0 PreemptMode=CANCEL
+PartitionName=gpu Nodes=n1 MaxTime=720
+PartitionName=cpu Nodes=n1,n2 MaxTime=720
 PartitionName=urgent Nodes=n2 PriorityTier=9
 """
+
+#: How a Slurm sees to it that no job uses more memory than it has asked for. By cgroups, as most
+#: do: Linux then kills the largest process of a job. By looking at the processes now and then, it
+#: kills the job. It refuses to do both.
+BY_CGROUPS = """\
+ProctrackType=proctrack/cgroup
+TaskPlugin=task/cgroup
+JobAcctGatherType=jobacct_gather/none"""
+BY_LOOKING = """\
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/linux
+JobAcctGatherParams=OverMemoryKill"""
+NOT_AT_ALL = """\
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none"""
 
 
 def trouble() -> str | None:
@@ -78,14 +99,17 @@ def trouble() -> str | None:
 
 
 class Slurm:
-    """A running Slurm with the nodes n1 and n2, of four processors each, until `close`.
+    """A running Slurm until `close`, whose nodes n1 and n2 have 32 processors, as it believes;
+    n1 has two GPUs, which compute nothing.
 
-    Partitions: main (both, the default), one (n1), away (down), scavenge (n2, whose jobs
-    go for those of urgent). `environment` is what its clients
-    need, `log` has the commands that were called through `bin`, one a line.
+    Partitions: main (both, the default), one (n1), gpu (n1) and cpu (both) for a longer time, away
+    (down), scavenge (n2, whose jobs go for those of urgent). `environment` is what its clients
+    need, `log` has the commands that were called through `bin`, one a line. `has_cgroups` is
+    whether its jobs are in cgroups: where this user may make some, unless it is `looking` after
+    their memory itself.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, looking: bool = False) -> None:
         if reason := trouble():
             raise RuntimeError(reason)
         self._temporary = tempfile.TemporaryDirectory(prefix="slurm-", dir="/tmp")
@@ -94,10 +118,20 @@ class Slurm:
         self.config = self.directory / "slurm.conf"
         self.environment = {"SLURM_CONF": str(self.config)}
         self.daemons: dict[str, subprocess.Popen[bytes]] = {}
+        self._groups = JobGroups(self.directory.name, self.directory / "cgroup")
+        self.has_cgroups = self._groups.are_there and not looking
+        (self.directory / "cgroup.conf").write_text(self._groups.config)
+        for number, device in enumerate(("/dev/null", "/dev/zero")):
+            (self.directory / f"gpu{number}").symlink_to(device)
+        (self.directory / "gres.conf").write_text(
+            f"AutoDetect=off\nNodeName=n1 Name=gpu File={self.directory}/gpu[0-1]\n"
+        )
+        limits = BY_LOOKING if looking else BY_CGROUPS if self.has_cgroups else NOT_AT_ALL
         ctld, n1, n2 = _free_ports(3)
         self.config.write_text(
             CONFIG.format(
                 directory=self.directory,
+                memory=limits,
                 host=socket.gethostname().partition(".")[0],
                 ctld=ctld,
                 n1=n1,
@@ -223,6 +257,7 @@ class Slurm:
         for pid in self.processes():  # steps of a node that was down
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        self._groups.close()
         self._temporary.cleanup()
 
     def processes(self) -> list[int]:
@@ -261,11 +296,20 @@ class Slurm:
             raise RuntimeError(f"{error}\n{said}") from None
 
 
-def login_node(slurm: Slurm, home: Path, *, forwards: bool = False, **kwargs: Any) -> Sshd:
-    """A server whose sessions have Slurm's commands; one that `forwards`, or does not."""
-    path = f"{slurm.bin}:{os.environ['PATH']}"
+def login_node(
+    slurm: Slurm,
+    home: Path,
+    *,
+    host: str = "login",
+    forwards: bool = False,
+    environment: Mapping[str, str] | None = None,
+    **kwargs: Any,
+) -> Sshd:
+    """A server called `host` whose sessions have Slurm's commands; one that `forwards`, or does
+    not."""
+    own = {"PATH": f"{slurm.bin}:{os.environ['PATH']}", **(environment or {})}
     options = () if forwards else ("DisableForwarding yes",)
-    return Sshd(options=options, home=home, environment={"PATH": path}, host="login", **kwargs)
+    return Sshd(options=options, home=home, environment=own, host=host, **kwargs)
 
 
 def _until(is_so: object, what: str) -> None:

@@ -43,7 +43,8 @@ def start(options: str, name: str) -> errors.SshpykError:
         ("partition=nowhere", "invalid partition specified"),
         ("time=5-00:00:00", "time limit is invalid"),
         ("nodes=9", "processors requested|node count"),
-        ("gres=gpu:8", "generic resource|gres"),
+        ("gres=gpu:8", "node configuration is not available"),
+        ("gres=tpu:1", "generic resource|gres"),
         ("nonsense=1", "unrecognized option"),
     ],
 )
@@ -51,6 +52,9 @@ def test_what_slurm_refuses(here: Path, slurm: Slurm, options: str, text: str) -
     error = start(options, f"no-{options.partition('=')[0]}")
     assert isinstance(error, errors.JobRefused), error
     assert re.search(text, str(error), re.IGNORECASE), str(error)
+    if "gpu" in options:
+        assert "Ask for less" in str(error)
+        assert "%G" in error.command, "which shows the GPUs"
     assert error.command.startswith(("sinfo ", "sbatch ")), "to be typed here"
     assert slurm.jobs() == {}
 

@@ -111,6 +111,12 @@ def test_lines_of_squeue() -> None:
     assert mine.id == "11", "of two the one that was submitted first, for all who look"
 
 
+def test_gpus_however_they_were_asked_for() -> None:
+    printed = "7   gres:gpu:1   N/A   N/A  \n8   N/A   N/A   N/A\n9 N/A gres:gpu:a100:2 N/A\n\n"
+    assert SLURM.gpus(printed) == {"7": "gres:gpu:1", "9": "gres:gpu:a100:2"}
+    assert SLURM.gpus("7 N/A cpu=1,gres/gpu:1 N/A\n") == {"7": "cpu=1,gres/gpu:1"}
+
+
 @pytest.mark.parametrize(
     ("said", "kind", "shown"),
     [
@@ -184,11 +190,33 @@ def test_a_refusal_is_a_sentence_with_a_next_step(
 
 
 @pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ("MinMemoryNode=400M", ": 400M a machine"),
+        ("MinMemoryCPU=1500M", ": 1500M a processor"),
+        ("MinMemoryNode=0", ""),  # all that there is
+    ],
+)
+def test_how_a_job_ended_by_scontrol(asked: str, told: str) -> None:
+    shown = f"JobId=1 JobName=wrap JobState=OUT_OF_MEMORY Reason=OutOfMemory {asked} Power=\n"
+    assert SLURM.how_it_ended(shown) == f"it used more memory than it had asked for{told}"
+
+
+@pytest.mark.parametrize(
     ("printed", "words"),
     [
         ("CANCELLED by 0\n", "it was cancelled (scancel)"),
         ("COMPLETED\n", "no kernel had run in it for its idle time"),
         ("OUT_OF_MEMORY\n", "it used more memory than it had asked for"),
+        ("OUT_OF_MEMORY|0:125|400M\n", "it used more memory than it had asked for: 400M"),
+        ("OUT_OF_MEMORY|0:125|2Gc\n", "it used more memory than it had asked for: 2G a processor"),
+        ("OUT_OF_MEMORY|0:125|0\n", "it used more memory than it had asked for"),
+        (
+            "FAILED|0:9|400M\n",
+            "its program was killed, perhaps for using more memory than it had asked for: 400M",
+        ),
+        ("FAILED|1:0|400M\n", "its program ended with an error"),
+        ("TIMEOUT|0:0|400M\n", "its time was up"),
         *(("RUNNING\n", ""), ("PENDING\n", ""), ("", "")),  # it lags behind
     ],
 )

@@ -234,12 +234,12 @@ class Running:
         self, pieces: queue.SimpleQueue[bytes | bool | None], seen: Callable[[Running], None]
     ) -> bool:
         """Take in what has come; False at the end."""
-        ran, changed = self.replay.ran, False
+        ran, changed, goes_on = self.replay.ran, False, True
         piece = pieces.get()
         while True:
             if piece is None:
-                return False
-            if isinstance(piece, bool):
+                goes_on = False
+            elif isinstance(piece, bool):
                 self.is_away = piece
             else:
                 changed = self.replay.feed(piece) or changed
@@ -247,12 +247,12 @@ class Running:
                 piece = pieces.get_nowait()
             except queue.Empty:
                 break
-        if changed:
+        if changed and goes_on:
             age = time.monotonic() - self._saved_at
             if self.replay.ran > ran or age > max(SAVE_EVERY, SAVE_SELDOM * self._cost):
                 self._save()
         seen(self)
-        return True
+        return goes_on
 
     def _save(self) -> None:
         if self.output is None or self.replay.notebook is None:

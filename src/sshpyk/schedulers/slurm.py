@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from .. import errors
 from .base import PREFIX, Allocation, Job, Phase, Refusal, Scheduler
@@ -25,6 +26,12 @@ LIVING = {
     "STOPPED": (Phase.PENDING, "it is stopped: its processes stand still"),
 }
 
+OUT_OF_MEMORY = "OUT_OF_MEMORY"
+FAILED = "FAILED"
+
+#: States of which `scontrol` knows more.
+UNCLEAR = (OUT_OF_MEMORY, FAILED)
+
 #: How a job ended.
 ENDED = {
     "CANCELLED": "it was cancelled (scancel)",
@@ -33,9 +40,9 @@ ENDED = {
     "PREEMPTED": "its machines were given to another job (preempted)",
     "NODE_FAIL": "a machine of it failed",
     "BOOT_FAIL": "its machines did not start",
-    "OUT_OF_MEMORY": "it used more memory than it had asked for",
+    OUT_OF_MEMORY: "it used more memory than it had asked for",
     "COMPLETED": "no kernel had run in it for its idle time",
-    "FAILED": "its program ended with an error",
+    FAILED: "its program ended with an error",
     "REVOKED": "another cluster runs it",
     "COMPLETING": "it is being ended (scancel, or its time)",
 }
@@ -45,8 +52,8 @@ ENDING = {
     "TimeLimit": "TIMEOUT",
     "NodeDown": "NODE_FAIL",
     "NodeFail": "NODE_FAIL",
-    "OutOfMemory": "OUT_OF_MEMORY",
-    "NonZeroExitCode": "FAILED",
+    "OutOfMemory": OUT_OF_MEMORY,
+    "NonZeroExitCode": FAILED,
     "JobLaunchFailure": "BOOT_FAIL",
 }
 
@@ -103,7 +110,7 @@ HOPELESS = {
 
 #: What a command of Slurm's says, the kind of error, and what to do about it.
 _LIMITS = "Ask for less: the limits of partitions are shown by:"
-_SHOW_PARTITIONS = "sinfo -o '%P %l %D %G'"
+_SHOW_PARTITIONS = "sinfo -o '%P %l %D %c %m %G'"
 _SHOW_LIMITS = "sacctmgr show qos format=name,maxwall,maxjobspu,maxsubmitpu,maxtrespu"
 _SHOW_ACCOUNTS = "sacctmgr show assoc user=$USER format=account,partition,qos,maxwall,grptres"
 _TABLE: tuple[tuple[str, type[errors.SshpykError], str, str], ...] = (
@@ -148,7 +155,7 @@ _TABLE: tuple[tuple[str, type[errors.SshpykError], str, str], ...] = (
         _SHOW_LIMITS,
     ),
     (
-        r"time limit is invalid|node count specification"
+        r"time limit is invalid|[Nn]ode count specification"
         r"|More processors requested|Requested node configuration|Memory specification|exceeds"
         r"|Job size specification",
         errors.JobRefused,
@@ -222,12 +229,33 @@ class Slurm(Scheduler):
         words = ["srun", f"--jobid={job}", "--overlap", "-N1", "-n1", "-u", "-Q", "-w", node]
         return [*words, "--mpi=none", "--mem=0", "--gres=none"]
 
+    def other_gpus(self, jobs: Sequence[str]) -> list[str]:
+        # "%b" is what was asked for by the machine (gres=, gpus-per-node=), and has no letter for
+        # others. These names are no part of `look`: a Slurm that lacks one would show nothing.
+        fields = ("JobID:20", *(f"tres-per-{what}:100" for what in ("job", "task", "socket")))
+        return ["squeue", "-h", "-j", ",".join(jobs), "-O", ",".join(fields)]
+
+    def gpus(self, text: str) -> dict[str, str]:
+        rows = [line.split() for line in text.splitlines()]
+        named = ((row[0], [word for word in row[1:] if "gpu" in word]) for row in rows if row)
+        return {id: ", ".join(words) for id, words in named if words}
+
     def past(self, job: str) -> list[str]:
-        return ["sacct", "-X", "-n", "-P", "-j", job, "-o", "State"]
+        return ["sacct", "-X", "-n", "-P", "-j", job, "-o", "State,ExitCode,ReqMem"]
+
+    def closer(self, job: Job) -> list[str]:
+        return ["scontrol", "-o", "show", "job", job.id] if job.why in UNCLEAR else []
 
     def how_it_ended(self, text: str) -> str:
-        word = text.strip().partition("\n")[0].partition(" ")[0].rstrip("+")
-        return ENDED.get(word, "")
+        shown = re.search(r"\bJobState=(\w+)", text)
+        word = shown.group(1) if shown else re.split(r"[ +|\n]", text.strip(), maxsplit=1)[0]
+        words = ENDED.get(word, "")
+        if word == FAILED and re.search(r"(\bExitCode=|\|)\d+:9\b", text):
+            # So it is where Slurm itself looks after the memory of jobs (OverMemoryKill).
+            words = "its program was killed, perhaps for using more memory than it had asked for"
+            word = OUT_OF_MEMORY
+        memory = _asked_for(text) if word == OUT_OF_MEMORY else ""
+        return f"{words}: {memory}" if memory else words
 
     def offers(self) -> list[str]:
         return ["sinfo", "-h", "-o", "%P|%a|%l|%D|%c|%m|%G"]
@@ -290,6 +318,22 @@ def _job(line: str) -> Job | None:
         starts_at=_time(start),
         ends_at=_time(end),
     )
+
+
+def _asked_for(text: str) -> str:
+    """How much memory scontrol or sacct says that a job has asked for; empty where neither does.
+
+    How much it used, sacct says too (MaxRSS), as seen each half minute: what has just been asked
+    for and was the last straw is not in it.
+    """
+    shown = re.search(r"\bMinMemory(Node|CPU)=([1-9][\d.]*[KMGT]?)", text)
+    if shown:
+        return f"{shown.group(2)} a {'machine' if shown.group(1) == 'Node' else 'processor'}"
+    # Before 21.08 the last letter says of what it is.
+    shown = re.search(r"\|([1-9][\d.]*[KMGT]?)([nc]?)\s*$", text, re.MULTILINE)
+    if not shown:
+        return ""
+    return shown.group(1) + {"n": " a machine", "c": " a processor"}.get(shown.group(2), "")
 
 
 def _time(text: str) -> float | None:

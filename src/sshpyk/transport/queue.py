@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import importlib.resources
 import shlex
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
@@ -79,6 +80,16 @@ class Queue:
                 self._jobs, self._looked_at = self.scheduler.jobs(text), begun
             return self._jobs
 
+    async def with_gpus(self, jobs: list[Job]) -> list[Job]:
+        """The jobs, with their GPUs also where it takes one more command to see them."""
+        ids = [job.id for job in jobs if not job.gpus]
+        if not ids:
+            return jobs
+        found: dict[str, str] = {}
+        with contextlib.suppress(errors.SshpykError):
+            found = self.scheduler.gpus(await self._run(self.scheduler.other_gpus(ids)))
+        return [replace(job, gpus=job.gpus or found.get(job.id, "")) for job in jobs]
+
     async def find(self, id: str, *, since: float | None = None) -> Job | None:
         """The job of that id; None where the scheduler shows it no more."""
         return next((job for job in await self.jobs(since=since) if job.id == id), None)
@@ -128,12 +139,15 @@ class Queue:
             job = await self.find(id)
         if job is not None and job.phase is not Phase.ENDED:
             return ""
+        command = self.scheduler.past(id) if job is None else self.scheduler.closer(job)
+        if command:
+            # Many sites keep no accounts.
+            with contextlib.suppress(errors.SshpykError, TimeoutError):
+                words = self.scheduler.how_it_ended(await self._run(command))
+                if words:
+                    return words
         if job is not None:
             return job.words or job.why
-        with contextlib.suppress(errors.SshpykError, TimeoutError):  # many sites keep no accounts
-            words = self.scheduler.how_it_ended(await self._run(self.scheduler.past(id)))
-            if words:
-                return words
         return f"{self.scheduler.name} no longer knows why"
 
     async def _run(
