@@ -5,7 +5,8 @@ Linux is asked whose it is. Elsewhere, and where Linux is not allowed to tell, t
 Jupyter's own sockets, the HMAC key) is the only door, as it always is the real one.
 
 And a path or port that an agent has left is free for others, who could wait there for its client.
-So the agent proves that it knows the token, before the client says anything but its hello.
+So the agent proves that it knows the token, before the client says anything but its hello
+and what every client of Jupyter's begins with.
 """
 
 from __future__ import annotations
