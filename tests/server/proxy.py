@@ -15,6 +15,9 @@ from tests.lab.link import Link
 BUFFER = 256 * 1024
 PIECE = 20_000
 
+#: So often does it cut: where a connection takes longer than the next pause nothing would get on.
+MOST_CUTS = 4
+
 
 class Proxy(Link):
     """Holds what comes for up to `hold` seconds, gives it on in odd pieces, and cuts a connection
@@ -54,12 +57,14 @@ class Proxy(Link):
 
     @contextlib.contextmanager
     def cutting(self) -> Iterator[list[int]]:
-        """Cut all connections now and then; how many there were each time."""
+        """Cut all connections a few times; how many there were each time."""
         cuts: list[int] = []
         over = threading.Event()
 
         def work() -> None:
-            while not over.wait(self._random.uniform(0.2, 1.5)):
+            for _ in range(MOST_CUTS):
+                if over.wait(self._random.uniform(0.2, 1.5)):
+                    return
                 cuts.append(self.cut())
 
         thread = threading.Thread(target=work)
