@@ -65,6 +65,8 @@ NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={n2}
 PartitionName=DEFAULT MaxTime=60 DefaultTime=10 DefMemPerNode=10000 State=UP PreemptMode=OFF
 PartitionName=main Nodes=n1,n2 Default=YES
 PartitionName=one Nodes=n1
+PartitionName=theirs Nodes=n1 AllowAccounts=physics
+PartitionName=small Nodes=n1 MaxMemPerNode=1000
 PartitionName=away Nodes=n2 State=DOWN
 PartitionName=scavenge Nodes=n2 PriorityTier=0 PreemptMode=CANCEL
 PartitionName=gpu Nodes=n1 MaxTime=720
@@ -102,11 +104,11 @@ class Slurm:
     """A running Slurm until `close`, whose nodes n1 and n2 have 32 processors, as it believes;
     n1 has two GPUs, which compute nothing.
 
-    Partitions: main (both, the default), one (n1), gpu (n1) and cpu (both) for a longer time, away
-    (down), scavenge (n2, whose jobs go for those of urgent). `environment` is what its clients
-    need, `log` has the commands that were called through `bin`, one a line. `has_cgroups` is
-    whether its jobs are in cgroups: where this user may make some, unless it is `looking` after
-    their memory itself.
+    Partitions: main (both, the default), one (n1), gpu (n1) and cpu (both) for a longer time,
+    theirs (for an account that is nobody's), small (of memory), away (down), scavenge (n2, whose
+    jobs go for those of urgent). `environment` is what its clients need, `log` has the commands
+    that were called through `bin`, one a line. `has_cgroups` is whether its jobs are in cgroups:
+    where this user may make some, unless it is `looking` after their memory itself.
     """
 
     def __init__(self, *, looking: bool = False) -> None:

@@ -157,10 +157,16 @@ _TABLE: tuple[tuple[str, type[errors.SshpykError], str, str], ...] = (
     (
         r"time limit is invalid|[Nn]ode count specification"
         r"|More processors requested|Requested node configuration|Memory specification|exceeds"
-        r"|Job size specification",
+        r"|Memory required by task|Job size specification",
         errors.JobRefused,
         _LIMITS,
         _SHOW_PARTITIONS,
+    ),
+    (
+        r"Invalid node name",
+        errors.JobRefused,
+        "Name machines of the cluster, or none; those that there are:",
+        "sinfo -N -o '%N %P %T'",
     ),
     (
         r"reservation is invalid|Invalid license",
