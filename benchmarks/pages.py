@@ -71,16 +71,18 @@ class Load:
     files: int = 0
 
 
-#: Resolves when the main thread has been idle for a second: so all pages are compared when they
-#: are done: what Lab itself has put off is in none or in all.
+#: Resolves when the main thread has been free for a second, or after ten: so all pages are compared
+#: when they are done, and what Lab itself has put off is in none or in all.
 SETTLED = """
 () => new Promise(done => {
+  const end = performance.now() + 10000;
   let calm = 0;
-  const look = deadline => {
-    calm = deadline.timeRemaining() > 30 ? calm + 1 : 0;
-    calm > 20 ? done() : requestIdleCallback(look);
+  const look = began => {
+    const now = performance.now();
+    calm = now - began < 70 ? calm + 1 : 0;
+    calm === 20 || now > end ? done() : setTimeout(look, 50, now);
   };
-  requestIdleCallback(look);
+  setTimeout(look, 50, performance.now());
 })
 """
 
