@@ -133,7 +133,7 @@ class Helper:
             if type == "comm_open":
                 content["target_name"] = TARGET
             _, parts = make(type, content, session=self._session)
-            self._channels.send("shell", [*parts, *buffers])
+            self._channels.send("control", [*parts, *buffers])
 
     def begin(self, program: HelperProgram, command: str) -> None:
         """Have the helper run a program."""
@@ -162,9 +162,9 @@ class Helper:
         if channel == "shell" and type == "execute_reply":
             if to_object(parts[1]).get("msg_id") == self._asked and not self._facts.done():
                 self._answered(to_object(parts[3]))
-        elif channel == "iopub" and type == "comm_msg":
+        elif channel == "control" and type == "comm_msg":
             self._of_comm(to_object(parts[3]), parts[4:])
-        elif channel == "iopub" and type == "comm_close":
+        elif channel == "control" and type == "comm_close":
             content = to_object(parts[3])
             program = self.programs.pop(str(content.get("comm_id")), None)
             if program is not None:
