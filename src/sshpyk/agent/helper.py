@@ -11,7 +11,9 @@ comm_open   {"era": n, "lease": seconds}     the era begins
 comm_open   {"era": n, "command": text}      a program begins: /bin/sh -c
 comm_msg    {"at": position}, one buffer     bytes of its stdin; of its stdout, from here
 comm_msg    {"got": position}                so much was taken: the other side may send more
-comm_msg    {"ask": true}                    on the era's comm: is anybody there? {"here": true}
+comm_msg    {"ask": n}                       on the era's comm: is anybody there? {"here": true}
+comm_msg    {"pair": n}                      on the era's comm: send two back, as two messages
+comm_msg    {"gather": seconds}              on the era's comm: what small ones wait for more
 comm_close  {}                               end it
 comm_close  {"status": n, "stderr": text}    from here: it has ended
 =========== ================================ =========================================
@@ -62,7 +64,8 @@ ACTIVE_EVERY = 60.0
 
 #: Bytes that are small, and seconds in which more may follow: the server writes each message as a
 #: packet, and under Nagle's algorithm the second waits until the first was acknowledged, which is
-#: a round trip, or 40 ms where a proxy is on the way.
+#: a round trip, or 40 ms where a proxy is on the way. The client finds out how long that is here,
+#: and says where it is less than these seconds.
 SMALL = 16 * 1024
 GATHER = 0.0007
 
@@ -74,6 +77,9 @@ KEPT_STDERR = 16 * 1024
 
 #: Seconds for a program to end when its input has, and then after SIGTERM.
 GRACE = 1.0
+
+#: Seconds that a timer runs at most.
+DAY = 24 * 3600.0
 
 #: Seconds for the client to say that it is there.
 PATIENCE = 60.0
@@ -160,8 +166,8 @@ class Program:
             bufsize=0,
             start_new_session=True,
         )
-        self._stdin = self._process.stdin
-        self._stdout = self._process.stdout
+        self._stdin: Any = self._process.stdin
+        self._stdout: Any = self._process.stdout
         os.set_blocking(self._stdin.fileno(), False)
         os.set_blocking(self._stdout.fileno(), False)
         self._listener = threading.Thread(target=self._listen, daemon=True)
@@ -239,7 +245,7 @@ class Program:
             return
         until = time.monotonic() + MOST_GATHER
         while len(data) < min(SMALL, size) and time.monotonic() < until:
-            if not select.select([fd], [], [], GATHER)[0]:
+            if not select.select([fd], [], [], self._helper.gather)[0]:
                 break
             more = os.read(fd, size - len(data))
             if not more:
@@ -305,13 +311,15 @@ class Helper:
         self._programs: Dict[str, Program] = {}
         self._era = 0
         self._comm = ""  # of the era
+        self.gather = GATHER
         self._lease = 0.0
-        self._heard = threading.Condition()
-        self._heard_at = time.monotonic()
+        self._heard_at = self.loop.time()
+        self._asked_at = float("-inf")
+        self._asked = 0
+        self._timer: Any = None
         self._active_at = float("-inf")
         # Before anything of ours can come, for nothing does until this request is answered.
         self.loop.add_callback(kernel.control_stream.on_recv, self._on_control, copy=False)
-        threading.Thread(target=self._watch, daemon=True).start()
 
     def facts(self) -> Dict[str, Any]:
         """What a client must know."""
@@ -331,11 +339,19 @@ class Helper:
     def _take(self, identities: List[bytes], message: Dict[str, Any]) -> None:
         type = message["header"]["msg_type"]
         id, data = message["content"]["comm_id"], message["content"]["data"]
-        self._hear(data.get("lease"))
+        self._heard_at = self.loop.time()
+        if "lease" in data:
+            self._lease = data["lease"]
+            self._watch()
         if type == "comm_open":
             self._opened(identities, id, data)
         elif type == "comm_close":
             self._closed(id)
+        elif "pair" in data:
+            for number in range(2):
+                self.send(id, "comm_msg", {"pair": data["pair"], "number": number})
+        elif "gather" in data:
+            self.gather = data["gather"]
         elif id in self._programs:
             try:
                 self._programs[id].take(data, message["buffers"])
@@ -351,6 +367,7 @@ class Helper:
                 program.end()
             self._programs.clear()
             self._client = identities
+            self.gather = GATHER
         if "command" in data and data["era"] == self._era:
             self._programs[id] = Program(self, id, data["command"])
 
@@ -387,39 +404,27 @@ class Helper:
 
     # -- the lease -------------------------------------------------------------------------------
 
-    def _hear(self, lease: Optional[float]) -> None:
-        with self._heard:
-            self._heard_at = time.monotonic()
-            if lease is not None:
-                self._lease = lease
-            self._heard.notify()
-
     def _watch(self) -> None:
-        """In a thread: see whether the client has gone for good."""
-        asked_at: Optional[float] = None
-        with self._heard:
-            while True:
-                if asked_at is not None and self._heard_at > asked_at:
-                    asked_at = None
-                if asked_at is not None:
-                    left = asked_at + PATIENCE - time.monotonic()
-                else:
-                    left = self._heard_at + self._lease - time.monotonic()
-                if not self._comm:
-                    self._heard.wait()
-                elif left > 0:
-                    self._heard.wait(min(left, threading.TIMEOUT_MAX))
-                elif asked_at is None:
-                    asked_at = time.monotonic()
-                    self.loop.add_callback(self.send, self._comm, "comm_msg", {"ask": True})
-                else:
-                    break
-        self.loop.add_callback(self._end_all)
-        end_kernel(self._connection_file)
-
-    def _end_all(self) -> None:
+        """See whether the client has gone for good."""
+        if self._timer is not None:
+            self.loop.remove_timeout(self._timer)
+        now = self.loop.time()
+        if self._asked_at >= self._heard_at:
+            at = self._asked_at + PATIENCE
+        else:
+            at = self._heard_at + self._lease
+            if at <= now:
+                self._asked_at = now
+                self._asked += 1  # a server that checks signatures takes none twice
+                self.send(self._comm, "comm_msg", {"ask": self._asked})
+                at = now + PATIENCE
+        if at > now:
+            self._timer = self.loop.call_at(min(at, now + DAY), self._watch)
+            return
         for program in list(self._programs.values()):
             program.end()
+        # By the control channel, of which this is the thread.
+        threading.Thread(target=end_kernel, args=[self._connection_file], daemon=True).start()
 
 
 def end_kernel(connection_file: str) -> None:
