@@ -157,19 +157,18 @@ class Program:
         self._left = memoryview(b"")  # of the first of these
         self._is_over = False  # for the client
         self._watched: Set[Any] = set()
-        pipe = subprocess.PIPE
         self._process: Any = subprocess.Popen(
             ["/bin/sh", "-c", command],
-            stdin=pipe,
-            stdout=pipe,
-            stderr=pipe,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             bufsize=0,
             start_new_session=True,
         )
         self._stdin: Any = self._process.stdin
         self._stdout: Any = self._process.stdout
-        os.set_blocking(self._stdin.fileno(), False)
-        os.set_blocking(self._stdout.fileno(), False)
+        for pipe in (self._stdin, self._stdout):
+            os.set_blocking(pipe.fileno(), False)
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
         self._watch(self._stdout, True)
@@ -313,7 +312,7 @@ class Helper:
         self._comm = ""  # of the era
         self.gather = GATHER
         self._lease = 0.0
-        self._heard_at = self.loop.time()
+        self._heard_at = time.monotonic()
         self._asked_at = float("-inf")
         self._asked = 0
         self._timer: Any = None
@@ -339,7 +338,7 @@ class Helper:
     def _take(self, identities: List[bytes], message: Dict[str, Any]) -> None:
         type = message["header"]["msg_type"]
         id, data = message["content"]["comm_id"], message["content"]["data"]
-        self._heard_at = self.loop.time()
+        self._heard_at = time.monotonic()
         if "lease" in data:
             self._lease = data["lease"]
             self._watch()
@@ -408,7 +407,7 @@ class Helper:
         """See whether the client has gone for good."""
         if self._timer is not None:
             self.loop.remove_timeout(self._timer)
-        now = self.loop.time()
+        now = time.monotonic()
         if self._asked_at >= self._heard_at:
             at = self._asked_at + PATIENCE
         else:
@@ -419,7 +418,7 @@ class Helper:
                 self.send(self._comm, "comm_msg", {"ask": self._asked})
                 at = now + PATIENCE
         if at > now:
-            self._timer = self.loop.call_at(min(at, now + DAY), self._watch)
+            self._timer = self.loop.call_later(min(at - now, DAY), self._watch)
             return
         for program in list(self._programs.values()):
             program.end()

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .. import errors
-from ..agent.helper import GATHER, TARGET, Received, Sent
+from ..agent.helper import TARGET, Received, Sent
 from ..aio import within
 from ..transport.base import Program
 from ..transport.package import without_words
@@ -25,6 +25,7 @@ from . import trouble
 from .channels import Channels
 from .framing import FramingError, to_object
 from .messages import make
+from .pairs import Pairs
 
 if TYPE_CHECKING:
     from .rest import Server
@@ -35,9 +36,6 @@ HIGH = 256 * 1024
 #: Bytes of a program's stderr that are kept, and of one text of the helper's.
 KEPT_STDERR = 64 * 1024
 LONGEST = 4096
-
-#: How often it is tried whether small messages wait at the server.
-PAIRS = 4
 
 #: What the helper kernel runs; the same again has no effect.
 CODE = """\
@@ -76,8 +74,7 @@ class Helper:
         self._liveness = Liveness(self._loop.time())
         self._timer: asyncio.TimerHandle | None = None
         self._reads = 0
-        self._pairs = 0  # that were asked for
-        self._first: tuple[int, float] | None = None  # of one: how many reads by then, and when
+        self._pairs = Pairs()
         self._asked = ""  # the request that runs the helper's code
         self._facts: asyncio.Future[dict[str, Any]] = self._loop.create_future()
 
@@ -112,7 +109,7 @@ class Helper:
             raise
         era = {"era": self.identity, "lease": self._lease}
         self._send("comm_open", self._comm, era)
-        self._ask_for_pair()
+        self._send("comm_msg", self._comm, self._pairs.ask())
         self._watch()
 
     def _take_facts(self, facts: dict[str, Any]) -> None:
@@ -131,26 +128,6 @@ class Helper:
         if lease > self._lease:
             self._lease = lease
             self._send("comm_msg", self._comm, {"lease": lease})
-
-    # -- Nagle's algorithm -----------------------------------------------------------------------
-
-    def _ask_for_pair(self) -> None:
-        """See how long the second of two small messages waits for the first."""
-        self._pairs += 1
-        self._first = None
-        self._send("comm_msg", self._comm, {"pair": self._pairs})
-
-    def _of_pair(self) -> None:
-        now = self._loop.time()
-        if self._first is None:
-            self._first = self._reads, now
-            return
-        reads, at = self._first
-        # What was read at once came at any time before.
-        if reads != self._reads and now - at < GATHER:
-            self._send("comm_msg", self._comm, {"gather": 0.0})
-        elif self._pairs < PAIRS:
-            self._ask_for_pair()
 
     # -- what is sent ----------------------------------------------------------------------------
 
@@ -229,8 +206,10 @@ class Helper:
         comm = content.get("comm_id")
         if comm == self._comm and "ask" in data:
             self._send("comm_msg", self._comm, {"here": True})
-        elif comm == self._comm and data.get("pair") == self._pairs:
-            self._of_pair()
+        elif comm == self._comm and "pair" in data:
+            said = self._pairs.came(data["pair"], self._reads, self._loop.time())
+            if said is not None:
+                self._send("comm_msg", self._comm, said)
         program = self.programs.get(str(comm))
         if program is None:
             return  # it was ended
