@@ -165,9 +165,9 @@ class Program:
             bufsize=0,
             start_new_session=True,
         )
-        self._stdin: Any = self._process.stdin
-        self._stdout: Any = self._process.stdout
-        for pipe in (self._stdin, self._stdout):
+        pipes: List[Any] = [self._process.stdin, self._process.stdout]
+        self._stdin, self._stdout = pipes
+        for pipe in pipes:
             os.set_blocking(pipe.fileno(), False)
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
