@@ -232,7 +232,10 @@ def test_detached(
 def test_a_disk_that_is_full(sshd: Sshd, tmp_path: Path) -> None:
     """The notebook stays as it was saved last, the run goes on to its end, and nothing is lost."""
     write_spec("remote", sshd)
-    path = write(tmp_path / "n.ipynb", "print('one')", "print('x' * 200_000)", "print('last')")
+    path = tmp_path / "n.ipynb"
+    saved = f"'one\\\\n' in open({str(path)!r}).read()"
+    large = f"import time\nwhile not {saved}: time.sleep(0.05)\nprint('x' * 200_000)"
+    write(path, "print('one')", large, "print('last')")
     command = (sys.executable, "-m", "sshpyk.cli", "run", str(path), "--on", "remote")
     limit = (100_000, 100_000)
     done = subprocess.run(

@@ -26,9 +26,11 @@ from sshpyk.server.kernel import ServerKernel
 from sshpyk.wire.liveness import PATIENCE as FOR_PONG
 from sshpyk.wire.liveness import PING_AFTER
 from tests.faults.chain import CarriedChain
+from tests.faults.record import Watched
 from tests.jupyter.server import Server
 from tests.lab.kernels import PATIENCE, left_behind, run_code, started
 from tests.lab.link import Link
+from tests.server.proxy import Proxy
 from tests.server.servers import remote, running, write_card
 from tests.server.test_kernel import ECHO, reply_to
 
@@ -159,6 +161,31 @@ def test_nothing_is_sent_while_nothing_happens(far: Server, url: str) -> None:
         assert activity() == before
         assert run_code(client, "print(1)") == "1\n"
         assert client.is_alive()
+
+
+def test_a_proxy_that_holds_up_and_cuts(far: Server, link: Link) -> None:
+    """Nothing is lost by it, and a silence that it ends is only a silence."""
+    work = """
+import time
+for number in range(80):
+    print(number, "x" * number ** 2, flush=True)
+    time.sleep(0.025)
+"""
+    with Proxy(far.port) as proxy:
+        write_card("far", f"http://127.0.0.1:{proxy.port}/", server_way="carried")
+        with started("far") as (_, client), Watched(client) as watched:
+            with proxy.cutting() as cuts:
+                watched.run(work)
+            assert [line.split()[0] for line in watched.lines] == [*map(str, range(80))]
+            assert watched.check() > 80
+            proxy.idle = 2.0
+            watched.run("")
+            until(lambda: proxy.idled > 0)
+            watched.run("print('afterwards')")
+            assert watched.lines[-1] == "afterwards"
+            watched.check()
+            assert sum(cuts) >= 2
+        until(lambda: len(running(far)) == 0)  # before the way there ends
 
 
 def test_a_kernel_that_dies_and_one_that_is_ended(far: Server, home: Path, url: str) -> None:

@@ -20,6 +20,7 @@ class Both:
     def __init__(self) -> None:
         self.at_client: list[tuple[str, bytes, str, dict[str, Any]]] = []
         self.at_kernel: list[tuple[str, str, str]] = []
+        self.parents: list[str | None] = []  # what each at_client is of
         log = KernelLog(logging.getLogger("test"), "id", "host")
         self.exchange = Exchange("s", log, to_client=self._client, to_kernel=self._kernel)
         self.exchange.topic = b"topic"
@@ -27,6 +28,7 @@ class Both:
     def _client(self, channel: str, to: Sequence[bytes], parts: Sequence[bytes]) -> None:
         type = to_object(parts[0])["msg_type"]
         self.at_client.append((channel, to[0], type, to_object(parts[3])))
+        self.parents.append(to_object(parts[1]).get("msg_id"))
 
     def _kernel(self, channel: str, parts: Sequence[bytes]) -> None:
         header = to_object(parts[0])
@@ -86,6 +88,25 @@ def test_what_the_kernel_is_through_with_and_has_not_answered_is_lost() -> None:
     assert list(both.exchange.requests.open) == ["beside", "after"]
     both.say("shell", "kernel_info_reply", fence)
     assert len(both.at_client) == 3, "once"
+
+
+def test_output_after_the_end_of_its_cell_is_told_of_too() -> None:
+    """A thread that prints on: a cut may take what it says, and the gap is of that cell."""
+    both = Both()
+    quiet = [both.exchange.is_quiet]
+    for type, content in (
+        ("status", {"execution_state": "busy"}),
+        ("status", {"execution_state": "idle"}),
+        ("stream", {"name": "stdout", "text": "on"}),
+    ):
+        both.say("iopub", type, "1", **content)
+        quiet.append(both.exchange.is_quiet)
+    assert quiet == [True, False, True, False]
+    both.at_client.clear()
+    both.parents.clear()
+    both.exchange.tell_gap(0.0, 30.0)
+    assert both.at_client[0][2] == "stream"
+    assert both.parents == ["1"]
 
 
 def test_a_new_fence_takes_the_place_of_the_old() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import logging
 import os
@@ -23,6 +24,7 @@ from sshpyk.wire import liveness
 from tests.jupyter.server import Server
 from tests.lab.kernels import PATIENCE, run_code, started
 from tests.lab.link import Link
+from tests.server.proxy import Proxy
 from tests.server.servers import kernel_of, remote, running, write_card
 
 #: A comm target that sends back what it gets, with its buffers.
@@ -191,6 +193,52 @@ def test_a_cut_is_told_and_nothing_is_sent_twice(
     said = [r for r in caplog.records if "may have dropped" in r.getMessage()]
     assert len(said) == 1
     assert far.token not in caplog.text
+
+
+#: Prints for three seconds, and knows when: each line's `times` are from before it to after it.
+TELLING = """
+import time
+times = []
+for number in range(80):
+    before = time.time()
+    print(number, flush=True)
+    times.append((before, time.time()))
+    time.sleep(0.025)
+"""
+
+
+def test_what_a_proxy_swallows_is_told(
+    far: Server, link: Link, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Output that is gone was sent in a time of which it was said that some may be."""
+    caplog.set_level(logging.WARNING)
+    with Proxy(far.port) as proxy:
+        write_card("far", f"http://127.0.0.1:{proxy.port}/")
+        with started("far") as (manager, client):
+            manager.log.propagate = True
+            follower = Follower(manager)
+            with proxy.cutting():
+                id = client.execute(TELLING)
+                reply_to(client, id)  # it may be that no answer came
+            id = client.execute("", user_expressions={"times": "times"})
+            text = []
+            while True:
+                message = client.get_iopub_msg(timeout=PATIENCE)
+                if message["msg_type"] == "stream":
+                    text.append(message["content"]["text"])
+                is_of_it = message["parent_header"].get("msg_id") == id
+                if is_of_it and message["content"].get("execution_state") == "idle":
+                    break
+            reply = reply_to(client, id)
+            times = ast.literal_eval(reply["user_expressions"]["times"]["data"]["text/plain"])
+            got = {int(line) for line in "".join(text).splitlines() if line.isdigit()}
+            lost = [time for number, time in enumerate(times) if number not in got]
+            gaps = {status.gap for status in follower.seen if status.gap is not None}
+            assert lost, "the proxy swallowed nothing"
+            for before, after in lost:
+                assert any(since <= after and before <= until for since, until in gaps)
+    said = [r for r in caplog.records if "may have dropped" in r.getMessage()]
+    assert len(said) == len(gaps)
 
 
 def follower_until_connected(follower: Follower) -> None:

@@ -114,6 +114,14 @@ def test_it_is_what_a_new_process_is(first: First) -> None:
     assert "pip 2" in run_code(client, "%pip --version")
 
 
+def test_it_gives_way_only_until_it_is_ready(first: First) -> None:
+    """Else a busy machine would let others run first at each fork, for seconds."""
+    _, _, server = first
+    assert os.getpriority(os.PRIO_PROCESS, server) == os.getpriority(os.PRIO_PROCESS, 0)
+    for session in Path("/proc").glob(f"{server}/autogroup"):  # where the system schedules sessions
+        assert session.read_text().split()[-1] == "0"
+
+
 def test_nothing_random_is_the_same_twice(first: First) -> None:
     manager, client, _ = first
     code = """

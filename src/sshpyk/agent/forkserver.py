@@ -64,6 +64,10 @@ LISTENER, LOCK = 3, 4
 #: Seconds for a thread that has ended to be gone.
 GONE_WITHIN = 5.0
 
+#: How nice it is while it gets ready, and where Linux tells and takes that of a session.
+NICENESS = 19
+AUTOGROUP = "/proc/self/autogroup"
+
 PR_SET_PDEATHSIG = 1
 
 #: What `run` is to start, once this process has become a kernel.
@@ -124,20 +128,15 @@ def _import_all() -> None:
     """Import `MODULES`, giving way to whoever has something to do.
 
     In a thread, because on Linux each has a niceness of its own, and none may ever take it back:
-    the kernels that are forked later are as nice as the agent, not as this.
+    the kernels that are forked later are as nice as the agent, not as this. A session may.
     """
+    before = _set_session_niceness(NICENESS)
     done = _thread.allocate_lock()
     failed: List[BaseException] = []
 
     def load() -> None:
         try:
-            os.nice(19)
-            try:
-                # Where the system schedules sessions, not processes, niceness is that of a session.
-                with open("/proc/self/autogroup", "w") as file:
-                    file.write("19")
-            except OSError:
-                pass
+            os.nice(NICENESS)
             _import_imports(APPLICATION)
             for name in MODULES:
                 _import(name)
@@ -149,8 +148,34 @@ def _import_all() -> None:
     done.acquire()
     _thread.start_new_thread(load, ())
     done.acquire()
+    if before is not None:
+        # Or each fork would wait until nobody else has anything to do.
+        _set_session_niceness(before)
     if failed:
         raise failed[0]
+
+
+def _set_session_niceness(niceness: int) -> Optional[int]:
+    """Give this session another niceness, where the system schedules sessions, not processes
+    (autogroups, sched(7)). What it was; None where it is not so.
+
+    Raises BlockingIOError where others change theirs all the time.
+    """
+    deadline = time.monotonic() + GONE_WITHIN
+    while True:
+        try:
+            with open(AUTOGROUP) as file:
+                before = int(file.read().split()[-1])
+            with open(AUTOGROUP, "w") as file:
+                file.write(str(niceness))
+            return before
+        except BlockingIOError:
+            # The system allows one change in a tenth of a second, of all users' together.
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        except (OSError, ValueError, IndexError):
+            return None
 
 
 def _import_imports(name: str) -> None:

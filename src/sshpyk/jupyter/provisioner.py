@@ -7,6 +7,7 @@ hooks and when they are called: jupyter_client's `KernelProvisionerBase` and `Ke
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fnmatch
 import os
 import re
@@ -26,6 +27,7 @@ from jupyter_core.paths import jupyter_runtime_dir
 from traitlets import TraitError
 
 from .. import errors
+from ..aio import within
 from ..link import pacing
 from ..link.address import AgentAddress
 from ..link.link import Link
@@ -52,6 +54,9 @@ GIVEN = frozenset({"kernel_id", "kernel_spec", "parent", "config", "log"})
 PASSED_ENV = ("JPY_SESSION_NAME", "KERNEL_*")
 
 
+#: Seconds that a kernel's end is waited for in one question after it.
+POLL_WITHIN = 0.1
+
 #: What a persistence file says.
 Saved = persistence.Persistence | persistence.ServerPersistence
 
@@ -72,6 +77,7 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         self._local: LocalSockets | None = None
         self._has_process = False
         self._is_leaving = False
+        self._is_ending = False  # a shutdown was asked for, and the kernel's end is waited for
         self._is_held = False
         self._is_attached = False  # to a kernel that was there, not launched by us
         self._died = False
@@ -96,7 +102,17 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         return self._has_process
 
     async def poll(self) -> int | None:
-        """None while the kernel runs or is out of sight, else its exit code. From memory."""
+        """None while the kernel runs or is out of sight, else its exit code. From memory, at once.
+
+        But not while a shutdown is waited for: jupyter_client then asks in steps of 0.1 s
+        (`KernelManager._async_wait`), of which most of the last would be lost.
+        """
+        if self._is_ending and self.kernel is not None and self._exit_code() is None:
+            with contextlib.suppress(TimeoutError):
+                await within(POLL_WITHIN, io_thread().run(self.kernel.exit_seen()))
+        return self._exit_code()
+
+    def _exit_code(self) -> int | None:
         if self.kernel is None or self._is_leaving:
             return 0
         exited = self.kernel.exited
@@ -111,9 +127,8 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         kernel = self.kernel
         if kernel is not None and not self._is_leaving:
             await io_thread().run(kernel.exit_seen())
-        code = await self.poll()
-        self._has_process = False
-        return code
+        self._has_process = self._is_ending = False
+        return self._exit_code()
 
     def get_shutdown_wait_time(self, recommended: float = 5.0) -> float:
         """Seconds for all of a shutdown: half of it until SIGTERM, half until SIGKILL."""
@@ -201,7 +216,7 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         had died by itself it is logged instead, and `poll` goes on to say that it is dead.
         """
         assert self._local is not None
-        self._is_leaving = False
+        self._is_leaving = self._is_ending = False
         if self.session:
             self.persistent = True
         died, self._died = self._died, False
@@ -410,6 +425,7 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
             "persistent": self.persistent,
             "lease": self.lease,
             "launch_timeout": self.launch_timeout,
+            "carrier": "",  # as well
             "memory_limit": self.memory_limit,
             "spool_limit": self.spool_limit,
             "outputs_limit": self.outputs_limit,
@@ -553,6 +569,7 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
     async def shutdown_requested(self, restart: bool = False) -> None:
         """The manager has sent a shutdown_request, which a persistent kernel must not see."""
         if not self.persistent:
+            self._is_ending = True
             return
         if restart:
             if self.kernel is not None:
@@ -567,7 +584,7 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
 
     async def kill(self, restart: bool = False) -> None:
         """SIGKILL to the kernel's process group."""
-        self._died = await self.poll() is not None
+        self._died = self._exit_code() is not None
         await self._end_process(signal.SIGKILL)
 
     async def _end_process(self, signum: int) -> None:
@@ -578,6 +595,7 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
             # ends the kernel.
             self._is_leaving = True
             return
+        self._is_ending = True
         await io_thread().run(self.kernel.signal(signum))
 
     async def cleanup(self, restart: bool = False) -> None:

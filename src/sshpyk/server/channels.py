@@ -7,6 +7,8 @@ import contextlib
 import socket
 import struct
 import sys
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -30,6 +32,9 @@ MOST_WAITING = 16 * 1024 * 1024
 
 #: Bytes of the longest message that servers take, unless they were told otherwise.
 USUAL_LIMIT = 10 * 1024 * 1024
+
+#: Pings whose answer may come yet, of which the times are kept.
+MOST_PINGS = 8
 
 #: How a server says that a message was too long for it.
 TOO_BIG = 1009
@@ -58,6 +63,11 @@ class Channels:
         self._waiting = 0
         self._large = 0  # bytes of the last message that the server may have refused
         self._early: list[str | bytes | None] | None = []  # what came before `open` could return
+        #: All that the server has written until then (`time.time()`) has come. When something last
+        #: came says less: what waited on the way is older than its arrival.
+        self.whole_until = time.time()
+        self._pings: deque[tuple[bytes, float]] = deque(maxlen=MOST_PINGS)
+        self._count = 0  # of pings
 
     async def open(self, server: Server, kernel: str, session: str, *, timeout: float) -> None:
         """Connect, in `timeout` seconds. Raises one of `trouble`; `LookupError` where the server
@@ -90,6 +100,7 @@ class Channels:
             else:
                 break
         self._connection = connection
+        connection.on_pong = self._on_pong  # type: ignore[method-assign]  # it does nothing
         self._is_legacy = connection.selected_subprotocol != framing.V1
         self._watch(connection)
         early, self._early = self._early or [], None
@@ -156,10 +167,22 @@ class Channels:
         asyncio.ensure_future(writing).add_done_callback(written)
 
     def ping(self) -> None:
-        """Have the server say that it is there."""
+        """Have the server say that it is there, and with that how far all has come."""
         if self._connection is not None:
+            self._count += 1
+            data = str(self._count).encode()
+            self._pings.append((data, time.time()))
             with contextlib.suppress(WebSocketClosedError):
-                self._connection.ping()
+                self._connection.ping(data)
+
+    def _on_pong(self, data: bytes) -> None:
+        """The server writes the answer to a ping behind all else."""
+        if any(data == sent for sent, _ in self._pings):
+            while self._pings:
+                sent, at = self._pings.popleft()
+                if sent == data:
+                    self.whole_until = at
+                    return
 
     def close(self) -> None:
         """Say goodbye; nothing is heard of it any more."""

@@ -42,7 +42,9 @@ class Exchange:
         self._log = log
         self._to_client = to_client
         self._to_kernel = to_kernel
-        self._running = b"{}"  # the header of the request that the kernel works on
+        self._running = b"{}"  # the header of the request that output last was of
+        #: Whether nothing was published since the kernel was idle: threads may go on in it.
+        self.is_quiet = True
         self._fences: dict[str, list[Request]] = {}
 
     def from_kernel(self, channel: str, parts: list[bytes]) -> str | None:
@@ -77,13 +79,14 @@ class Exchange:
         # Most are only passed on, and not even their header is read.
         if b'"shutdown_reply"' in parts[0]:
             return SHUTDOWN
+        self._running = parts[1]
+        self.is_quiet = False
         if b'"status"' not in parts[0] or to_object(parts[0]).get("msg_type") != "status":
             return None
         state = to_object(parts[3]).get("execution_state")
-        if state == "busy":
-            self._running = parts[1]
-        elif state == "idle":
+        if state == "idle":
             self._running = b"{}"
+            self.is_quiet = True
         return state if state in STATES else None
 
     def answer_shutdown(self, request: Request, content: bytes) -> bool:

@@ -77,7 +77,6 @@ class ServerKernel(RemoteKernel):
         self._channels: Channels | None = None
         self._closed: asyncio.Future[str] | None = None  # why the present channels have ended
         self._liveness = Liveness(self._now())
-        self._heard_at = time.time()
         self._asked_at = 0.0  # when a client last asked for something
         self._stages = Stages(lambda stage: self._update(stage=stage, progress=""))
         self._backoff = Backoff()
@@ -265,7 +264,6 @@ class ServerKernel(RemoteKernel):
 
     def _on_heard(self) -> None:
         self._liveness.heard(self._now())
-        self._heard_at = time.time()
 
     def _read_clients(self) -> None:
         """Read what clients send, while it can go on; else it waits with them."""
@@ -293,8 +291,8 @@ class ServerKernel(RemoteKernel):
             channels = self._channels
             is_open = channels is not None and channels.is_open
             why = await self._closed if is_open or self._closed.done() else "no connection"
-            was_busy = bool(self.status.busy or self._exchange.requests.open)
-            since = self._heard_at
+            was_busy = self._is_at_work
+            since = channels.whole_until if channels is not None else time.time()
             self.log.warning("! %s; reconnecting", why)
             if self.exited is None:
                 self._update(state=State.AWAY)
@@ -359,10 +357,16 @@ class ServerKernel(RemoteKernel):
                 self._asked_at = time.time() + 60.0  # so often at most
                 self._look_soon(after_shutdown=False)
             verdict = self._liveness.tick(self._now())
-            if verdict == "ping":
-                channels.ping()
-            elif verdict == "lost":
+            if verdict == "lost":
                 channels.abort("the server does not answer")
+            elif verdict == "ping" or self._is_at_work:
+                channels.ping()  # while it is at work also for how far all has come
+
+    @property
+    def _is_at_work(self) -> bool:
+        """Whether the kernel may be sending something now, as far as was heard of it."""
+        asked = self._exchange.requests.open
+        return bool(self.status.busy or asked or not self._exchange.is_quiet)
 
     def _waits_for_host(self) -> bool:
         """Whether the server is of a host that is out of reach: then the websocket waits as it is,

@@ -19,7 +19,7 @@ export const SCHEMA = 'https://sshpyk.invalid/events/v1';
  * @property {import('./server.js').Trouble?} trouble
  * @property {boolean} needs_person
  * @property {number?} next_try
- * @property {{code: number?, signum: number?, stderr: string, note: string}?} exited
+ * @property {{pid: number, code: number?, signum: number?, stderr: string, note: string}?} exited
  * @property {string?} exited_text
  * @property {{kernel?: string, directory?: string, process?: number, node?: string, agent?: string,
  *   python?: string}} about

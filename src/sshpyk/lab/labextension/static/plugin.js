@@ -8,6 +8,7 @@ import { Hosts } from './hosts.js';
 import { Kernels } from './kernels.js';
 import { Logins } from './logins.js';
 import { Notices } from './notices.js';
+import { Restarts } from './restarts.js';
 import { Server } from './server.js';
 import { Words } from './words.js';
 
@@ -87,7 +88,10 @@ function begin(app, lab, has) {
   const words = new Words((has.translator ?? translation.nullTranslator).load('sshpyk'));
   const server = new Server(services.ServerConnection, manager);
   const kernels = new Kernels(server, manager);
+  const restarts = new Restarts(kernels, apputils, services, manager, has.translator);
   const actions = {
+    restart: /** @param {string} id */ id =>
+      restarts.restart(id).catch(error => explain(apputils, widgets, words.say('Restart'), words.trouble(error))),
     retry: /** @param {string} id */ id => quietly(server.post(`kernels/${id}/retry`)),
     logIn: /** @param {string} id */ id => quietly(logins.begin({ kernel: id })),
     logInTo: /** @param {string} host */ host => quietly(logins.begin({ host })),
@@ -109,6 +113,7 @@ function begin(app, lab, has) {
     const chip = new Chip(panel.sessionContext, kernels, words, actions);
     const made = new widgets.Widget({ node: chip.node });
     made.disposed.connect(() => chip.dispose());
+    made.disposed.connect(restarts.know(panel.sessionContext));
     if (panel.context !== undefined) {
       const back = new Back(panel, kernels, server, words, apputils.Notification);
       made.disposed.connect(() => back.dispose());
