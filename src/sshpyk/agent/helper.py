@@ -75,6 +75,9 @@ MOST_GATHER = 0.005
 #: Bytes of a program's stderr that are kept.
 KEPT_STDERR = 16 * 1024
 
+#: What `waitid` says of a process that was stopped: Python 3.8 has no name for it.
+CLD_STOPPED = 5
+
 #: Seconds for a program to end when its input has, and then after SIGTERM.
 GRACE = 1.0
 
@@ -145,7 +148,7 @@ class Received:
 
 
 class Program:
-    """A program, and its pipes. Only `_listen`, `_wait` and `_end` are not on the helper's loop."""
+    """A program, and its pipes. Only what is in threads is not on the helper's loop."""
 
     def __init__(self, helper: Helper, id: str, command: str) -> None:
         self._helper = helper
@@ -171,7 +174,20 @@ class Program:
             os.set_blocking(pipe.fileno(), False)
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
+        if hasattr(os, "waitid"):
+            threading.Thread(target=self._guard, daemon=True).start()
         self._watch(self._stdout, True)
+
+    def _guard(self) -> None:
+        """In a thread: kill it where it is stopped. A client that waits for output sends nothing,
+        and would not find out; so it hears that it has ended, and begins another."""
+        pid = self._process.pid
+        try:
+            found = os.waitid(os.P_PID, pid, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
+            if found is not None and found.si_code == CLD_STOPPED:
+                os.killpg(pid, signal.SIGKILL)
+        except OSError:
+            pass  # it has ended, and somebody else has seen it
 
     def _watch(self, pipe: Any, wanted: bool) -> None:
         """Say whether a pipe is to be looked after when it is ready."""
