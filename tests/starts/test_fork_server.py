@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -232,6 +233,35 @@ def test_others_start_as_new_processes(first: First, sshd: Sshd, settings: dict[
     with started("new") as (manager, client):
         assert not was_forked(pid_of(manager), first[2])
         assert run_code(client, "print(6 * 7)") == "42\n"
+
+
+def test_who_has_to_wait_hears_that_it_works(first: First, remote_home: Path) -> None:
+    server = first[2]
+    (record,) = fork_servers(remote_home)
+    with contextlib.ExitStack() as stack:
+        os.kill(server, signal.SIGSTOP)
+        stack.callback(os.kill, server, signal.SIGCONT)
+        waiting = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(4)]
+        for sock in waiting:
+            sock.settimeout(PATIENCE)
+            sock.connect(os.path.join(record["directory"], forking.SOCKET))
+            sock.sendall(forking.HEAD.pack(b"F", 0))  # not whole: its reporter ends at once
+        os.kill(server, signal.SIGCONT)
+        heard = [sock.makefile("rb").read() for sock in waiting]
+    assert sorted(heard) == [number * b"working\n" for number in range(4)]
+
+
+def test_a_server_that_works_is_waited_for(first: First, remote_home: Path) -> None:
+    """However long the queue, a kernel comes from it."""
+    manager, client, server = first
+    (record,) = fork_servers(remote_home)
+    with contextlib.ExitStack() as stack:
+        for _ in range(100):
+            sock = stack.enter_context(socket.socket(socket.AF_UNIX))
+            sock.connect(os.path.join(record["directory"], forking.SOCKET))
+            sock.sendall(forking.HEAD.pack(b"F", 0))
+        restart(manager, client)
+    assert was_forked(pid_of(manager), server)
 
 
 def test_nobody_else_can_reach_it(
