@@ -8,15 +8,17 @@ import os
 import signal
 import socket
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
-from sshpyk.agent import forking
+from sshpyk.agent import forking, records
 from tests.lab import same
 from tests.lab.forks import (
     FORKS,
@@ -251,17 +253,31 @@ def test_who_has_to_wait_hears_that_it_works(first: First, remote_home: Path) ->
     assert sorted(heard) == [number * b"working\n" for number in range(4)]
 
 
-def test_a_server_that_works_is_waited_for(first: First, remote_home: Path) -> None:
-    """However long the queue, a kernel comes from it."""
-    manager, client, server = first
-    (record,) = fork_servers(remote_home)
-    with contextlib.ExitStack() as stack:
-        for _ in range(100):
-            sock = stack.enter_context(socket.socket(socket.AF_UNIX))
-            sock.connect(os.path.join(record["directory"], forking.SOCKET))
-            sock.sendall(forking.HEAD.pack(b"F", 0))
-        restart(manager, client)
-    assert was_forked(pid_of(manager), server)
+def test_a_server_that_works_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = SimpleNamespace(record_path="", rest=3, module="ipykernel")
+    monkeypatch.setattr(forking, "command_of", lambda plan, argv: command)
+    monkeypatch.setattr(records, "has_forks", lambda: True)
+    monkeypatch.setattr(records, "read", lambda path: {"directory": str(tmp_path)})
+    plan: Any = SimpleNamespace(cwd="/", env={})
+
+    def answer(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.sendall(2 * b"working\n" + b"pid 4711\n")
+            while connection.recv(1000):
+                pass
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / forking.SOCKET))
+        listener.listen()
+        server = threading.Thread(target=answer, args=(listener,))
+        server.start()
+        forked = forking.fork(plan, ["python", "-m", "ipykernel"], 0o77, 1, 2)
+        assert forked is not None
+        pid, report = forked
+        assert pid == 4711
+        report.close()
+        server.join()
 
 
 def test_nobody_else_can_reach_it(
