@@ -87,10 +87,9 @@ def test_how_many_round_trips_a_start_takes(linked_sshd: Sshd) -> None:
     link.set_delay(0.5)  # a second a round trip: so long that the machine's own moods don't count
     far = seconds()
     link.set_delay(0)
-    # Eight, one behind the other: ssh's session and its answer; the first carrier's channel and its
-    # welcome; "attached"; ZMQ's greeting and READY; the request. While the kernel starts up nobody
-    # waits for the fifth, and at 50 ms for some before it neither.
-    assert far - near < 9
+    # Four, one behind the other: ssh's session; its window; the launch's answer, with which come
+    # the kernel's greetings; the request.
+    assert far - near < 4.5
 
 
 def test_how_much_an_idle_kernel_sends(linked_sshd: Sshd) -> None:

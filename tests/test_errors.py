@@ -268,3 +268,18 @@ def test_wrapping() -> None:
     ]
     assert let_go(hold("a b\tc")) == "a b c"
     assert wrap("") == ""
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ("sshpyk: line 2: module: command not found", "module"),
+        ("sh: 2: conda: not found", "conda"),
+        ("zsh:1: command not found: ml", "ml"),
+        ("ERROR: Unable to locate a modulefile for 'cuda'\nfile not found", ""),
+    ],
+)
+def test_what_only_a_profile_brings(said: str, name: str) -> None:
+    advice = errors.setup_advice(said)
+    assert ("--login-shell" in advice) == bool(name)
+    assert f"`{name}`" in advice or advice == "Correct them (--setup)."

@@ -717,8 +717,10 @@ class Limited(RemoteError):
 
 
 class SetupFailed(RemoteError):
+    """`advice` is `setup_advice`."""
+
     sentence = "The setup lines failed on {host}."
-    next_step = "Correct them (--setup). The shell there said:"
+    next_step = "{advice} The shell there said:"
 
 
 class NothingThere(RemoteError):
@@ -817,6 +819,22 @@ def describe_exit(exited: Mapping[str, Any]) -> str:
     return exits.describe(exited)
 
 
+#: A shell that lacks what start-up files bring: what bash, dash and zsh say.
+_FUNCTIONS = "(module|ml|conda|mamba|micromamba|spack)"
+_OF_PROFILES = re.compile(
+    rf"\b{_FUNCTIONS}: (?:command )?not found|command not found: {_FUNCTIONS}\b"
+)
+
+
+def setup_advice(said: str) -> str:
+    """What to do about setup lines, where the shell has said that."""
+    found = _OF_PROFILES.search(said)
+    if not found:
+        return "Correct them (--setup)."
+    name = found.group(1) or found.group(2)
+    return f"If a profile brings `{name}`, add --login-shell: other shells read none."
+
+
 def kernel_died(host: str, name: str, command: str, exited: Mapping[str, Any]) -> KernelDied:
     """The error for a kernel that died while it started, with the advice that its stderr gives.
 
@@ -828,6 +846,8 @@ def kernel_died(host: str, name: str, command: str, exited: Mapping[str, Any]) -
     if missing:
         advice = "Install ipykernel there:"
         helps = on_host(command, f"{shell_word(missing.group(1))} -m pip install ipykernel")
+    elif _OF_PROFILES.search(stderr):
+        advice = f"{setup_advice(stderr)} Its last output:"
     elif stderr:
         advice = "Its last output says why:"
     else:

@@ -32,7 +32,7 @@ class Chain:
         if part in ("master", "program"):
             return self._ssh(is_master=part == "master")
         if part == "session":
-            return _tree(self.server.process.pid)[1:]
+            return tree(self.server.process.pid)[1:]
         if part == "relay":
             return self._relays()
         records = (self.home / STATE).glob("*/record.json")
@@ -54,7 +54,7 @@ class Chain:
     def _relays(self) -> list[int]:
         """Our programs in sessions: nothing else of ours runs there once a kernel has started.
         The shells that wait for one have the same words, and others before them."""
-        return _ours(_tree(self.server.process.pid))
+        return _ours(tree(self.server.process.pid))
 
     def _ssh(self, *, is_master: bool) -> list[int]:
         """The ssh processes whose configuration file is our server's: masters have no session."""
@@ -86,7 +86,7 @@ class CarriedChain(Chain):
             return carried
         if part == "helper":
             return helpers
-        return _ours([child for pid in helpers for child in _tree(pid)[1:]])
+        return _ours([child for pid in helpers for child in tree(pid)[1:]])
 
 
 class ScheduledChain(Chain):
@@ -119,7 +119,7 @@ def _processes() -> list[tuple[int, int, str]]:
     return [(int(row[0]), int(row[1]), row[2]) for row in rows if len(row) == 3]
 
 
-def _tree(pid: int) -> list[int]:
+def tree(pid: int) -> list[int]:
     """`pid` and what it has started, as far as that is still its child."""
     found = [pid]
     processes = _processes()

@@ -12,12 +12,15 @@ from pathlib import Path
 import pytest
 
 from tests.faults.chain import Chain
-from tests.faults.ways import Way, params
+from tests.faults.ways import NO_LEASE, Way, params
 from tests.lab.kernels import PATIENCE, link_of, run_code, started
 from tests.lab.link import Link
 from tests.lab.peers import alive
 
-pytestmark = [pytest.mark.sshd, pytest.mark.parametrize("way", params(), indirect=True)]
+pytestmark = [
+    pytest.mark.sshd,
+    pytest.mark.parametrize("way", params(without=NO_LEASE), indirect=True),
+]
 
 HOUR = 3600.0
 

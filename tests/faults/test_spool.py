@@ -17,7 +17,7 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from tests.faults.record import Watched
 from tests.faults.ways import Way, params, to_host
 from tests.lab.forks import BELOW_STATE, end_all
-from tests.lab.kernels import PATIENCE, facts_of, left_behind, started
+from tests.lab.kernels import PATIENCE, left_behind, started
 
 pytestmark = [pytest.mark.sshd, pytest.mark.slow]
 
@@ -138,7 +138,8 @@ def test_a_full_disk_is_told_and_holds_the_kernel_up(
     with to_host(name, tmp_path, environment=environment) as way:
         way.write_spec("far", memory_limit=4 * MB)
         with started("far") as (manager, client), Watched(client) as watched:
-            pid = facts_of(manager)["pid"]
+            watched.run("print(__import__('os').getpid())")
+            pid = int(watched.lines[-1])
             request = watched.start(POUR.format(count=80, path=str(poured)))
             wait_for(poured.exists)
             way.link.refuse()

@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -111,10 +112,12 @@ class CarriedWay(Way):
 
 
 @contextlib.contextmanager
-def to_server(home: Path) -> Iterator[CarriedWay]:
-    """A server behind a link; `home` is that of its kernels. In the end it has none any more."""
+def to_server(home: Path, environment: Mapping[str, str] | None = None) -> Iterator[CarriedWay]:
+    """A server behind a link; `home` is that of its kernels, `environment` what else they find in
+    theirs. In the end it has none any more."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOME", str(home))
+        for name, value in {**(environment or {}), "HOME": str(home)}.items():
+            patch.setenv(name, value)
         server = remote(home)
         jupyter = server.__enter__()
     with contextlib.ExitStack() as stack:
@@ -128,7 +131,7 @@ def to_server(home: Path) -> Iterator[CarriedWay]:
 def to_host(name: str, home: Path, **kwargs: Any) -> Iterator[Way]:
     """A way, and the server to which it leads; `home` is that of its kernels."""
     if name == "carried":
-        with to_server(home) as carried:
+        with to_server(home, **kwargs) as carried:
             yield carried
         return
     if name == "slurm":
@@ -140,13 +143,32 @@ def to_host(name: str, home: Path, **kwargs: Any) -> Iterator[Way]:
         yield Way(name, server, home)
 
 
-def params(others: Iterable[str] = (), *, parts: Iterable[str] = ()) -> list[Any]:
+#: What can't be so for kernels on a way, and why: for `params`.
+NO_LEASE = {
+    "carried": (
+        "its kernel is the server's, and no lease ends it; its agent runs by the helper kernel's "
+        "Python, whose clock is the machine's: tests/server/test_carried.py::"
+        "test_a_client_that_vanished"
+    )
+}
+
+
+def params(
+    others: Iterable[str] = (),
+    *,
+    parts: Iterable[str] = (),
+    without: Mapping[str, str] = MappingProxyType({}),
+) -> list[Any]:
     """The ways for a fixture `way`: the first and `others`, or those that were asked for.
 
-    Of them, those that have all of `parts`.
+    Of them, those that have all of `parts`; for those in `without` the test is skipped, and why.
     """
-    names = WANTED or [FORWARDS, *others]
-    return [name for name in names if set(parts) <= set(WAYS[name])]
+    names = [name for name in WANTED or [FORWARDS, *others] if set(parts) <= set(WAYS[name])]
+    skip = pytest.mark.skip
+    return [
+        pytest.param(name, marks=skip(reason=without[name])) if name in without else name
+        for name in names
+    ]
 
 
 @pytest.fixture

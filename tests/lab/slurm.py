@@ -11,6 +11,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,14 +59,18 @@ PreemptType=preempt/partition_prio
 PreemptMode=CANCEL
 SlurmdParameters=config_overrides
 AccountingStorageType=accounting_storage/none
-NodeName=DEFAULT CPUs=4 RealMemory=40000 State=UNKNOWN
+NodeName=DEFAULT CPUs=32 RealMemory=40000 State=UNKNOWN
 NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={n1} Gres=gpu:2
 NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={n2}
 PartitionName=DEFAULT MaxTime=60 DefaultTime=10 DefMemPerNode=10000 State=UP PreemptMode=OFF
 PartitionName=main Nodes=n1,n2 Default=YES
 PartitionName=one Nodes=n1
+PartitionName=theirs Nodes=n1 AllowAccounts=physics
+PartitionName=small Nodes=n1 MaxMemPerNode=1000
 PartitionName=away Nodes=n2 State=DOWN
 PartitionName=scavenge Nodes=n2 PriorityTier=0 PreemptMode=CANCEL
+PartitionName=gpu Nodes=n1 MaxTime=720
+PartitionName=cpu Nodes=n1,n2 MaxTime=720
 PartitionName=urgent Nodes=n2 PriorityTier=9
 """
 
@@ -96,14 +101,14 @@ def trouble() -> str | None:
 
 
 class Slurm:
-    """A running Slurm with the nodes n1 and n2, of four processors each, until `close`; n1 has two
-    GPUs, which compute nothing.
+    """A running Slurm until `close`, whose nodes n1 and n2 have 32 processors, as it believes;
+    n1 has two GPUs, which compute nothing.
 
-    Partitions: main (both, the default), one (n1), away (down), scavenge (n2, whose jobs
-    go for those of urgent). `environment` is what its clients
-    need, `log` has the commands that were called through `bin`, one a line. `has_cgroups` is
-    whether its jobs are in cgroups: where this user may make some, unless it is `looking` after
-    their memory itself.
+    Partitions: main (both, the default), one (n1), gpu (n1) and cpu (both) for a longer time,
+    theirs (for an account that is nobody's), small (of memory), away (down), scavenge (n2, whose
+    jobs go for those of urgent). `environment` is what its clients need, `log` has the commands
+    that were called through `bin`, one a line. `has_cgroups` is whether its jobs are in cgroups:
+    where this user may make some, unless it is `looking` after their memory itself.
     """
 
     def __init__(self, *, looking: bool = False) -> None:
@@ -293,11 +298,20 @@ class Slurm:
             raise RuntimeError(f"{error}\n{said}") from None
 
 
-def login_node(slurm: Slurm, home: Path, *, forwards: bool = False, **kwargs: Any) -> Sshd:
-    """A server whose sessions have Slurm's commands; one that `forwards`, or does not."""
-    path = f"{slurm.bin}:{os.environ['PATH']}"
+def login_node(
+    slurm: Slurm,
+    home: Path,
+    *,
+    host: str = "login",
+    forwards: bool = False,
+    environment: Mapping[str, str] | None = None,
+    **kwargs: Any,
+) -> Sshd:
+    """A server called `host` whose sessions have Slurm's commands; one that `forwards`, or does
+    not."""
+    own = {"PATH": f"{slurm.bin}:{os.environ['PATH']}", **(environment or {})}
     options = () if forwards else ("DisableForwarding yes",)
-    return Sshd(options=options, home=home, environment={"PATH": path}, host="login", **kwargs)
+    return Sshd(options=options, home=home, environment=own, host=host, **kwargs)
 
 
 def _until(is_so: object, what: str) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import zlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,6 +55,8 @@ class ScriptedAgent:
         self.requests: list[dict[str, Any]] = []
         self.heard = asyncio.Event()
         self.answers_requests = True
+        self.welcomes = True  # as an agent that knows the token
+        self.says_first: list[tuple[str, dict[str, Any]]] = []  # to each new attachment
         self.attachments: dict[str, Attachment] = {}
         self.connections: list[AgentConnection] = []
         self.connections_changed = asyncio.Event()
@@ -153,10 +156,13 @@ class AgentConnection(asyncio.Protocol):
             handler = Handler(self.agent)
             attachment = Attachment(hello["attachment"], handler, is_client=False)
             handler.attachment = self.agent.attachments[attachment.id] = attachment
+            for type, fields in self.agent.says_first:
+                attachment.send_message(type, now, **fields)
         self.attachment = attachment
+        token = TOKEN if self.agent.welcomes else "another"
         attachment.forget_before(hello["oldest"], now)
         attachment.add(self.carrier)
-        self.carrier.send(Frame(WELCOME, payload=proof(TOKEN, hello["nonce"])))
+        self.carrier.send(Frame(WELCOME, payload=proof(token, hello["nonce"])))
 
     def send(self, parts: list[Data]) -> bool:
         if self._transport is not None:
@@ -170,6 +176,11 @@ class AgentConnection(asyncio.Protocol):
     def abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it has not ended."""
+        return self._transport is not None
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
@@ -227,6 +238,57 @@ class ScriptedProgram(Program):
         return 0
 
 
+class ScriptedSession(ScriptedProgram):
+    """One that carries, once it has answered, as what it was told ahead asks for."""
+
+    def __init__(self, agent: ScriptedAgent, answers: list[dict[str, Any]]) -> None:
+        super().__init__(answers, {})
+        self.carried = AgentConnection(agent)
+        self.is_over = False
+        self._has_begun = False
+
+    async def read(self) -> bytes:
+        said = b"" if self.is_over else await super().read()
+        self.is_over = not said
+        return said
+
+    def write(self, data: bytes) -> None:
+        if not self._has_begun:
+            self._has_begun = True
+            request = json.loads(data[data.index(b'{"do"') :].split(b"\n")[0])
+            self.carried.connection_made(Said(self._answers))
+            data = zlib.decompress(bytes.fromhex(request["carrier"]))
+        self.carried.data_received(data)
+
+    def end_input(self) -> None:
+        self.carried.close()
+        self.cut()
+
+    def cut(self) -> None:
+        """The session breaks."""
+        if self.carried.is_there:
+            self.carried.connection_lost(None)
+            self._answers.put_nowait(b"")
+
+
+class Said(asyncio.Transport):
+    """What is written is said by a program."""
+
+    def __init__(self, said: asyncio.Queue[bytes]) -> None:
+        super().__init__()
+        self._said = said
+
+    def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
+        said = json.dumps({"carried": bytes(data).hex()})
+        self._said.put_nowait(b"noise\n" + MAGIC + said.encode() + b"\nnoise")
+
+    def close(self) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+
 class ScriptedDialer(Dialer):
     """To the sockets of an agent."""
 
@@ -243,7 +305,8 @@ class ScriptedDialer(Dialer):
 
 
 class ScriptedTransport(Transport):
-    """`troubles` are raised by the attempts to connect, one after another; `defects` by dialling.
+    """`troubles` are raised by the attempts to connect, one after another; `defects` by dialling,
+    where None is no way.
 
     `jobs` has the answers of each job. `calls` counts.
     """
@@ -251,11 +314,14 @@ class ScriptedTransport(Transport):
     def __init__(self, host: str = "scripted") -> None:
         super().__init__(Destination(host))
         self.troubles: list[Exception] = []
-        self.defects: list[Exception] = []
+        self.defects: list[Exception | None] = []
         self.jobs: list[list[dict[str, Any]]] = []
         self.replies: dict[bytes, dict[str, Any]] = {b"attached\n": {"attached": True}}
         self.dialers: list[ScriptedDialer] = []
         self.nodes: dict[str, ScriptedTransport] = {}
+        self.carries: ScriptedAgent | None = None  # by the session of the next launch
+        self.sessions: list[ScriptedSession] = []
+        self.forgotten = 0
         self.hurried = asyncio.Event()
         self.attempted = asyncio.Event()
         self.delay = 0.0  # seconds before an attempt...
@@ -304,11 +370,30 @@ class ScriptedTransport(Transport):
 
     @contextlib.asynccontextmanager
     async def run(self, command: str, *, is_lasting: bool = False) -> AsyncIterator[Program]:
-        yield ScriptedProgram(self.jobs.pop(0) if self.jobs else [], self.replies)
+        answers = self.jobs.pop(0) if self.jobs else []
+        if self.carries is None:
+            yield ScriptedProgram(answers, self.replies)
+            return
+        session = ScriptedSession(self.carries, answers)
+        self.carries, self.sessions = None, [*self.sessions, session]
+        try:
+            yield session
+        finally:
+            session.cut()
+
+    @property
+    def knows_way(self) -> bool:  # type: ignore[override]  # as long as the script says so
+        return self.carries is not None
+
+    def forget_way(self) -> None:
+        self.forgotten += 1
 
     async def dialer(self, listening: Listening) -> Dialer | None:
         if self.defects:
-            raise self.defects.pop(0)
+            defect = self.defects.pop(0)
+            if defect is None:
+                return None
+            raise defect
         self.dialers.append(ScriptedDialer(listening))
         return self.dialers[-1]
 

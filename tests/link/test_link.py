@@ -15,6 +15,7 @@ from sshpyk import errors
 from sshpyk.link.link import Link
 from sshpyk.link.log import KernelLog
 from sshpyk.remotekernel import Stage, State, Status
+from sshpyk.wire.zmtp import GREETING
 from tests.link.scripted import (
     EXIT,
     FACTS,
@@ -308,6 +309,35 @@ def test_a_start_goes_through_its_stages(short_tmp: Path) -> None:
                 Stage.SOCKETS,
             ]
             await it.agent.was_told("settings")
+
+    run(work())
+
+
+@pytest.mark.parametrize("curve", [False, True])
+def test_a_kernel_is_greeted_before_its_client(short_tmp: Path, curve: bool) -> None:
+    """A client's own greeting then goes no further, and one that can't be joined to it is sent to
+    a stream of its own. Not with CURVE, where clients greet each in their way."""
+
+    async def work() -> None:
+        async with lab(short_tmp) as it:
+            it.transport.jobs = [launching(it.agent, kernel={**FACTS, "curve": curve})]
+            await it.link.start(REQUEST, local_sockets(short_tmp), timeout=5.0)
+            reader, writer = await it.client()
+            writer.write(GREETING + b"hello")
+            # What comes to this kernel comes back.
+            assert await reader.readexactly(69) == GREETING + b"hello"
+            writer.close()
+            path = str(short_tmp / "local-control")
+            reader, writer = await asyncio.open_unix_connection(path)
+            writer.write(b"other")
+            if not curve:
+                assert await reader.read(1000) in (b"", GREETING)
+                assert await reader.read(1000) == b""
+                writer.close()
+                reader, writer = await asyncio.open_unix_connection(path)
+                writer.write(b"other")
+            assert await reader.readexactly(5) == b"other"
+            writer.close()
 
     run(work())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine
 from typing import Any
 
@@ -57,6 +58,18 @@ def test_work_that_takes_too_long_is_cancelled() -> None:
     with pytest.raises(TimeoutError):
         run(Stages(lambda stage: None).run(work(), 10.0))
     assert ended == [10.0]
+
+
+def test_work_that_has_not_heard_of_it_is_cancelled_again() -> None:
+    stages = Stages(lambda stage: None)
+
+    async def work() -> None:
+        with stages.stage(Stage.QUEUED, 10.0), contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(11.0)
+        await asyncio.Event().wait()
+
+    with pytest.raises(TimeoutError):
+        run(stages.run(work(), 10.0))
 
 
 def test_a_queue_of_hours_does_not_use_up_the_time_of_a_start() -> None:

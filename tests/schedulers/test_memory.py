@@ -35,7 +35,7 @@ def limiting(slurm: Slurm) -> Slurm:
     return slurm
 
 
-def test_linux_ends_the_kernel_and_the_allocation_goes_on(limiting: Slurm, login: Sshd) -> None:
+def test_linux_ends_a_kernel_and_then_the_allocation(limiting: Slurm, login: Sshd) -> None:
     write_spec("small", login, "time=30 mem=400M")
     with started("small") as (manager, client), started("small") as (_, other):
         job = job_in(client)
@@ -55,18 +55,14 @@ def test_linux_ends_the_kernel_and_the_allocation_goes_on(limiting: Slurm, login
         client.wait_for_ready(timeout=PATIENCE)
         assert job_in(client) == job
         assert limiting.jobs() == {job: "RUNNING"}
-
-
-def test_where_linux_ends_our_program_there_all_of_it_ends(limiting: Slurm, login: Sshd) -> None:
-    """As it may, and as Slurm from 23.11 does itself where it is told to (OOMKillStep)."""
-    write_spec("whole", login, "time=30 mem=400M")
-    with started("whole") as (manager, client):
+        # Where Linux ends our program there, all of it ends; as Slurm from 23.11 has it by itself
+        # where it is told to (OOMKillStep).
         holder = int(run_code(client, "import os; print(os.environ['SLURM_TASK_PID'])"))
         Path(f"/proc/{holder}/oom_score_adj").write_text("1000")  # it is the first to be killed
         client.execute(TAKE)
         status = wait_ended(manager)
     assert status.exited["note"].endswith(  # type: ignore[index]
-        "has ended: it used more memory than it had asked for: 400M a machine"
+        f"(job {job}) has ended: it used more memory than it had asked for: 400M a machine"
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
 import pytest
@@ -37,22 +36,36 @@ def start(options: str, name: str) -> errors.SshpykError:
     return caught.value
 
 
+LIMITS = "Ask for less"
+
+
 @pytest.mark.parametrize(
-    ("options", "text"),
+    ("options", "text", "advice", "shows"),
     [
-        ("partition=nowhere", "invalid partition specified"),
-        ("time=5-00:00:00", "time limit is invalid"),
-        ("nodes=9", "processors requested|node count"),
-        ("gres=gpu:8", "node configuration is not available"),
-        ("gres=tpu:1", "generic resource|gres"),
-        ("nonsense=1", "unrecognized option"),
+        ("partition=nowhere", "invalid partition specified", "another partition", "sinfo"),
+        ("account=chem partition=theirs", "Invalid account", "account and a QOS", "sacctmgr"),
+        ("time=5-00:00:00", "time limit is invalid", LIMITS, "%l"),
+        ("nodes=9", "Node count specification invalid", LIMITS, "%D"),
+        ("cpus-per-task=90", "More processors requested than permitted", LIMITS, "%c"),
+        ("mem=90G", "node configuration is not available", LIMITS, "%m"),
+        ("partition=small mem=2G", "Memory required by task is not available", LIMITS, "%m"),
+        ("gres=gpu:8", "node configuration is not available", LIMITS, "%G"),
+        ("gres=tpu:1", "Invalid generic resource", "what the partitions have", "%G"),
+        ("nodelist=n7", "Invalid node name specified", "Name machines of the cluster", "%N"),
+        ("nonsense=1", "unrecognized option", "Correct the options", "sbatch --help"),
     ],
 )
-def test_what_slurm_refuses(here: Path, slurm: Slurm, options: str, text: str) -> None:
+def test_what_slurm_refuses(
+    here: Path, slurm: Slurm, options: str, text: str, advice: str, shows: str
+) -> None:
+    """Slurm's own sentence, ours, and a command to be typed here."""
     error = start(options, f"no-{options.partition('=')[0]}")
     assert isinstance(error, errors.JobRefused), error
-    assert re.search(text, str(error), re.IGNORECASE), str(error)
-    assert error.command.startswith(("sinfo ", "sbatch ")), "to be typed here"
+    told = " ".join(str(error).split())
+    assert text in told
+    assert advice in told
+    assert error.command.startswith(("sinfo ", "sbatch ", "sacctmgr "))
+    assert shows in error.command
     assert slurm.jobs() == {}
 
 

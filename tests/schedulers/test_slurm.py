@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,9 +22,19 @@ from sshpyk import errors
 from sshpyk.jupyter import running
 from sshpyk.link.thread import io_thread
 from sshpyk.remotekernel import State, Status
-from sshpyk.transport.scheduled import InJob
+from sshpyk.schedulers.base import Allocation
+from sshpyk.ssh.command import Destination
+from sshpyk.transport.scheduled import InJob, transport
 from tests.faults.test_outages import Lines
-from tests.lab.kernels import client_of, left_behind, link_of, run_code, started, write_card
+from tests.lab.kernels import (
+    PATIENCE,
+    client_of,
+    left_behind,
+    link_of,
+    run_code,
+    started,
+    write_card,
+)
 from tests.lab.kernels import write_spec as write
 from tests.lab.slurm import Slurm
 from tests.lab.sshd import Sshd
@@ -95,6 +106,27 @@ def test_many_kernels_at_once_ask_once(slurm: Slurm, login: Sshd, remote_home: P
     assert slurm.calls("squeue") <= 4
     assert slurm.calls("srun") == MANY + 1
     assert left_behind(remote_home) == []
+
+
+def test_a_hundred_that_wait_ask_as_one(slurm: Slurm, login: Sshd) -> None:
+    """And nothing else of ours runs on the login node."""
+    outer = Destination("login", ssh_config=str(login.ssh_config))
+    asked = Allocation("time=30 partition=away", "hundred", outer, python=sys.executable)
+
+    async def wait() -> list[object]:
+        place = transport(asked)
+        await place.ensure(timeout=PATIENCE)
+        starts = [
+            place.allocate(lambda text: None, patience=2.0, may_submit=True) for _ in range(100)
+        ]
+        return list(await asyncio.gather(*starts, return_exceptions=True))
+
+    ends = io_thread().submit(wait()).result()
+    assert {type(end) for end in ends} == {errors.StillQueued}
+    assert len(slurm.jobs()) == slurm.calls("sbatch") == 1
+    # Before, after the submission, after a second, and the last.
+    assert slurm.calls("squeue") <= 4
+    assert slurm.calls("srun") == 0
 
 
 def test_what_is_queued_says_why_and_stays(slurm: Slurm, login: Sshd) -> None:

@@ -111,6 +111,12 @@ def test_lines_of_squeue() -> None:
     assert mine.id == "11", "of two the one that was submitted first, for all who look"
 
 
+def test_gpus_however_they_were_asked_for() -> None:
+    printed = "7   gres:gpu:1   N/A   N/A  \n8   N/A   N/A   N/A\n9 N/A gres:gpu:a100:2 N/A\n\n"
+    assert SLURM.gpus(printed) == {"7": "gres:gpu:1", "9": "gres:gpu:a100:2"}
+    assert SLURM.gpus("7 N/A cpu=1,gres/gpu:1 N/A\n") == {"7": "cpu=1,gres/gpu:1"}
+
+
 @pytest.mark.parametrize(
     ("said", "kind", "shown"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _operator
 import asyncio
+import contextlib
 import json
 import logging
 import re
@@ -24,7 +25,19 @@ from sshpyk.agent import door as agent_door
 from sshpyk.common import peers
 from sshpyk.link.log import KernelLog
 from sshpyk.link.streams import Streams
-from sshpyk.wire.frames import HEADER, HELLO, REFUSED, WELCOME, Frame, FrameReader, ProtocolError
+from sshpyk.wire.frames import (
+    ACK,
+    DATA,
+    HEADER,
+    HELLO,
+    OPEN,
+    REFUSED,
+    WELCOME,
+    Frame,
+    FrameReader,
+    ProtocolError,
+)
+from sshpyk.wire.zmtp import GREETING
 from tests.lab.dialers import DirectoryDialer
 from tests.lab.kernels import STATE, run_code, started, write_spec
 from tests.lab.sshd import Sshd
@@ -258,7 +271,11 @@ def squat(path: str, say: bytes, got: list[bytes]) -> threading.Thread:
     listener.settimeout(TIMEOUT)
 
     def serve_one() -> None:
-        with listener, listener.accept()[0] as sock:
+        with (
+            listener,
+            listener.accept()[0] as sock,
+            contextlib.suppress(ConnectionError),  # it may be aborted with something unread
+        ):
             sock.settimeout(TIMEOUT)
             got.append(sock.recv(65536))
             sock.sendall(say)
@@ -297,11 +314,20 @@ def test_who_can_not_prove_to_be_the_agent_gets_no_more_than_a_hello(
             pass
 
     got: list[bytes] = []
-    thread = squat(str(short_tmp / "agent"), say, got)
+    got_shell: list[bytes] = []
+    threads = [
+        squat(str(short_tmp / "agent"), say, got),
+        squat(str(short_tmp / "shell"), say, got_shell),
+    ]
 
     async def connect() -> None:
         streams = Streams(Owner(), KernelLog(logging.getLogger("test"), "id", "host"), "t" * 64)
         streams.say("start", key="the key of the kernel")
+        streams.greets = True
+        local = socket.socket(socket.AF_UNIX)
+        local.bind(str(short_tmp / "local"))
+        local.setblocking(False)
+        streams.listen({"shell": local})
         try:
             assert not await streams.connect(DirectoryDialer(short_tmp), TIMEOUT)
         finally:
@@ -309,6 +335,14 @@ def test_who_can_not_prove_to_be_the_agent_gets_no_more_than_a_hello(
 
     with pytest.raises(ProtocolError):
         asyncio.run(connect())
-    thread.join(TIMEOUT)
-    assert [frame.type for frame in FrameReader().feed(b"".join(got))] == [HELLO]
+    for thread in threads:
+        thread.join(TIMEOUT)
+    # A hello, and which stream it is for; for a channel a constant, too.
+    hello, *others = FrameReader().feed(b"".join(got))
+    assert hello.type == HELLO
+    assert [(f.type, f.position, f.payload) for f in others] == [(OPEN, 0, b"agent")]
     assert b"the key of the kernel" not in b"".join(got)
+    hello, *others = FrameReader().feed(b"".join(got_shell))
+    assert hello.type == HELLO
+    assert [f.payload for f in others if f.type in (OPEN, DATA)] == [b"shell", GREETING]
+    assert {f.type for f in others} <= {OPEN, DATA, ACK}

@@ -4,7 +4,9 @@ clients that have asked nothing."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import resource
 import struct
 import threading
 from collections.abc import Iterator
@@ -13,10 +15,12 @@ from typing import Any
 import pytest
 from jupyter_client.manager import KernelManager
 from tornado.httpserver import HTTPServer
+from tornado.iostream import StreamClosedError
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 from tornado.websocket import WebSocketHandler
 
+from sshpyk.server.channels import LARGEST
 from sshpyk.server.framing import V1, decode, encode, to_bytes, to_object
 from sshpyk.wire import liveness
 from tests.lab.kernels import PATIENCE
@@ -38,11 +42,25 @@ LIES: list[bytes | str] = [
 ]
 
 
+PIECE = bytes(1 << 20)
+
+#: Frames of which the first begins what the others go on with, without end: binary (opcode 2) and
+#: continuations (0) with no bit that says that it is the last, and lengths of 64 bits (127).
+FLOODS = (
+    (b"\x02\x00", struct.pack("!BBQ", 0, 127, len(PIECE)) + PIECE),  # a message in fragments
+    (struct.pack("!BBQ", 0x82, 127, 2 << 30), PIECE),  # of 2 GB
+    (struct.pack("!BBQ", 0x82, 127, 2**64 - 1), PIECE),
+)
+
+
 class Hostile:
     """It listens on `port` until `close`; `heard` are the types of what came when it behaved."""
 
     def __init__(self) -> None:
         self.lies = list(LIES)
+        self.floods: list[tuple[bytes, ...]] = []
+        self.sent = 0  # bytes of floods
+        self._tasks: set[asyncio.Task[None]] = set()
         self.behaves = threading.Event()
         self.heard: list[str] = []
         self.requests: list[str] = []
@@ -74,11 +92,26 @@ class Hostile:
                 return V1
 
             def open(self, *args: str, **kwargs: str) -> None:
-                if hostile.lies:
+                if hostile.floods:
+                    flooding = hostile._loop.create_task(self._flood(hostile.floods.pop(0)))
+                    hostile._tasks.add(flooding)
+                    flooding.add_done_callback(hostile._tasks.discard)
+                elif hostile.lies:
                     lie = hostile.lies.pop(0)
                     self.write_message(lie, binary=isinstance(lie, bytes))
                 else:
                     hostile.behaves.set()
+
+            async def _flood(self, frames: tuple[bytes, ...]) -> None:
+                """The first frame, and then the rest on and on, as far as they are taken."""
+                stream: Any = self.ws_connection.stream  # type: ignore[union-attr]
+                first, *others = frames
+                with contextlib.suppress(StreamClosedError):
+                    await stream.write(first)
+                    while not stream.closed():
+                        for frame in others:
+                            await stream.write(frame)
+                            hostile.sent += len(frame)
 
             def on_message(self, message: Any) -> None:
                 _, parts = decode(message)
@@ -148,3 +181,31 @@ def test_lies_end_connections_and_nothing_else(
         manager.context.destroy(linger=100)
     assert f"DELETE /api/kernels/{ID}" in hostile.requests
     assert "shutdown_request" not in hostile.heard
+
+
+def test_messages_without_end_fill_no_memory(
+    hostile: Hostile, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(liveness.Backoff, "pause", lambda self: 0.01)
+    hostile.lies = []
+    hostile.floods = list(FLOODS)
+    write_card("hostile", f"http://127.0.0.1:{hostile.port}/")
+    manager = KernelManager(kernel_name="hostile")
+    manager.log.propagate = True
+    before = peak()
+    manager.start_kernel()
+    try:
+        assert hostile.behaves.wait(PATIENCE), hostile.floods
+        # What it sends is in this process's memory too, and in sockets: each is a few MB.
+        assert peak() - before < 2 * LARGEST
+        assert hostile.sent > LARGEST // 2
+        assert kernel_of(manager).exited is None
+        assert caplog.text.count("reconnecting") == len(FLOODS)
+    finally:
+        manager.shutdown_kernel()
+        manager.context.destroy(linger=100)
+
+
+def peak() -> int:
+    """The most memory that this process has had, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

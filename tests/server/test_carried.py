@@ -20,7 +20,7 @@ from sshpyk.cli import main
 from sshpyk.jupyter import persistence
 from sshpyk.jupyter.provisioner import SSHKernelProvisioner
 from sshpyk.remotekernel import RemoteKernel, Status
-from sshpyk.server import helper, transport
+from sshpyk.server import helper, transport, trouble
 from sshpyk.server.carried import CarriedKernel
 from sshpyk.server.kernel import ServerKernel
 from sshpyk.wire.liveness import PATIENCE as FOR_PONG
@@ -28,7 +28,7 @@ from sshpyk.wire.liveness import PING_AFTER
 from tests.faults.chain import CarriedChain
 from tests.faults.record import Watched
 from tests.jupyter.server import Server
-from tests.lab.kernels import PATIENCE, left_behind, run_code, started
+from tests.lab.kernels import PATIENCE, client_of, left_behind, run_code, started
 from tests.lab.link import Link
 from tests.server.proxy import Proxy
 from tests.server.servers import remote, running, write_card
@@ -316,3 +316,61 @@ def test_where_it_does_not_work_the_plain_way_remains(
                     with pytest.raises(Exception, match="it has no Python kernel"):
                         manager.start_kernel()
         assert running(server) == []
+
+
+QUOTA = """
+from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
+from tornado.web import HTTPError
+
+class Few(AsyncMappingKernelManager):
+    taken = 0
+    async def start_kernel(self, **kwargs):
+        if self.taken >= 2:
+            raise HTTPError(403, "Quota: 2 of 2 kernels")
+        self.taken += 1
+        return await super().start_kernel(**kwargs)
+    async def shutdown_kernel(self, *args, **kwargs):
+        await super().shutdown_kernel(*args, **kwargs)
+        self.taken -= 1
+
+c.ServerApp.kernel_manager_class = Few
+"""
+
+
+def test_where_there_is_no_room_for_a_helper_the_plain_way_remains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(transport, "IDLE", 60.0)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "jupyter_server_config.py").write_text(QUOTA)
+    with remote(tmp_path) as server:
+        monkeypatch.setenv("SERVER_TOKEN", server.token)
+        write_card("far", f"http://127.0.0.1:{server.port}/", server_way=None)
+
+        def start(kind: type[RemoteKernel], why: str = "") -> None:
+            caplog.clear()
+            manager = KernelManager(kernel_name="far")
+            manager.log.propagate = True
+            manager.start_kernel()
+            try:
+                assert isinstance(kernel_of(manager), kind)
+                with client_of(manager) as client:
+                    assert run_code(client, "print(6 * 7)") == "42\n"
+                said = [r.getMessage() for r in caplog.records if "plain way" in r.getMessage()]
+                assert len(said) == (kind is ServerKernel)
+                assert all(why in text for text in said)
+            finally:
+                manager.shutdown_kernel()
+                manager.context.destroy(linger=100)
+
+        start(CarriedKernel)
+        [helper] = running(server)
+        other = server.start_kernel("python3")
+        start(ServerKernel, "it starts none beside the helper kernel (HTTP 500)")
+        assert running(server) == [other], "the helper has made room"
+        again = server.start_kernel("python3")
+        with pytest.raises(trouble.ServerFailed, match="Quota: 2 of 2 kernels"):
+            KernelManager(kernel_name="far").start_kernel()
+        assert set(running(server)) == {other, again}
+        assert helper not in running(server)

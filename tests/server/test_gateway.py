@@ -15,15 +15,20 @@ import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from jupyter_client.manager import KernelManager
 
+from sshpyk.jupyter.provisioner import SSHKernelProvisioner
 from sshpyk.server import trouble
+from sshpyk.server.carried import CarriedKernel
 from tests.cli.conftest import Call, config_of, sshpyk
+from tests.faults.record import Watched
 from tests.jupyter.server import ABSENT
 from tests.lab.daemon import Daemon
 from tests.lab.kernels import PATIENCE, run_code, started
+from tests.lab.link import Link
 from tests.server.servers import kernel_of, write_card
 
 __all__ = ["sshpyk"]
@@ -38,8 +43,9 @@ GATEWAYS = {
 
 
 @contextlib.contextmanager
-def gateway(kind: str, root: Path) -> Iterator[str]:
-    """A gateway of that kind; its URL. Its token is "gateway's"."""
+def gateway(kind: str, root: Path, *, most: int = 1) -> Iterator[str]:
+    """A gateway of that kind, with `most` kernels if it is a Kernel Gateway; its URL. Its token is
+    "gateway's"."""
     prefix, command = GATEWAYS[kind]
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -47,12 +53,13 @@ def gateway(kind: str, root: Path) -> Iterator[str]:
         **os.environ,
         "PYTHONPATH": ABSENT,
         f"{prefix}_AUTH_TOKEN": "gateway's",
+        "HOME": str(root),
         "JUPYTER_RUNTIME_DIR": str(root / "runtime"),
         "JUPYTER_DATA_DIR": str(root / "data"),
         "IPYTHONDIR": str(root / "ipython"),
     }
     options = [f"--{kind}App.ip=127.0.0.1", f"--{kind}App.port={port}"]
-    options += ["--KernelGatewayApp.max_kernels=1"] if kind == "KernelGateway" else []
+    options += [f"--KernelGatewayApp.max_kernels={most}"] if kind == "KernelGateway" else []
     with Daemon(
         [*command, *options],
         cwd=root,
@@ -118,3 +125,20 @@ def test_a_gateway(
     with pytest.raises(trouble.NoServerKernelspec) as failed, started("none"):
         pass
     assert "python3" in str(failed.value)
+
+
+def test_a_kernel_gateways_kernel_is_carried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SERVER_TOKEN", "gateway's")
+    with gateway("KernelGateway", tmp_path, most=2) as url, Link(urlsplit(url).port or 0) as link:
+        write_card("far", f"http://127.0.0.1:{link.port}/", server_way=None)
+        with started("far") as (manager, client), Watched(client) as watched:
+            assert isinstance(manager.provisioner, SSHKernelProvisioner)
+            assert isinstance(manager.provisioner.kernel, CarriedKernel)
+            id = watched.start("import time\nfor n in range(50): print(n); time.sleep(0.03)")
+            watched.wait(lambda: "9" in watched.lines)
+            assert link.cut() > 0
+            watched.finish(id)
+            assert watched.lines == [*map(str, range(50))]
+            watched.check()

@@ -10,7 +10,9 @@ from sshpyk import errors
 from sshpyk.remotekernel import Stage, State, Status
 from sshpyk.server import trouble
 from tests.cli.conftest import Call, config_of, sshpyk
+from tests.faults.record import Watched
 from tests.lab.kernels import run_code, started
+from tests.lab.link import Link
 from tests.server.hub import Hub
 from tests.server.scripted import SPECS, Answer, Heard, event, scripted
 from tests.server.servers import write_card
@@ -79,11 +81,19 @@ def test_a_named_server_and_what_its_hub_asks_for(
         pass
     assert "Your quota is used up." in str(failed.value)
     assert "sshpyk edit huge --server-options NAME=VALUE" in str(failed.value)
-    write_card("small", url, server_options={"size": "small"})
-    with started("small") as (_, client):
-        assert run_code(client, "import os; print(os.environ['JUPYTERHUB_SERVER_NAME'])") == (
-            "second\n"
-        )
+    with Link(hub.port) as link:
+        url = f"http://127.0.0.1:{link.port}/base/user/you@x.org/second/"
+        write_card("small", url, server_options={"size": "small"}, server_way="carried")
+        with started("small") as (_, client), Watched(client) as watched:
+            watched.run("import os, time; print(os.environ['JUPYTERHUB_SERVER_NAME'])")
+            assert watched.lines == ["second"]
+            # The Hub's own proxy is between, and what was on the way there is not lost either.
+            id = watched.start("for n in range(50): print(n, flush=True); time.sleep(0.03)")
+            watched.wait(lambda: "9" in watched.lines)
+            assert link.cut() > 0
+            watched.finish(id)
+            assert watched.lines[1:] == [*map(str, range(50))]
+            watched.check()
     assert list(hub.servers_of("you@x.org")) == ["second"]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sshpyk.ssh.command import run
+from sshpyk.ssh.command import end, run
 
 PATIENCE = 20.0
 
@@ -73,3 +73,22 @@ def test_a_run_that_is_cancelled_leaves_no_child(steps: int, tmp_path: Path) -> 
     if pid.exists() and (text := pid.read_text()):
         with pytest.raises(ProcessLookupError):
             os.kill(int(text), 0)
+
+
+def test_a_child_ends_whose_stdin_somebody_has_and_does_not_read() -> None:
+    """As a master does with a session's while the network is silent."""
+
+    async def work() -> None:
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(
+            "sleep", "600", stdin=pipe, start_new_session=True
+        )
+        assert process.stdin is not None
+        kept = os.open(f"/proc/{process.pid}/fd/0", os.O_RDONLY)
+        try:
+            process.stdin.write(bytes(1 << 20))
+            await asyncio.wait_for(end(process), PATIENCE)
+        finally:
+            os.close(kept)
+
+    asyncio.run(work())

@@ -19,9 +19,9 @@ def test_no_unix_sockets(new_server: NewServer) -> None:
             link = link_of(manager)
             assert link.transport.family == "tcp"
             assert all(isinstance(port, int) for port in link.agent.listening.values())
-    # The second kernel did not try what the first had found not to work.
+    # All six at once; the second kernel did not try what the first had found not to work.
     refused = server.log.read_text().count("refused streamlocal port forward")
-    assert 1 <= refused <= 2
+    assert 1 <= refused <= 6
 
 
 @pytest.mark.parametrize("number", [1, 2])

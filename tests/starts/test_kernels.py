@@ -133,6 +133,7 @@ def test_setup_lines_that_fail(server: Server) -> None:
     assert "ended while it started (exit status 97: the setup lines failed)" in said
     assert "module: " in said
     assert "not found" in said
+    assert "If a profile brings `module`, add --login-shell" in " ".join(said.split())
 
 
 def test_setup_lines_that_exit(server: Server) -> None:

@@ -15,6 +15,7 @@ from jupyter_client.manager import AsyncKernelManager
 
 from sshpyk import errors
 from sshpyk.cli import main
+from sshpyk.private import runtime_directory
 from sshpyk.transport import jobs, openssh, recall, relay
 from tests.lab.kernels import PATIENCE, left_behind, link_of, run_code, started, write_spec
 from tests.lab.sshd import Sshd
@@ -114,6 +115,23 @@ def known_server(new_server: NewServer, *options: str) -> Server:
         pass
     openssh.forget_all()
     return server
+
+
+def test_a_host_that_forwards_no_more(new_server: NewServer) -> None:
+    """A start that does not wait to see whether it does goes on by a relay."""
+    known_server(new_server)
+    (known,) = Path(runtime_directory()).glob(f"*{recall.SUFFIX}")
+    known.write_text("unix")
+    with started("relayed") as (manager, client):
+        link = link_of(manager)
+        deadline = time.monotonic() + PATIENCE
+        while link.streams.attachment.generation == 1 or not link.streams.is_connected:
+            assert time.monotonic() < deadline
+            assert run_code(client, "print(1)") == "1\n"
+        assert link.transport.family == "relay"
+        assert run_code(client, "print(2)") == "2\n"
+    with started("relayed") as (_, client):
+        assert run_code(client, "print(3)") == "3\n"
 
 
 def test_a_relay_is_begun_beside_the_launch(

@@ -176,6 +176,20 @@ def test_what_has_no_room_waits_for_it() -> None:
     assert [frame.payload for frame in end.drained()] == [b"later"]
 
 
+def test_what_a_lost_carrier_may_not_have_brought_goes_by_another_at_once() -> None:
+    end = client()
+    (stream,) = [s for s in end.attachment.streams.values() if s.id != CONTROL]
+    end.attachment.write(stream, b"once", 0.0)
+    driver = Driver()
+    other = Carrier(driver, TURN)
+    end.attachment.add(other, [stream])
+    end.attachment.pump(other, 0.0)
+    driver.sent.clear()
+    end.attachment.lose(end.carrier, 0.0)
+    sent = FrameReader().feed(b"".join(driver.sent))
+    assert [frame.payload for frame in sent if frame.type == DATA] == [b"once"]
+
+
 def test_control_messages() -> None:
     here, there = client(0), agent()
     here.attachment.send_message("state", 0.0, number=1)

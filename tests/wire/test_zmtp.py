@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sshpyk.wire.zmtp import HANDSHAKE, Reader
+from sshpyk.wire.zmtp import GREETING as AHEAD
+from sshpyk.wire.zmtp import HANDSHAKE, Ahead, Reader
 
 GREETING = HANDSHAKE[:64]
 
@@ -61,3 +62,24 @@ def test_what_can_not_be_seen(data: bytes) -> None:
         assert reader.is_opaque
         assert reader.is_between
         assert messages(reader, frame(b"x")) == []
+
+
+@pytest.mark.parametrize("size", [1, 10, 11, 64, 1000])
+def test_a_greeting_that_was_sent_ahead(size: int) -> None:
+    """A client's own is taken out, whatever the length in it and its minor version."""
+    greeting = AHEAD[:8] + b"\x21" + AHEAD[9:11] + b"\x00" + AHEAD[12:]
+    data = greeting + frame(b"message")
+    ahead = Ahead()
+    pieces = [ahead.feed(data[at : at + size]) for at in range(0, len(data), size)]
+    assert (b"".join(pieces), ahead.is_other) == (frame(b"message"), False)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [AHEAD[:10] + b"\x01", AHEAD.replace(b"NULL\0", b"CURVE"), AHEAD[:32] + b"\x01", b"GET / HTTP"],
+    ids=["version", "mechanism", "server", "other"],
+)
+def test_a_greeting_that_differs_from_what_was_sent_ahead(data: bytes) -> None:
+    ahead = Ahead()
+    ahead.feed(data)
+    assert ahead.is_other

@@ -1,7 +1,9 @@
 """A kernel that somebody else has started, and owns: a Jupyter Server. The agent is its client.
 
-What is known of it is its connection file. It can't be signalled or started again from here: who
-has it started does that. Its end is seen when its connections end and nothing listens any more.
+What is known of it is its connection file. It can't be started again from here, and signals are not
+ours to send: who has it started does that. Only where its output can't be kept any more is it held
+up, by SIGSTOP, if the system tells which process it is. Its end is seen when its connections end
+and nothing listens any more.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import _signal as signal  # type: ignore[import-not-found]  # `signal` without i
 import os
 import time
 
+from ..common.peers import holders_of
 from ..wire.channels import CHANNELS
 from . import records
 from .boot import Failed
@@ -92,6 +95,7 @@ class AttachedKernel(Kernel):
         self._found: Set[str] = set()
         self._looks: List[float] = []  # when to see whether it is there
         self._is_let_go = False
+        self._held: List[int] = []  # processes that wait for us, by SIGSTOP
 
     @property
     def pipes(self) -> Tuple[int, ...]:
@@ -114,8 +118,23 @@ class AttachedKernel(Kernel):
         self.doubt()
 
     def signal(self, signum: int) -> None:
-        """It is the server's to signal it; what would end it here makes the agent let go of it."""
-        self._is_let_go = self._is_let_go or signum in (signal.SIGTERM, signal.SIGKILL)
+        """Hold it up or let it go on. Other signals are the server's to send; what would end it
+        makes the agent let go of it."""
+        if signum == signal.SIGSTOP and not self._held:
+            address = self.plan.addresses["shell"]
+            self._held = [] if isinstance(address, str) else holders_of(address)
+            self._kill_held(signum)
+        elif signum in (signal.SIGCONT, signal.SIGTERM, signal.SIGKILL):
+            self._kill_held(signal.SIGCONT)
+            self._held = []
+            self._is_let_go = self._is_let_go or signum != signal.SIGCONT
+
+    def _kill_held(self, signum: int) -> None:
+        for pid in self._held:
+            try:
+                os.kill(pid, signum)
+            except OSError:
+                pass  # it has ended
 
     def reap(self) -> bool:
         if self.exited is None and self._is_let_go:

@@ -88,11 +88,16 @@ class Sources:
         return source if isinstance(source, str) else None
 
 
-def answer(**fields: Any) -> None:
-    """One line to the client. It begins on a line of its own, whatever noise came before."""
+def line_of(**fields: Any) -> bytes:
+    """One line for the client. It begins on a line of its own, whatever noise came before."""
     from ..wire.quickjson import dumps
 
-    os.write(1, b"\n" + MAGIC + dumps(fields).encode("ascii") + b"\n")
+    return b"\n" + MAGIC + dumps(fields).encode("ascii") + b"\n"
+
+
+def answer(**fields: Any) -> None:
+    """One line to the client."""
+    os.write(1, line_of(**fields))
 
 
 class Failed(Exception):

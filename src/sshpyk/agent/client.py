@@ -6,6 +6,7 @@ from ..wire.attachment import Attachment
 from ..wire.frames import ProtocolError
 from ..wire.ports import reset, target_of
 from ..wire.stream import WINDOW, Memory, Stream
+from ..wire.zmtp import GREETING
 from .connections import KernelConnection
 from .ports import PortConnection, Unreached
 from .spool import Spool
@@ -246,9 +247,11 @@ class Client:
 
     @property
     def listening(self) -> List[int]:
-        """The streams on which it follows the kernel's iopub; a spare one has sent nothing."""
-        kernels = self._kernels
-        return [stream.id for stream in kernels if stream.channel == "iopub" and stream.position]
+        """The streams on which it follows the kernel's iopub; a spare one has sent a greeting at
+        most."""
+        size = len(GREETING)
+        streams = self._kernels
+        return [s.id for s in streams if s.channel == "iopub" and s.position > size]
 
     @property
     def has_unread(self) -> bool:

@@ -5,6 +5,9 @@ Then it reads lines from stdin. "tcp" asks for loopback TCP sockets in place of 
 some servers refuse to forward; the answer is a second {"listening": ...}. "attached" lets the agent
 go on alone; the answer is {"attached": true}. When stdin ends before that, the client has gone or
 has given up, and everything is taken back.
+
+Where the request has a "carrier", the session is one from the first answer on: see `session`. Its
+end is {"attached": true} there, too.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ from .lifecycle import Lifecycle
 from .loop import READ, Loop
 from .outputs import FILE, Outputs
 from .printed import Printed
+from .session import SessionConnection
 from .spool import Limits
 
 TYPE_CHECKING = False
@@ -103,7 +104,6 @@ class Agent:
         self._wake_on_signals()
         self.door.listen("tcp" if request["streams"] == "tcp" else "unix")
         self.door.listen_for_status(self._tell_status)
-        self.loop.watch(0, READ, self._on_stdin)
         records.write(self._record_path, self._record())
         self.log.line(f"= launched kernel {kernel.plan.spec.name} as process {kernel.pid}")
         answer(
@@ -119,6 +119,13 @@ class Agent:
                 else {}
             ),
         )
+        self._session: Optional[SessionConnection] = None
+        if request.get("carrier"):
+            self._session = SessionConnection(
+                self.loop, self.door, request["carrier"], self._session_over
+            )
+        else:
+            self.loop.watch(0, READ, self._on_stdin)
 
     def run(self) -> None:
         """Serve until the end."""
@@ -157,8 +164,27 @@ class Agent:
                 self._detach()
 
     def _detach(self) -> None:
-        answer(attached=True)
-        self.loop.watch(0, 0, self._on_stdin)
+        """The agent need not end with the session any more."""
+        if self.life.is_detached:
+            return
+        self.life.is_detached = True
+        if self._session is None:
+            answer(attached=True)
+            self.loop.watch(0, 0, self._on_stdin)
+            self._leave_session()
+
+    def _session_over(self) -> None:
+        """The session carries nothing more."""
+        if self.life.is_detached:
+            try:
+                answer(attached=True)  # others may keep the session's pipes open
+            except OSError:
+                pass  # it has ended already, or has no room
+            self._leave_session()
+        else:
+            self._end("the launch was given up")
+
+    def _leave_session(self) -> None:
         null = os.open(os.devnull, os.O_RDWR)
         for fd in (0, 1, 2):
             os.dup2(null, fd)
@@ -167,7 +193,6 @@ class Agent:
             os.write(self._attached, b"1")
             os.close(self._attached)
             self._attached = -1
-        self.life.is_detached = True
 
     # -- the kernel ------------------------------------------------------------------------------
 
@@ -376,8 +401,11 @@ class Agent:
             if not 0 <= message["lease"] < float("inf"):
                 raise ProtocolError("a lease that is no time")
             self.life.confirm()
+            self._detach()  # where "attached" has not come yet
             self.life.set_terms(persistent=message["persistent"], lease=message["lease"])
             self.loop.hurry()
+        elif type == "attached":
+            self._detach()
         elif type == "leave":
             client.has_left = True
             self.life.leave(client.attachment.id)

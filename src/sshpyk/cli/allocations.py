@@ -122,11 +122,12 @@ async def survey(known: Sequence[Allocation]) -> list[Found]:
 
     async def one(asked: Allocation) -> Found:
         try:
-            jobs = await (await _scheduled(asked)).queue.jobs()
+            queue = (await _scheduled(asked)).queue
+            jobs = await queue.jobs()
         except errors.SshpykError as error:
             return Found(asked, trouble=error)
         living = [job for job in jobs if job.allocation and job.phase is not Phase.ENDED]
-        return Found(asked, living)
+        return Found(asked, await queue.with_gpus(living))
 
     by_node = {asked.outer: asked for asked in reversed(known)}
     return list(await asyncio.gather(*map(one, by_node.values())))

@@ -138,7 +138,8 @@ async def look(config: Mapping[str, Any], names: Sequence[str] = ()) -> Look:
     inspection = await _inspect(config, [name for name in names if name.startswith("/")])
     host = destination_of(config).host
     if inspection["setup_trouble"]:
-        raise errors.SetupFailed(host=host, details=inspection["setup_trouble"])
+        said = inspection["setup_trouble"]
+        raise errors.SetupFailed(host=host, advice=errors.setup_advice(said), details=said)
     offered = make(inspection)
     if not offered:
         raise errors.NothingThere(host=host)

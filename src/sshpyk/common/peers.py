@@ -5,7 +5,8 @@ Linux is asked whose it is. Elsewhere, and where Linux is not allowed to tell, t
 Jupyter's own sockets, the HMAC key) is the only door, as it always is the real one.
 
 And a path or port that an agent has left is free for others, who could wait there for its client.
-So the agent proves that it knows the token, before the client says anything but its hello.
+So the agent proves that it knows the token, before the client says anything but its hello
+and what every client of Jupyter's begins with.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from .sockets import Socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Optional, Tuple
+    from typing import Any, List, Optional, Tuple
 
 #: The header of a netlink message: its length, type, flags, number and sender.
 _HEADER = struct.Struct("=IHHII")
@@ -74,6 +75,32 @@ def owner_of(address: Tuple[str, int]) -> Optional[int]:
     return None if uid == -1 else uid
 
 
+def holders_of(address: Tuple[str, int]) -> List[int]:
+    """The processes of ours that have the socket that listens at `address` of IPv4 loopback; none
+    if that is unknown."""
+    try:
+        found = _ask(_socket.AF_INET, address, ("0.0.0.0", 0))
+        target = f"socket:[{found[1]}]" if found is not None else ""
+        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    except (OSError, AttributeError, struct.error):
+        return []
+    return [pid for pid in pids if target and _has_open(pid, target)]
+
+
+def _has_open(pid: int, target: str) -> bool:
+    files = f"/proc/{pid}/fd"
+    try:
+        for name in os.listdir(files):
+            try:
+                if os.readlink(files + "/" + name) == target:
+                    return True
+            except OSError:
+                pass  # it was closed just now
+    except OSError:
+        pass  # it has ended, or is another user's
+    return False
+
+
 def listener_uid(sock: Any) -> Optional[int]:
     """The user id of who listens where the unix socket `sock` is connected; None if unknown."""
     try:
@@ -89,12 +116,14 @@ def _owner(family: int, there: Tuple[Any, ...], here: Tuple[Any, ...]) -> Option
     -1 where it was closed; None if unknown.
     """
     try:
-        return _ask(family, there, here)
+        found = _ask(family, there, here)
     except (OSError, AttributeError, struct.error):
         return None
+    return None if found is None else found[0]
 
 
-def _ask(family: int, there: Tuple[Any, ...], here: Tuple[Any, ...]) -> Optional[int]:
+def _ask(family: int, there: Tuple[Any, ...], here: Tuple[Any, ...]) -> Optional[Tuple[int, int]]:
+    """The user id, -1 where it was closed, and the inode; None if unknown."""
     if family == _socket.AF_INET6 and there[0].startswith("::ffff:"):
         family = _socket.AF_INET  # the kernel looks for it among those
         here, there = (here[0][7:], here[1]), (there[0][7:], there[1])
@@ -114,4 +143,4 @@ def _ask(family: int, there: Tuple[Any, ...], here: Tuple[Any, ...]) -> Optional
     if _HEADER.unpack_from(answer)[1] != _BY_FAMILY:
         return None
     uid, inode = _FOUND.unpack_from(answer, _HEADER.size)
-    return int(uid) if inode else -1
+    return (int(uid) if inode else -1), int(inode)

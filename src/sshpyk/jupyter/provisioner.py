@@ -425,6 +425,7 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
             "persistent": self.persistent,
             "lease": self.lease,
             "launch_timeout": self.launch_timeout,
+            "carrier": "",  # as well
             "memory_limit": self.memory_limit,
             "spool_limit": self.spool_limit,
             "outputs_limit": self.outputs_limit,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from jupyter_server.utils import url_path_join
 
-from . import cards, handlers
+from . import cards, failed, handlers
 from .events import Events
 from .logins import Logins
 from .seeing import Seeing
@@ -22,7 +22,7 @@ def load(app: ServerApp) -> None:
     assert app.event_logger is not None  # made before extensions are loaded
     loop: asyncio.AbstractEventLoop = app.io_loop.asyncio_loop  # type: ignore[attr-defined]  # tornado's own names it
     events = Events(app.event_logger)
-    states = States(loop, events, app.root_dir)
+    states = States(loop, events, app.root_dir, lambda: failed.forget(app.kernel_manager))
     logins = Logins(lambda: events.tell("logins"))
     app.web_app.settings[handlers.STATES] = states
     app.web_app.settings[handlers.LOGINS] = logins

@@ -7,6 +7,7 @@ import itertools
 import os
 import secrets
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..jupyter import running
@@ -28,12 +29,20 @@ class States:
     """Keeps the latest state of each kernel, and tells of each change.
 
     All methods belong to the server's loop; what comes from the I/O thread crosses over in order.
-    `root` is the directory that the browser sees as the top.
+    `root` is the directory that the browser sees as the top; `closed` is called when a kernel of
+    ours was ended, or has failed to start.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, events: Events, root: str) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        events: Events,
+        root: str,
+        closed: Callable[[], None] = lambda: None,
+    ) -> None:
         self._events = events
         self._root = root
+        self._closed = closed
         self._loop = loop
         self._kernels: dict[RemoteKernel, dict[str, Any]] = {}
         self.is_watched = (
@@ -81,6 +90,7 @@ class States:
         }
         if status.state is State.CLOSED:
             self._kernels.pop(changed.kernel, None)
+            self._closed()
         else:
             self._kernels[changed.kernel] = state
         self._events.tell("kernel", kernel=state, now=time.time())

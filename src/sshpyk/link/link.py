@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from .. import errors
-from ..aio import within
+from ..aio import take_exception, within
 from ..remotekernel import RemoteKernel, Stage
 from ..remotekernel import State as KernelState
 from ..transport import answers, jobs
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         ProbeRequest,
         ResolveRequest,
     )
+    from .first import FirstCarrier
     from .log import KernelLog
     from .pacing import Limits
     from .ports import LocalPort
@@ -61,6 +62,9 @@ WELCOME_WITHIN = 5.0
 
 #: Seconds between looks whether the clock has jumped: a laptop woke up, or we were stopped.
 WATCH = 1.0
+
+#: Seconds for the launch's session to end by itself.
+END_SESSION_WITHIN = 5.0
 
 #: Seconds that the agent has to end its kernel and say so, and those when it is out of reach.
 END_WITHIN = 8.0
@@ -257,7 +261,14 @@ class Link(RemoteKernel):
         agent, transport = self.agent, self.transport
         family = transport.family
         whole: LaunchRequest = {**request, "streams": SOCKETS[family], "launch_timeout": timeout}
-        async with jobs.Job(transport, agent.python, whole, self._pythonhome) as job:
+        first: FirstCarrier | None = None
+        if transport.knows_way:
+            self.streams.greets = "curve_publickey" not in request["kernel"]
+            first = self.streams.begin_first()
+            whole["carrier"] = first.ahead
+        async with contextlib.AsyncExitStack() as session:
+            job = jobs.Job(transport, agent.python, whole, self._pythonhome)
+            await session.enter_async_context(job)
             self._job = job
             way = transport.ahead(agent.python, self._pythonhome)
             job.on_no_room = await ahead.enter_async_context(way)
@@ -267,11 +278,18 @@ class Link(RemoteKernel):
             if "existing" in answer:
                 self.was_there = True
                 self.agent = agent.of_record(answer["existing"], agent.python)
+                if first is not None:
+                    self.streams.begin_anew()  # that was for a new agent
+                    self.streams.greets = False
                 self.streams.use_token(self.agent.token)
                 return True
             agent.found(answer, answer["listening"])
             self._describe(answer["kernel"])
             self._stages.at(Stage.AGENT)
+            if first is not None:
+                await self._go_on(first, job, session.pop_all())
+                return False
+            self.streams.greets = not answer["kernel"]["curve"]
             # Until "attached" is said the agent ends with this job, whatever happens here.
             while not await self._connect():
                 family = transport.refused(family)
@@ -279,8 +297,64 @@ class Link(RemoteKernel):
                 agent.listening = (await job.answer())["listening"]
             self._now_connected()
             job.say("attached")
-            await job.answer()
+            self._spawn(self._let_go(job, session.pop_all()))
             return False
+
+    async def _go_on(
+        self, first: FirstCarrier, job: jobs.Job, session: contextlib.AsyncExitStack
+    ) -> None:
+        """Go on by the launch's session, until there are forwards."""
+
+        async def carry() -> None:
+            async with session:
+                await first.carry(job)
+
+        carrying = self._spawn(carry())
+        first.on_abort = carrying.cancel
+        if not await self.streams.take_first(first, WELCOME_WITHIN):
+            raise first.error or errors.ConnectionLost(host=self.transport.host, details="")
+        self._now_connected()
+        self._spawn(self._move_from(first))
+
+    async def _move_from(self, first: FirstCarrier) -> None:
+        """Carry the streams by a dialer's connections, and let the launch's session end.
+
+        Where that fails, it ends as well, and reconnecting finds out what leads to the agent.
+        """
+        attached = asyncio.ensure_future(self._requests.ask("attached"))
+        attached.add_done_callback(take_exception)
+        try:
+            if await self._move():
+                await attached
+                first.end()
+                await within(END_SESSION_WITHIN, first.ended.wait())
+            elif not first.is_over:
+                self.log.warning("! the agent is not reached as the one before it was")
+                self.transport.forget_way()
+        except (errors.SshpykError, ProtocolError, OSError) as error:
+            self.log.warning("! the launch's session ends: %s", error)
+        finally:
+            attached.cancel()
+            first.abort()
+
+    async def _move(self) -> bool:
+        """Whether a dialer's connections have the streams now."""
+        dialer = await self.transport.dialer(self.agent.listening)
+        if dialer is None:
+            return False
+        if self._dialer is not None or not self.streams.is_connected:
+            await dialer.close()  # the session has broken meanwhile
+            return False
+        self._dialer = dialer
+        return await self.streams.move(dialer, WELCOME_WITHIN)
+
+    async def _let_go(self, job: jobs.Job, session: contextlib.AsyncExitStack) -> None:
+        """Keep the launch's session until the agent has heard that it need not end with that."""
+        async with session:
+            try:
+                await job.answer()
+            except errors.SshpykError as error:
+                self.log.debug("! the launch's session ended: %s", error)
 
     def _confirm(self, request: LaunchRequest) -> None:
         """Tell the agent that the launch is over and its client there: else it would end.

@@ -60,6 +60,7 @@ async def start(
         "persistent": is_persistent,
         "lease": LEASE,
         "launch_timeout": timeout,
+        "carrier": "",  # as well
         "memory_limit": LITTLE,
         "spool_limit": LITTLE,
         "outputs_limit": 0,

@@ -11,6 +11,10 @@ from ..remotekernel import Stage
 
 T = TypeVar("T")
 
+#: Seconds after which work that was cancelled and has not ended is cancelled again: more than it
+#: needs to take back what it has begun.
+AGAIN = 15.0
+
 
 class Stages:
     """Runs a start within its time. A stage with a limit of its own does not count as part of it:
@@ -49,7 +53,7 @@ class Stages:
     def stage(self, stage: Stage, limit: float | None = None) -> Iterator[None]:
         """The work is at `stage`; with a `limit` in seconds it has those, and the rest waits."""
         self._enter(stage)
-        if limit is None:
+        if limit is None or self._is_over:
             yield
             return
         left = self._stop()
@@ -57,9 +61,10 @@ class Stages:
         try:
             yield
         finally:
-            self._stop()
-            if left is not None and not self._is_over:
-                self._let_run(left)
+            if not self._is_over:
+                self._stop()
+                if left is not None:
+                    self._let_run(left)
 
     def at(self, stage: Stage) -> None:
         """The work is at `stage` from now on."""
@@ -82,7 +87,9 @@ class Stages:
         return max(0.0, timer.when() - asyncio.get_running_loop().time())
 
     def _end(self) -> None:
+        # Again and again: somewhere below, what ends in the same moment may hide a cancellation,
+        # and then nothing else would ever end this start.
         self._is_over = True
-        self._timer = None
+        self._let_run(AGAIN)
         if self._task is not None:
             self._task.cancel()

@@ -20,6 +20,8 @@ from ..wire.channels import forward_of
 from ..wire.frames import HELLO, Frame, ProtocolError, Refused
 from ..wire.liveness import Backoff
 from ..wire.stream import Stream
+from ..wire.zmtp import GREETING, Ahead
+from .first import FirstCarrier
 from .heartbeat import Heartbeat
 from .listener import Listener
 from .log import KernelLog
@@ -59,6 +61,7 @@ class Streams:
         self.limits: Limits | None = None  # of those who read iopub; set it before `listen`
         self.on_shutdown: Callable[[bool], None] | None = None  # of requests not for the kernel
         self.rests = False  # whether nothing is sent while nothing happens; before `connect`
+        self.greets = False  # whether kernels may be greeted before their clients come
         self.answers_heartbeats = False  # here; set it before `listen`
         self.violation: ProtocolError | None = None  # what came last that no agent sends
         self._token = token
@@ -66,6 +69,8 @@ class Streams:
         self._locals: dict[Stream, LocalEnd] = {}
         self._filters: WeakKeyDictionary[Stream, Filter] = WeakKeyDictionary()
         self._spares: dict[str, Stream] = {}  # a channel's stream that has no local client yet
+        self._ahead: WeakKeyDictionary[Stream, Ahead] = WeakKeyDictionary()
+        self._early: dict[str, Stream] = {}  # these, until the agent is known to be the agent
         self._listeners: list[Listener] = []
         self._served: tuple[str, ...] = ()  # the channels that have local sockets
         self._is_closed = False
@@ -139,6 +144,14 @@ class Streams:
         filter = self._filters.get(stream)
         if filter is not None:
             data = filter.feed(data)
+        ahead = self._ahead.get(stream)
+        if ahead is not None:
+            data = ahead.feed(data)
+            if ahead.is_other:
+                # It has sent no message yet; it connects again, to a stream that is not greeted.
+                self.log.info("= a client on %s greets in another way", stream.channel)
+                self._locals[stream].close()
+                return
         self.attachment.write(stream, data, self.now())
         self._arm()
 
@@ -172,17 +185,85 @@ class Streams:
         self.attachment.generation += 1
         self._dialer = dialer
         protocol = await self._dial(self.attachment.control)
+        if protocol is None:
+            return False
+        # In the same round trips as the control carrier. Nothing of a client's is sent on them:
+        # nobody has them before it is welcomed.
+        for stream in self._open_spares():
+            self._dial_once(stream)
+        if not await within(timeout, protocol.welcomed):
+            return False
+        self._take(protocol)
+        for stream in self._others:
+            self._dial_soon(stream)
+        return True
+
+    def begin_first(self) -> FirstCarrier:
+        """A carrier of all streams for the session of a launch, with which what it says first is
+        to travel. See `take_first` and `move`."""
+        self.cut()
+        self.attachment.generation += 1
+        nonce = secrets.token_hex(16)
+        control = self.attachment.control
+        protocol = CarrierProtocol(self, self.attachment, control, proof(self._token, nonce))
+        first = FirstCarrier(protocol)
+        self._say_hello(protocol, nonce)
+        self.attachment.add(protocol.carrier, [control, *self._open_spares()])
+        self.attachment.pump(protocol.carrier, self.now())
+        return first
+
+    async def take_first(self, first: FirstCarrier, timeout: float) -> bool:
+        """Wait for the agent's welcome on the first carrier. Returns and raises as `connect`."""
+        if not await within(timeout, first.protocol.welcomed):
+            return False
+        self._take(first.protocol)
+        return True
+
+    async def move(self, dialer: Dialer, timeout: float) -> bool:
+        """Carry the streams through connections of `dialer`, and by the first carrier no more.
+
+        Returns whether an agent answered there; raises as `connect` does. Then the first carrier
+        goes on, unless all was `cut` meanwhile.
+        """
+        first = self._control_carrier
+        if first is None:
+            return False
+        self._dialer = dialer
+        for stream in self._others:
+            self._dial_once(stream)
+        protocol = await self._dial(self.attachment.control)
         if protocol is None or not await within(timeout, protocol.welcomed):
             return False
-        if not self._is_known:
-            self._spares = {channel: self.attachment.open(channel) for channel in self._served}
+        if self._dialer is not dialer:
+            return False
+        self._control_carrier = protocol
+        for stream in self.attachment.lose(first.carrier, self.now()):
+            self._dial_soon(stream)
+        return True
+
+    def _open_spares(self) -> list[Stream]:
+        """The spare streams that the agent has not welcomed yet, made where they are to be."""
+        if not self._is_known and not self._early:
+            self._early = {channel: self.attachment.open(channel) for channel in self._served}
+        for stream in self._early.values():
+            if self.greets and stream not in self._ahead:
+                self._ahead[stream] = Ahead()
+                self.attachment.write(stream, GREETING, self.now())
+        return list(self._early.values())
+
+    def _take(self, protocol: CarrierProtocol) -> None:
+        """The agent has welcomed this attachment, on the control carrier `protocol`."""
+        self._spares.update(self._early)
+        self._early = {}
         self._is_known = True
         self._control_carrier = protocol
         self._backoff.reset()
-        for stream in list(self.attachment.streams.values()):
-            if stream is not self.attachment.control:
-                self._dial_soon(stream)
-        return True
+
+    @property
+    def _others(self) -> list[Stream]:
+        """All streams but the control stream."""
+        streams = self.attachment.streams.values()
+        return [stream for stream in streams if stream is not self.attachment.control]
 
     @property
     def is_connected(self) -> bool:
@@ -208,6 +289,7 @@ class Streams:
             local.close()
         self._locals.clear()
         self._spares.clear()
+        self._early.clear()
         self.attachment = Attachment(secrets.token_hex(16), self, is_client=True)
         self._is_known = False
 
@@ -233,10 +315,26 @@ class Streams:
                     return
                 await asyncio.sleep(self._backoff.pause())
 
-        if self._control_carrier is not None and stream not in self._dials:
+        is_up = self._control_carrier is not None and self._dialer is not None
+        if is_up and stream not in self._dials:
             dials = self._dials
             task = dials[stream] = self._loop.create_task(dial())
             task.add_done_callback(lambda _: dials.pop(stream, None))
+
+    def _dial_once(self, stream: Stream) -> None:
+        """Give a stream a carrier while the control carrier waits for its welcome, without which
+        all is cut, or what was there before goes on."""
+        dials = self._dials
+
+        async def dial() -> None:
+            await self._dial(stream)
+
+        def done(_: object) -> None:
+            dials.pop(stream, None)
+            self._dial_soon(stream)  # where it has none, and the welcome has come
+
+        task = dials[stream] = self._loop.create_task(dial())
+        task.add_done_callback(done)
 
     def _is_open(self, stream: Stream) -> bool:
         return self.attachment.streams.get(stream.id) is stream
@@ -266,24 +364,29 @@ class Streams:
         if generation != attachment.generation or not self._is_open(stream):
             protocol.abort()  # all were cut, or this stream's client has gone, meanwhile
             return None
-        hello = {
-            "version": 1,
-            "token": self._token,
-            "attachment": attachment.id,
-            "generation": generation,
-            "oldest": attachment.oldest,
-            "known": self._is_known,
-            "nonce": nonce,
-            "rests": self.rests,
-        }
-        protocol.carrier.send(Frame(HELLO, payload=json.dumps(hello).encode("ascii")))
+        self._say_hello(protocol, nonce)
         if stream is attachment.control:
-            # It is announced when the welcome has come: only then is this known to be the agent.
+            # It is carried when the welcome has come: only then is this known to be the agent. But
+            # what the agent has to say may come along with that.
+            protocol.carrier.name(stream)
             self._greeted = protocol
         else:
             attachment.add(protocol.carrier, [stream])
         attachment.pump(protocol.carrier, self.now())
         return protocol
+
+    def _say_hello(self, protocol: CarrierProtocol, nonce: str) -> None:
+        hello = {
+            "version": 1,
+            "token": self._token,
+            "attachment": self.attachment.id,
+            "generation": self.attachment.generation,
+            "oldest": self.attachment.oldest,
+            "known": self._is_known,
+            "nonce": nonce,
+            "rests": self.rests,
+        }
+        protocol.carrier.send(Frame(HELLO, payload=json.dumps(hello).encode("ascii")))
 
     def carrier_welcomed(self, protocol: CarrierProtocol) -> None:
         """The agent has taken a carrier."""

@@ -239,6 +239,14 @@ class Scheduler(ABC):
         """Runs the words behind it in the job, on the machine `node` of it, with pipes."""
 
     @abstractmethod
+    def other_gpus(self, jobs: Sequence[str]) -> list[str]:
+        """Shows those GPUs of jobs that `look` does not, for the way they were asked for."""
+
+    @abstractmethod
+    def gpus(self, text: str) -> dict[str, str]:
+        """What that has printed, by the jobs' ids."""
+
+    @abstractmethod
     def past(self, job: str) -> list[str]:
         """Shows how a job ended that `look` does not show any more."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from .. import errors
 from .base import PREFIX, Allocation, Job, Phase, Refusal, Scheduler
@@ -154,12 +155,18 @@ _TABLE: tuple[tuple[str, type[errors.SshpykError], str, str], ...] = (
         _SHOW_LIMITS,
     ),
     (
-        r"time limit is invalid|node count specification"
+        r"time limit is invalid|[Nn]ode count specification"
         r"|More processors requested|Requested node configuration|Memory specification|exceeds"
-        r"|Job size specification",
+        r"|Memory required by task|Job size specification",
         errors.JobRefused,
         _LIMITS,
         _SHOW_PARTITIONS,
+    ),
+    (
+        r"Invalid node name",
+        errors.JobRefused,
+        "Name machines of the cluster, or none; those that there are:",
+        "sinfo -N -o '%N %P %T'",
     ),
     (
         r"reservation is invalid|Invalid license",
@@ -227,6 +234,17 @@ class Slurm(Scheduler):
         # Beside whatever runs there (--overlap), and without a share of its own.
         words = ["srun", f"--jobid={job}", "--overlap", "-N1", "-n1", "-u", "-Q", "-w", node]
         return [*words, "--mpi=none", "--mem=0", "--gres=none"]
+
+    def other_gpus(self, jobs: Sequence[str]) -> list[str]:
+        # "%b" is what was asked for by the machine (gres=, gpus-per-node=), and has no letter for
+        # others. These names are no part of `look`: a Slurm that lacks one would show nothing.
+        fields = ("JobID:20", *(f"tres-per-{what}:100" for what in ("job", "task", "socket")))
+        return ["squeue", "-h", "-j", ",".join(jobs), "-O", ",".join(fields)]
+
+    def gpus(self, text: str) -> dict[str, str]:
+        rows = [line.split() for line in text.splitlines()]
+        named = ((row[0], [word for word in row[1:] if "gpu" in word]) for row in rows if row)
+        return {id: ", ".join(words) for id, words in named if words}
 
     def past(self, job: str) -> list[str]:
         return ["sacct", "-X", "-n", "-P", "-j", job, "-o", "State,ExitCode,ReqMem"]

@@ -70,6 +70,7 @@ class CarriedKernel(Link):
         self._creating: asyncio.Task[tuple[str, bool]] | None = None
         self._is_ours = False  # whether we have started it
         self._is_deleted = False
+        self._deleting = asyncio.Lock()
         self._died_by_itself = False
         self.streams.rests = True
         self.streams.answers_heartbeats = True
@@ -86,7 +87,16 @@ class CarriedKernel(Link):
         async def work() -> None:
             self.streams.listen(sockets)
             await self._have_server()
-            await asyncio.gather(self._log_in(timeout), self._create(request))
+            login = asyncio.ensure_future(self._log_in(timeout))
+            login.add_done_callback(take_exception)
+            try:
+                await asyncio.gather(login, self._create(request))
+            except trouble.ServerFailed as error:
+                await asyncio.wait([login])
+                if not await self.transport.make_room(self):
+                    raise
+                why = f"it starts none beside the helper kernel (HTTP {error.fields['status']})"
+                raise trouble.NotCarried(host=self.server.host, why=why) from None
             self.agent.id = self.kernel_id
             self.agent.python = self.transport.python[0] if self.transport.python else ""
             try:
@@ -283,9 +293,10 @@ class CarriedKernel(Link):
                 await asyncio.sleep(FOR_A_PERSON if is_for_person else backoff.pause())
 
     async def _delete(self) -> None:
-        if not self._is_deleted:
-            await self.server.ask("DELETE", "kernels", self.kernel_id, timeout=sessions.SLOW)
-            self._is_deleted = True
+        async with self._deleting:  # a client may ask for it just when we do
+            if not self._is_deleted:
+                await self.server.ask("DELETE", "kernels", self.kernel_id, timeout=sessions.SLOW)
+                self._is_deleted = True
 
     def _gone_error(self) -> errors.SshpykError:
         why = self.exited["note"] if self.exited is not None else ""

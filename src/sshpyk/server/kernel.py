@@ -91,6 +91,7 @@ class ServerKernel(RemoteKernel):
         self._is_ours = False  # whether we have started it
         self._is_held = False
         self._is_deleted = False
+        self._deleting = asyncio.Lock()
 
     @property
     def address(self) -> ServerKernelAddress:
@@ -575,9 +576,10 @@ class ServerKernel(RemoteKernel):
         await self._dismantle()
 
     async def _delete(self) -> None:
-        if not self._is_deleted:
-            await self.server.ask("DELETE", "kernels", self.kernel_id, timeout=sessions.SLOW)
-            self._is_deleted = True
+        async with self._deleting:  # a client may ask for it just when we do
+            if not self._is_deleted:
+                await self.server.ask("DELETE", "kernels", self.kernel_id, timeout=sessions.SLOW)
+                self._is_deleted = True
 
     async def _farewell(self) -> None:
         """This process ends."""

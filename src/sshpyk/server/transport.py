@@ -87,6 +87,14 @@ class ServerTransport(ByRelay, Connected):
             self._is_unused.set()
         self._used()
 
+    async def make_room(self, user: object) -> bool:
+        """End the helper if nobody but `user` needs it; whether there was one. Where few kernels
+        are allowed it may have the place of theirs."""
+        if not self._id or self._users - {user}:
+            return False
+        await self._end_kernel()
+        return True
+
     # -- the connection --------------------------------------------------------------------------
 
     def identity(self) -> Identity | None:
@@ -137,6 +145,9 @@ class ServerTransport(ByRelay, Connected):
             raise
         except LookupError:
             raise trouble.NotCarried(host=self.host, why="it has no sessions") from None
+        except trouble.ServerFailed as error:
+            why = f"it does not start the helper kernel (HTTP {error.fields['status']})"
+            raise trouble.NotCarried(host=self.host, why=why) from None
         self._take(answer)
 
     def _take(self, answer: object) -> None:

@@ -205,7 +205,9 @@ async def end(process: asyncio.subprocess.Process) -> None:
         # which then warns of an unknown child and makes up an exit status.
         for descriptor in range(3):
             pipe = process._transport.get_pipe_transport(descriptor)  # type: ignore[attr-defined]  # nothing public has it
-            if pipe is not None:
+            if isinstance(pipe, asyncio.WriteTransport) and pipe.get_write_buffer_size():
+                pipe.abort()  # nobody may ever read what waits, and close() would wait with it
+            elif pipe is not None:
                 pipe.close()
         await asyncio.shield(process.wait())
 

@@ -55,6 +55,12 @@ def ascii_text(value: object) -> str:
     return "" if isinstance(value, str) and value.isascii() else "is no key"
 
 
+def hexadecimal(value: object) -> str:
+    """A shape: bytes in hexadecimal digits."""
+    is_text = isinstance(value, str) and re.fullmatch(r"(?:[0-9a-f]{2})*", value)
+    return "" if is_text else "is no bytes"
+
+
 def figure(value: object) -> str:
     """A shape: a number of bytes, seconds, or of anything that there can be so much of."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -207,6 +213,7 @@ SHAPES: dict[str, list[dict[str, Any]]] = {
         {"existing": RECORD, "keys": KEYS},
         {"listening": LISTENING},
         {"attached": bool},
+        {"carried": hexadecimal},
     ],
     "probe": [{**MACHINE, "alive?": bool, "record?": dict, "ended?": ENDED}],
     "kernels": [KERNELS],

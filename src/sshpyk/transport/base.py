@@ -72,6 +72,9 @@ class Program(ABC):
     def write(self, data: bytes) -> None:
         """Give it `data` on stdin, as soon as that takes it."""
 
+    def end_input(self) -> None:  # noqa: B027  # where `Transport.knows_way` is always False
+        """Tell it that nothing more comes on stdin, once it has what was written."""
+
     @abstractmethod
     async def drain(self) -> None:
         """Wait until little of what was written waits. Raises OSError where it takes no more."""
@@ -249,6 +252,9 @@ class Transport(ABC):
         """How a new agent is reached: by its "unix" or "tcp" sockets, or by a "relay", for which it
         listens on unix sockets."""
 
+    #: Whether that has worked lately, so that nobody need wait to see whether it does.
+    knows_way = False
+
     @abstractmethod
     async def way(self) -> str:
         """The same in words, as far as is known without asking the host; empty if it is not.
@@ -271,6 +277,9 @@ class Transport(ABC):
     @abstractmethod
     def unreached(self) -> None:
         """An agent is alive there for certain, and yet it was not reached by its dialer."""
+
+    def forget_way(self) -> None:  # noqa: B027  # most have one only
+        """A new agent was not reached in the way that had worked: find out anew."""
 
     @abstractmethod
     def node(self, name: str) -> Transport:

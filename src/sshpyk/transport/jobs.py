@@ -203,7 +203,8 @@ class Job:
     def _readable(self, noise: bytes) -> str:
         """`noise` for people, and without what we sent: some programs echo it, keys and all."""
         kernel = self._request.get("kernel", {})
-        secrets = (self._request.get("token"), kernel.get("key"), kernel.get("curve_secretkey"))
+        secrets = [self._request.get(name) for name in ("token", "carrier")]
+        secrets += kernel.get("key"), kernel.get("curve_secretkey")
         text = noise.decode("utf-8", "replace")
         for sent in (FIRST_LINE, *secrets):
             text = text.replace(sent, "…") if sent else text

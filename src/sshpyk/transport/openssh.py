@@ -142,6 +142,16 @@ class OpenSSH(Reconnecting):
         self._family = family
         self._believed_until = time.monotonic() + seconds
 
+    @property
+    def knows_way(self) -> bool:  # type: ignore[override]  # it changes
+        # A relay takes a session of its own, of which there may be one only.
+        return self.family != "relay" and (self._has_forwarded or bool(self._remembered))
+
+    def forget_way(self) -> None:
+        self._has_forwarded = False
+        self._remembered = ""
+        recall.forget(self.master.name)
+
     async def way(self) -> str:
         await self.master.prepare()
         found, _ = recall.recall(self.master.name)
@@ -163,8 +173,8 @@ class OpenSSH(Reconnecting):
 
     def _no_forwarding(self, details: str) -> errors.NoForwarding:
         """The error; whoever comes next finds out anew."""
-        self._family, self._remembered = "unix", ""
-        recall.forget(self.master.name)
+        self._family = "unix"
+        self.forget_way()
         return errors.NoForwarding(host=self.host, command=self.login.command, details=details)
 
     def reached(self, family: str) -> None:

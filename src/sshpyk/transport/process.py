@@ -92,6 +92,10 @@ class Process(Program):
         assert self._process.stdin is not None
         self._process.stdin.write(data)
 
+    def end_input(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+
     async def drain(self) -> None:
         assert self._process.stdin is not None
         await self._process.stdin.drain()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import importlib.resources
 import shlex
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
@@ -78,6 +79,16 @@ class Queue:
                 text = await self._run(self.scheduler.look)
                 self._jobs, self._looked_at = self.scheduler.jobs(text), begun
             return self._jobs
+
+    async def with_gpus(self, jobs: list[Job]) -> list[Job]:
+        """The jobs, with their GPUs also where it takes one more command to see them."""
+        ids = [job.id for job in jobs if not job.gpus]
+        if not ids:
+            return jobs
+        found: dict[str, str] = {}
+        with contextlib.suppress(errors.SshpykError):
+            found = self.scheduler.gpus(await self._run(self.scheduler.other_gpus(ids)))
+        return [replace(job, gpus=job.gpus or found.get(job.id, "")) for job in jobs]
 
     async def find(self, id: str, *, since: float | None = None) -> Job | None:
         """The job of that id; None where the scheduler shows it no more."""

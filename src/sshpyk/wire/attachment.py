@@ -136,19 +136,25 @@ class Attachment:
             carrier.announce(stream)
 
     def lose(self, carrier: Carrier, now: float) -> List[Stream]:
-        """The connection of `carrier` is gone. Returns the streams that want another."""
+        """The connection of `carrier` is gone. Returns the streams that may want another."""
+        streams = self._lose(carrier, now)
+        for stream in streams:
+            self._pump_stream(stream, now)  # to others that it has, again
+        return [stream for stream in streams if self.streams.get(stream.id) is stream]
+
+    def _lose(self, carrier: Carrier, now: float) -> List[Stream]:
         if carrier not in self.carriers:
             return []
         self.carriers.remove(carrier)
         streams = carrier.lose()
         self._discard_done(streams, now)
-        return [stream for stream in streams if self.streams.get(stream.id) is stream]
+        return streams
 
     def drop_carriers(self, now: float) -> None:
         """End all carriers at once, as a new generation does."""
         for carrier in self.carriers[:]:
             carrier.connection.abort()
-            self.lose(carrier, now)
+            self._lose(carrier, now)
 
     def make_room(self, carrier: Carrier, now: float) -> None:
         """The connection of `carrier` takes more again."""

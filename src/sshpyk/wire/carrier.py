@@ -63,6 +63,10 @@ class Carrier:
     def announce(self, stream: Stream) -> None:
         """Carry `stream` from now on, as the client does: with an OPEN that says how far it is."""
         self.carry(stream)
+        self.name(stream)
+
+    def name(self, stream: Stream) -> None:
+        """Tell the agent that `stream` is to be carried here, and how far it is: it may send."""
         stream.was_announced = True
         self.send(
             Frame(

@@ -42,6 +42,7 @@ SHAPES: Dict[str, Dict[str, Any]] = {
     "signal": {"number": int, "signum": int},  # to the kernel's process group
     "state": {"number": int},
     "settings": {"number": int, "persistent": bool, "lease": _SECONDS},
+    "attached": {"number": int},  # the agent need not end with the session of its launch
     "watch": {"number": int},  # have "activity" told from now on
     # whether anybody sees the output that this client gets; "resumed": the same who did before, and
     # has got all of it. Whoever sees it tells up to which message it is saved: "seen".

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
         persistent: bool
         lease: float  # seconds
         launch_timeout: float  # seconds
+        carrier: str  # what comes first on a carrier by this session, packed; empty: it is none
         memory_limit: int  # bytes, as the next two
         spool_limit: int
         outputs_limit: int

@@ -13,18 +13,48 @@ if TYPE_CHECKING:
 
 _GREETING = 64
 
-#: What a subscriber sends first: the greeting (signature, version 3.0, mechanism, not a server,
-#: filler), and the command READY.
+
+def _greeting(version: bytes) -> bytes:
+    """Signature, version, mechanism, not a server, filler."""
+    return b"\xff" + bytes(8) + b"\x7f" + version + b"NULL".ljust(20, b"\0") + bytes(32)
+
+
+#: What a client of Jupyter's says first (libzmq 4.3) where there is no CURVE.
+GREETING = _greeting(b"\x03\x01")
+
+#: What a subscriber sends first, the greeting and the command READY: in version 3.0, where a
+#: subscription is a message.
 _READY = b"\x05READY" + b"\x0bSocket-Type\x00\x00\x00\x03SUB"
-HANDSHAKE = (
-    b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
-    + b"\x04" + bytes([len(_READY)]) + _READY
-)  # fmt: skip
+HANDSHAKE = _greeting(b"\x03\x00") + b"\x04" + bytes([len(_READY)]) + _READY
 
 #: The message "subscribe to all", to be sent when the publisher is ready, and not before.
 SUBSCRIBE = b"\x00\x01\x01"
 
 _MORE, _LONG, _COMMAND = 1, 2, 4
+
+
+class Ahead:
+    """Takes a greeting out of what a client sends, because `GREETING` was sent ahead of it.
+
+    `is_other` is whether its own says something else, so that the two can't be joined. The length
+    in the signature says nothing, and the minor version nothing that matters to a kernel.
+    """
+
+    def __init__(self) -> None:
+        self.is_other = False
+        self._came = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """The client has sent `data`; what follows the greeting."""
+        left = _GREETING - len(self._came)
+        if left:
+            came = self._came = self._came + data[:left]
+            self.is_other = (
+                came[:1] != GREETING[:1]
+                or came[10:11] not in (b"", GREETING[10:11])
+                or came[12:33] != GREETING[12:33][: max(0, len(came) - 12)]
+            )
+        return data[left:]
 
 
 class Reader:

@@ -10,7 +10,7 @@ const LOCAL = /^https?:\/\/localhost:\d+(\/|$)/;
 
 export class Chip {
   /**
-   * @param {any} context Lab's session context of a notebook or console
+   * @param {import('@jupyterlab/apputils').ISessionContext} context Lab's session context of a notebook or console
    * @param {import('./kernels.js').Kernels} kernels
    * @param {import('./words.js').Words} words
    * @param {any} actions what its button does

@@ -19,7 +19,7 @@ export const SCHEMA = 'https://sshpyk.invalid/events/v1';
  * @property {import('./server.js').Trouble?} trouble
  * @property {boolean} needs_person
  * @property {number?} next_try
- * @property {{code: number?, signum: number?, stderr: string, note: string}?} exited
+ * @property {{pid: number, code: number?, signum: number?, stderr: string, note: string}?} exited
  * @property {string?} exited_text
  * @property {{kernel?: string, directory?: string, process?: number, node?: string, agent?: string,
  *   python?: string}} about
@@ -31,7 +31,7 @@ export const SCHEMA = 'https://sshpyk.invalid/events/v1';
  */
 
 export class Kernels {
-  /** @param {import('./server.js').Server} server @param {any} manager Lab's service manager */
+  /** @param {import('./server.js').Server} server @param {import('@jupyterlab/services').ServiceManager.IManager} manager Lab's service manager */
   constructor(server, manager) {
     this._server = server;
     /** @type {Map<number, State>} */

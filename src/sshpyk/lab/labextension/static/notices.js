@@ -27,7 +27,7 @@ export class Notices {
    * @param {import('./kernels.js').Kernels} kernels
    * @param {import('./words.js').Words} words
    * @param {any} actions
-   * @param {any} notification Lab's
+   * @param {typeof import('@jupyterlab/apputils').Notification} notification Lab's
    */
   constructor(kernels, words, actions, notification) {
     this._kernels = kernels;
@@ -91,14 +91,14 @@ export class Notices {
         wanted.set(key, wanted.get(key) ?? this._memory(state));
       }
       for (const state of states) {
-        const key = `died ${state.key}`;
-        const before = this._shown.get(key);
+        const prefix = `died ${state.key} `;
         const isDead = hasDied(state) && state.stage === null;
         if (isDead && this._after(state.since + DEAD, now)) {
-          wanted.set(key, this._died(state));
-        } else if (before !== undefined) {
-          // Another may have taken its place: why the first died is still worth knowing.
-          wanted.set(key, before.notice);
+          wanted.set(`${prefix}${state.exited?.pid}`, this._died(state));
+        } else {
+          // Another may have taken its place: why the one before died is still worth knowing.
+          const before = [...this._shown].filter(([key]) => key.startsWith(prefix));
+          before.forEach(([key, { notice }]) => wanted.set(key, notice));
         }
       }
     }
@@ -190,7 +190,10 @@ export class Notices {
     return {
       message: `${title}: ${state.exited_text}`,
       type: 'error',
-      actions: [{ label: say('Why'), callback: () => this._actions.explain(title, death) }]
+      actions: [
+        { label: say('Restart'), callback: () => this._actions.restart(state.kernel_id) },
+        { label: say('Why'), callback: () => this._actions.explain(title, death) }
+      ]
     };
   }
 }

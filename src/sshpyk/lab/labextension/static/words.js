@@ -21,7 +21,7 @@ export function isAway(state) {
 }
 
 export class Words {
-  /** @param {any} translations Lab's for us */
+  /** @param {import('@jupyterlab/translation').TranslationBundle} translations Lab's for us */
   constructor(translations) {
     this.say = translations.__.bind(translations);
   }
