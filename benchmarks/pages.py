@@ -3,8 +3,15 @@
     python -m benchmarks.pages [--notebooks N] [--runs N] [--seconds S]
 
 A real Chromium opens a workspace whose notebooks share one remote kernel: with our extension, and
-with it disabled, in turn. What is timed ends when all notebooks have their toolbars. The difference
-is that of each pair; no pair is begun after S seconds. Only a quiet machine tells 50 ms from noise.
+with it disabled, in turn. What is timed ends when all notebooks have their toolbars, and with ours
+all chips. No pair is begun after S seconds. Of each page are told
+
+- the wall time, whose differences are noise on any but a very quiet machine;
+- the processor time of the main thread (Chrome's TaskDuration), and of it that of scripts: all of
+  the page's work, and none of its waiting;
+- with ours, what is certainly ours: the time in which one of our functions was on the stack, from a
+  profile of its own run (profiling itself slows a page), what was loaded, and how much of that Lab
+  waited for before it began.
 """
 
 from __future__ import annotations
@@ -15,6 +22,7 @@ import os
 import statistics
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +33,9 @@ from tests.lab.sshd import Sshd
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+
+#: Pages that are loaded with a profile.
+PROFILES = 3
 
 #: Seconds for one page.
 PATIENCE = 90.0
@@ -48,19 +59,90 @@ def open_all(server: Server, root: Path, count: int) -> dict[str, Any]:
     return {"data": data, "metadata": {"id": "many"}}
 
 
-def load(browser: Browser, server: Server, count: int, chips: int) -> float:
-    """Seconds that the page takes; `chips` of ours must then be there, or come."""
+@dataclass
+class Load:
+    """How a page was loaded; times in seconds."""
+
+    wall: float
+    task: float = 0.0
+    script: float = 0.0
+    ours: float = 0.0
+    waited: float = 0.0
+    files: int = 0
+
+
+#: Resolves when the main thread has been free for a second, or after ten: so all pages are compared
+#: when they are done, and what Lab itself has put off is in none or in all.
+SETTLED = """
+() => new Promise(done => {
+  const end = performance.now() + 10000;
+  let calm = 0;
+  const look = began => {
+    const now = performance.now();
+    calm = now - began < 70 ? calm + 1 : 0;
+    calm === 20 || now > end ? done() : setTimeout(look, 50, now);
+  };
+  setTimeout(look, 50, performance.now());
+})
+"""
+
+#: Of our files: how many were loaded, and the milliseconds that Lab waited for them: from the
+#: end of the first, which Lab loads itself, to that of the last before it activates plugins.
+FILES = """
+() => {
+  const loaded = performance.getEntriesByType('resource');
+  const all = loaded.filter(r => r.name.includes('/sshpyk/static/'));
+  const began = performance.getEntriesByName('sshpyk:activate')[0]?.startTime ?? Infinity;
+  const before = all.filter(r => r.responseEnd < began && r.name.includes('.js'));
+  const ends = before.map(r => r.responseEnd);
+  return {files: all.length, waited: ends.length ? Math.max(...ends) - Math.min(...ends) : 0};
+}
+"""
+
+
+def our_share(profile: dict[str, Any]) -> float:
+    """The seconds in which a function of ours was on the stack, of a CPU profile of V8's."""
+    nodes = {node["id"]: node for node in profile["nodes"]}
+    ours: set[int] = set()
+
+    def walk(node: dict[str, Any], inside: bool) -> None:
+        inside = inside or "/sshpyk/static/" in node["callFrame"]["url"]
+        if inside:
+            ours.add(node["id"])
+        for child in node.get("children", ()):
+            walk(nodes[child], inside)
+
+    walk(profile["nodes"][0], False)
+    times = zip(profile["samples"], profile["timeDeltas"], strict=True)
+    return float(sum(delta for sample, delta in times if sample in ours)) / 1e6
+
+
+def load(browser: Browser, server: Server, count: int, chips: int, *, profiled: bool) -> Load:
+    """Load the page; `chips` of ours must then be there, or come."""
     context = browser.new_context()
     try:
         page = context.new_page()
         page.set_default_timeout(1000 * PATIENCE)
+        chrome = context.new_cdp_session(page)
+        chrome.send("Performance.enable", {"timeDomain": "threadTicks"})
+        if profiled:
+            chrome.send("Profiler.enable")
+            chrome.send("Profiler.setSamplingInterval", {"interval": 200})  # microseconds
+            chrome.send("Profiler.start")
         began = time.monotonic()
         page.goto(server.url("lab/workspaces/many"), wait_until="commit")
         page.wait_for_function(READY, arg=count, polling=10)
-        seconds = time.monotonic() - began
+        found = Load(time.monotonic() - began)
         arrived = "count => document.querySelectorAll('.sshpyk-chip').length == count"
         page.wait_for_function(arrived, arg=chips)
-        return seconds
+        page.evaluate(SETTLED)
+        metrics = {m["name"]: m["value"] for m in chrome.send("Performance.getMetrics")["metrics"]}
+        found.task, found.script = metrics["TaskDuration"], metrics["ScriptDuration"]
+        if profiled:
+            found.ours = our_share(chrome.send("Profiler.stop")["profile"])
+        files = page.evaluate(FILES)
+        found.files, found.waited = files["files"], files["waited"] / 1000
+        return found
     finally:
         context.close()
 
@@ -81,7 +163,8 @@ def main() -> None:
         root.mkdir()
         config = Path(directory) / "config" / "labconfig" / "page_config.json"
         config.parent.mkdir(parents=True)
-        found: list[dict[bool, float]] = []
+        found: list[dict[bool, Load]] = []
+        profiles: list[Load] = []
         with Sshd(home=home) as sshd:
             write_spec("remote", sshd)
             with Server(root) as server, chromium() as browser:
@@ -96,21 +179,34 @@ def main() -> None:
                         disabled = {"disabledExtensions": {"sshpyk": not is_on}}
                         config.write_text(json.dumps(disabled))
                         chips = options.notebooks if is_on else 0
-                        found[-1][is_on] = load(browser, server, options.notebooks, chips)
-    show(found[1:], options.notebooks)
+                        found[-1][is_on] = load(
+                            browser, server, options.notebooks, chips, profiled=False
+                        )
+                config.write_text("{}")
+                for _ in range(PROFILES):
+                    server.call("PUT", "workspaces/many", workspace, below="lab/api")
+                    count = options.notebooks
+                    profiles.append(load(browser, server, count, count, profiled=True))
+    show(found[1:], profiles, options.notebooks)
 
 
-def show(pairs: list[dict[bool, float]], count: int) -> None:
+def show(pairs: list[dict[bool, Load]], profiles: list[Load], count: int) -> None:
     """Print the medians, and the differences of the pairs."""
-    if not pairs:
-        print("there was no time for a pair that counts")
-        return
-    ours = statistics.median(pair[True] for pair in pairs)
-    without = statistics.median(pair[False] for pair in pairs)
-    differences = sorted(1000 * (pair[True] - pair[False]) for pair in pairs)
-    print(f"{count} notebooks, {len(pairs)} pairs: {ours:.2f} s with it, {without:.2f} s without")
-    print(f"difference of a pair: median {statistics.median(differences):.0f} ms")
-    print(f"from {differences[0]:.0f} to {differences[-1]:.0f} ms")
+    print(f"{count} notebooks, {len(pairs)} pairs")
+    for name in ("wall", "task", "script") if pairs else ():
+        ours = statistics.median(getattr(pair[True], name) for pair in pairs)
+        without = statistics.median(getattr(pair[False], name) for pair in pairs)
+        differences = sorted(
+            1000 * (getattr(pair[True], name) - getattr(pair[False], name)) for pair in pairs
+        )
+        print(
+            f"{name + ':':8}{ours:6.2f} s with it, {without:6.2f} s without; differences: median "
+            f"{statistics.median(differences):.0f} ms, from {differences[0]:.0f} to "
+            f"{differences[-1]:.0f}"
+        )
+    print("in our functions: " + ", ".join(f"{1000 * one.ours:.0f} ms" for one in profiles))
+    waits = ", ".join(f"{1000 * one.waited:.0f} ms" for one in profiles)
+    print(f"{profiles[0].files} files of ours; Lab waited for those after the first: {waits}")
 
 
 if __name__ == "__main__":

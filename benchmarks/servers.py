@@ -1,6 +1,8 @@
 """Kernels of a Jupyter Server: carried, by the plain way, over ssh, and by jupyter_server's own
 gateway client, which is what one has without sshpyk. Side by side, on this machine.
 
+The floor of the first two is "websocket": a client that does nothing but count what comes.
+
     python -m benchmarks.servers [--runs N] [--megabytes N]
 
 Figures of one run are comparable with each other and with nothing else.
@@ -15,12 +17,18 @@ import os
 import statistics
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from sshpyk.server import rest
+from sshpyk.server.address import ServerAddress
+from sshpyk.server.channels import Channels
+from sshpyk.server.messages import make
 from tests.faults.ways import CarriedWay, to_server
+from tests.jupyter.server import Server
 from tests.lab.kernels import PATIENCE, write_spec
 from tests.lab.sshd import Sshd
 from tests.server.servers import remote
@@ -160,6 +168,69 @@ def gateway(url: str, megabytes: int) -> list[float]:
     return asyncio.run(work())
 
 
+def websocket(jupyter: Server, megabytes: int) -> list[float]:
+    """The same by a websocket alone, without ZMQ or anything else at this end."""
+    server = rest.Server(
+        ServerAddress(f"http://127.0.0.1:{jupyter.port}/", token_env="SERVER_TOKEN")
+    )
+    session = uuid.uuid4().hex
+
+    async def start() -> tuple[str, Channels, asyncio.Queue[tuple[str, list[bytes]]]]:
+        model = await server.ask("POST", "kernels", body={"name": "python3"}, timeout=PATIENCE)
+        id = server.kernel_id(model)
+        came: asyncio.Queue[tuple[str, list[bytes]]] = asyncio.Queue()
+
+        def take(channel: str, parts: list[bytes]) -> None:
+            came.put_nowait((channel, parts))
+
+        channels = Channels(take, lambda: None, lambda why: None, lambda: None)
+        await channels.open(server, id, session, timeout=PATIENCE)
+        await trip(channels, came)
+        return id, channels, came
+
+    async def trip(
+        channels: Channels, came: asyncio.Queue[tuple[str, list[bytes]]], code: str = ""
+    ) -> int:
+        """A request and its reply, or a cell until it is idle; how many outputs came."""
+        kind, content = "kernel_info_request", {}
+        if code:
+            kind, content = "execute_request", {"code": code, "silent": False}
+        id, parts = make(kind, content, session=session)
+        channels.send("shell", parts)
+        outputs = 0
+        while True:
+            channel, parts = await asyncio.wait_for(came.get(), PATIENCE)
+            outputs += b'"display_data"' in parts[0]
+            is_idle = channel == "iopub" and b'"idle"' in parts[3][:100]
+            if id.encode() in parts[1] and (is_idle if code else channel == "shell"):
+                return outputs
+
+    async def end(id: str, channels: Channels) -> None:
+        channels.close()
+        await server.ask("DELETE", "kernels", id, timeout=PATIENCE)
+
+    async def one() -> Callable[[], Any]:
+        id, channels, _ = await start()
+        return lambda: end(id, channels)
+
+    async def work() -> list[float]:
+        begun = time.perf_counter()
+        id, channels, came = await start()
+        first = time.perf_counter() - begun
+        times = []
+        for _ in range(ROUND_TRIPS):
+            begun = time.perf_counter()
+            await trip(channels, came)
+            times.append(time.perf_counter() - begun)
+        begun = time.perf_counter()
+        assert await trip(channels, came, BULK.format(count=megabytes)) == megabytes
+        speed = megabytes / (time.perf_counter() - begun)
+        await end(id, channels)
+        return [first, 1e3 * statistics.median(times), speed, await at_once([one] * MANY)]
+
+    return asyncio.run(work())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.servers", description=__doc__)
     parser.add_argument("--runs", type=int, default=3)
@@ -186,6 +257,8 @@ def main() -> None:
         for _ in range(options.runs):
             for name in ("python3", "carried", "plain", "ssh"):
                 found.setdefault(name, []).append(measure(name, options.megabytes))
+            row = websocket(way.jupyter, options.megabytes)
+            found.setdefault("websocket", []).append(row)
             row = gateway(f"http://127.0.0.1:{open_server.port}", options.megabytes)
             found.setdefault("gateway client", []).append(row)
     print(f"{'':16}{'first reply':>14}{'round trip':>14}{'200 MB':>14}{'ten at once':>14}")

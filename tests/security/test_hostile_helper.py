@@ -38,7 +38,7 @@ def of_program(made: Helper) -> Callable[[dict[str, Any], list[bytes]], None]:
 
     def say(data: dict[str, Any], buffers: list[bytes]) -> None:
         content = {"comm_id": id, "data": data}
-        made._on_message("iopub", [*message("comm_msg", content), *buffers])
+        made._on_message("control", [*message("comm_msg", content), *buffers])
 
     return say
 
@@ -101,8 +101,8 @@ def test_no_more_is_held_than_is_allowed() -> None:
 def test_comms_that_are_not_ours_are_nothing(content: object) -> None:
     async def work() -> None:
         made = await helper()
-        made._on_message("iopub", message("comm_msg", content))
-        made._on_message("iopub", message("comm_close", content))
+        made._on_message("control", message("comm_msg", content))
+        made._on_message("control", message("comm_close", content))
         assert made.is_alive
 
     run(work)
@@ -113,7 +113,7 @@ def test_a_comm_without_data_is_no_message(content: object) -> None:
     async def work() -> None:
         made = await helper()
         with pytest.raises(FramingError):  # with which the websocket ends
-            made._on_message("iopub", message("comm_msg", content))
+            made._on_message("control", message("comm_msg", content))
 
     run(work)
 

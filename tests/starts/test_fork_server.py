@@ -6,16 +6,19 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
-from sshpyk.agent import forking
+from sshpyk.agent import forking, records
 from tests.lab import same
 from tests.lab.forks import (
     FORKS,
@@ -232,6 +235,49 @@ def test_others_start_as_new_processes(first: First, sshd: Sshd, settings: dict[
     with started("new") as (manager, client):
         assert not was_forked(pid_of(manager), first[2])
         assert run_code(client, "print(6 * 7)") == "42\n"
+
+
+def test_who_has_to_wait_hears_that_it_works(first: First, remote_home: Path) -> None:
+    server = first[2]
+    (record,) = fork_servers(remote_home)
+    with contextlib.ExitStack() as stack:
+        os.kill(server, signal.SIGSTOP)
+        stack.callback(os.kill, server, signal.SIGCONT)
+        waiting = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(4)]
+        for sock in waiting:
+            sock.settimeout(PATIENCE)
+            sock.connect(os.path.join(record["directory"], forking.SOCKET))
+            sock.sendall(forking.HEAD.pack(b"F", 0))  # not whole: its reporter ends at once
+        os.kill(server, signal.SIGCONT)
+        heard = [sock.makefile("rb").read() for sock in waiting]
+    assert sorted(heard) == [number * b"working\n" for number in range(4)]
+
+
+def test_a_server_that_works_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = SimpleNamespace(record_path="", rest=3, module="ipykernel")
+    monkeypatch.setattr(forking, "command_of", lambda plan, argv: command)
+    monkeypatch.setattr(records, "has_forks", lambda: True)
+    monkeypatch.setattr(records, "read", lambda path: {"directory": str(tmp_path)})
+    plan: Any = SimpleNamespace(cwd="/", env={})
+
+    def answer(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.sendall(2 * b"working\n" + b"pid 4711\n")
+            while connection.recv(1000):
+                pass
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / forking.SOCKET))
+        listener.listen()
+        server = threading.Thread(target=answer, args=(listener,))
+        server.start()
+        forked = forking.fork(plan, ["python", "-m", "ipykernel"], 0o77, 1, 2)
+        assert forked is not None
+        pid, report = forked
+        assert pid == 4711
+        report.close()
+        server.join()
 
 
 def test_nobody_else_can_reach_it(

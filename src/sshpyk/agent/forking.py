@@ -70,7 +70,7 @@ REST = 2.0
 #: the next one.
 LINGER = 600.0
 
-#: Seconds for an answer; a busy machine forks in a tenth of one.
+#: Seconds between two answers; a busy machine forks in a tenth of one.
 PATIENCE = 3.0
 
 #: Seconds for how much memory a kernel has used, for which nobody should have to wait.
@@ -288,7 +288,9 @@ def fork(
         sock.sendmsg([head], [(SOL_SOCKET, SCM_RIGHTS, standard)])
         sock.sendall(data)
         report = Report(sock)
-        word, _, number = report.line().partition(b" ")
+        word = b"working"
+        while word == b"working":  # on others first, who were before us
+            word, _, number = report.line().partition(b" ")
         if word == b"pid":
             report.watch()
             return int(number), report

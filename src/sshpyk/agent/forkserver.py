@@ -8,7 +8,9 @@ would be started by the same command in the same environment.
 Who connects to its socket and says nothing is an agent that may need it: it ends when there has
 been none for `linger` seconds. Who sends a request gets a kernel. A request is `HEAD`, then JSON,
 with the kernel's stdin, stdout and stderr attached. It is read only after the first fork, so that
-nothing of one kernel is ever in the memory of another. Two processes are forked for it:
+nothing of one kernel is ever in the memory of another. Whose turn has not come is told "working"
+at each fork: so an agent knows a server that is busy from one that answers no more. Two processes
+are forked for each request:
 
 - the *reporter*, the kernel's parent. It tells the agent "pid N", then "ended STATUS" as waitpid
   says it. It ends when the agent does, or has heard of the end, for which it says "peak N", the
@@ -51,6 +53,11 @@ MODULES = (
     "tornado.platform.asyncio",
     "pdb",
     "runpy",
+    "IPython.core.debugger",
+    "IPython.core.logger",
+    "IPython.core.oinspect",
+    "argcomplete",
+    "faulthandler",
 )
 
 #: How a request begins: a letter, and how many bytes of JSON follow.
@@ -140,6 +147,8 @@ def _import_all() -> None:
             _import_imports(APPLICATION)
             for name in MODULES:
                 _import(name)
+            if "argcomplete" in sys.modules:
+                _import("traitlets.config.argcomplete_config")
         except BaseException as error:
             failed.append(error)
         finally:
@@ -242,26 +251,49 @@ class _Server:
         self._has_cwd = has_cwd
         self._added = added
         self._connected: Dict[int, socket.socket] = {}
+        self._queue: List[socket.socket] = []  # who has asked for a kernel
+        self._poll = select.poll()
 
     def serve(self, linger: float) -> None:
         """Until nobody has been there for `linger` seconds, or this is a kernel."""
-        poll = select.poll()
-        poll.register(self._listener.fileno(), select.POLLIN)
+        self._listener.setblocking(False)
+        self._poll.register(self._listener.fileno(), select.POLLIN)
         while True:
-            ready = poll.poll(None if self._connected else linger * 1000)
-            if not ready:
+            patience = None if self._connected else linger * 1000
+            ready = self._poll.poll(0 if self._queue else patience)
+            if not ready and not self._queue:
                 return
             for fd, _ in ready:
                 if fd == self._listener.fileno():
-                    connection, _ = self._listener.accept()
-                    self._connected[connection.fileno()] = connection
-                    poll.register(connection.fileno(), select.POLLIN)
-                    continue
-                poll.unregister(fd)
-                connection = self._connected.pop(fd)
-                if _peek(connection) == FORK and self._fork(connection):
+                    self._accept()
+                else:
+                    self._look_at(fd)
+            if self._queue:
+                connection = self._queue.pop(0)
+                for other in self._queue:
+                    _tell_working(other)
+                if self._fork(connection):
                     return
                 connection.close()
+
+    def _accept(self) -> None:
+        """Take all who wait."""
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except BlockingIOError:
+                return
+            self._connected[connection.fileno()] = connection
+            self._poll.register(connection.fileno(), select.POLLIN)
+
+    def _look_at(self, fd: int) -> None:
+        """A connection has something to say, or has ended."""
+        self._poll.unregister(fd)
+        connection = self._connected.pop(fd)
+        if _peek(connection) == FORK:
+            self._queue.append(connection)
+        else:
+            connection.close()
 
     def _fork(self, connection: socket.socket) -> bool:
         """Fork a reporter, and it a kernel; whether this is the kernel."""
@@ -274,9 +306,10 @@ class _Server:
         try:
             os.setsid()
             self._listener.close()
-            for other in self._connected.values():
+            for other in (*self._connected.values(), *self._queue):
                 other.close()
             self._connected.clear()
+            self._queue.clear()
             os.close(LOCK)
             self._report(connection, server)
         except BaseException:
@@ -351,6 +384,13 @@ def _peek(connection: socket.socket) -> bytes:
         return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     except OSError:
         return b""
+
+
+def _tell_working(connection: socket.socket) -> None:
+    try:
+        connection.send(b"working\n", socket.MSG_DONTWAIT)
+    except OSError:
+        pass  # it has gone, which its turn will show
 
 
 def _receive(connection: socket.socket) -> Tuple[Dict[str, Any], List[int]]:

@@ -11,7 +11,9 @@ comm_open   {"era": n, "lease": seconds}     the era begins
 comm_open   {"era": n, "command": text}      a program begins: /bin/sh -c
 comm_msg    {"at": position}, one buffer     bytes of its stdin; of its stdout, from here
 comm_msg    {"got": position}                so much was taken: the other side may send more
-comm_msg    {"ask": true}                    on the era's comm: is anybody there? {"here": true}
+comm_msg    {"ask": n}                       on the era's comm: is anybody there? {"here": true}
+comm_msg    {"pair": n}                      on the era's comm: send two back, as two messages
+comm_msg    {"gather": seconds}              on the era's comm: what small ones wait for more
 comm_close  {}                               end it
 comm_close  {"status": n, "stderr": text}    from here: it has ended
 =========== ================================ =========================================
@@ -40,34 +42,47 @@ from collections import deque
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Deque, Dict, List, Optional
+    from typing import Any, Deque, Dict, List, Optional, Set
 
-#: The comm target, which is also how its messages are told from others.
+#: The comm target.
 TARGET = "sshpyk"
 
-#: Bytes and messages on the way in one direction of one program. With each message to a kernel it
-#: publishes "busy" and "idle"; ZMQ throws away what exceeds 1,000.
+#: How the header of a comm's message is told from others'.
+OURS = (b'"comm_open"', b'"comm_msg"', b'"comm_close"')
+
+#: Bytes and messages on the way in one direction of one program. ZMQ throws away what exceeds 1,000
+#: messages.
 WINDOW = 4 * 1024 * 1024
 MESSAGES = 96
 
 #: Bytes of one message.
 CHUNK = 512 * 1024
 
-#: Messages after which the server hears "idle": by that it begins anew to count them, and it throws
-#: away what exceeds 1,000 a second.
-IDLE_EVERY = 200
+#: Seconds after which the server hears again on iopub that something happens here: what is on the
+#: control channel is not activity to it.
+ACTIVE_EVERY = 60.0
 
 #: Bytes that are small, and seconds in which more may follow: the server writes each message as a
 #: packet, and under Nagle's algorithm the second waits until the first was acknowledged, which is
-#: a round trip, or 40 ms where a proxy is on the way.
+#: a round trip, or 40 ms where a proxy is on the way. The client finds out how long that is here,
+#: and says where it is less than these seconds.
 SMALL = 16 * 1024
 GATHER = 0.0007
+
+#: Seconds that the first of them waits at most.
+MOST_GATHER = 0.005
 
 #: Bytes of a program's stderr that are kept.
 KEPT_STDERR = 16 * 1024
 
+#: What `waitid` says of a process that was stopped: Python 3.8 has no name for it.
+CLD_STOPPED = 5
+
 #: Seconds for a program to end when its input has, and then after SIGTERM.
 GRACE = 1.0
+
+#: Seconds that a timer runs at most.
+DAY = 24 * 3600.0
 
 #: Seconds for the client to say that it is there.
 PATIENCE = 60.0
@@ -133,100 +148,143 @@ class Received:
 
 
 class Program:
-    """A program, and its pipes' threads."""
+    """A program, and its pipes. Only what is in threads is not on the helper's loop."""
 
     def __init__(self, helper: Helper, id: str, command: str) -> None:
         self._helper = helper
         self._id = id
         self._sent = Sent()
         self._received = Received()
-        self._room = threading.Condition()
         self._stderr = b""
-        self._input: Deque[Optional[bytes]] = deque()  # for stdin, and None: its end
-        self._has_input = threading.Semaphore(0)
-        self._is_over = False
-        pipe = subprocess.PIPE
-        self._process = subprocess.Popen(
+        self._input: Deque[bytes] = deque()
+        self._left = memoryview(b"")  # of the first of these
+        self._is_over = False  # for the client
+        self._watched: Set[Any] = set()
+        self._process: Any = subprocess.Popen(
             ["/bin/sh", "-c", command],
-            stdin=pipe,
-            stdout=pipe,
-            stderr=pipe,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             bufsize=0,
             start_new_session=True,
         )
-        self._listener = threading.Thread(target=self._read_errors, daemon=True)
-        for thread in (
-            self._listener,
-            threading.Thread(target=self._read, daemon=True),
-            threading.Thread(target=self._write, daemon=True),
-        ):
-            thread.start()
+        pipes: List[Any] = [self._process.stdin, self._process.stdout]
+        self._stdin, self._stdout = pipes
+        for pipe in pipes:
+            os.set_blocking(pipe.fileno(), False)
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+        if hasattr(os, "waitid"):
+            threading.Thread(target=self._guard, daemon=True).start()
+        self._watch(self._stdout, True)
+
+    def _guard(self) -> None:
+        """In a thread: kill it where it is stopped. A client that waits for output sends nothing,
+        and would not find out; so it hears that it has ended, and begins another."""
+        pid = self._process.pid
+        try:
+            found = os.waitid(os.P_PID, pid, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
+            if found is not None and found.si_code == CLD_STOPPED:
+                os.killpg(pid, signal.SIGKILL)
+        except OSError:
+            pass  # it has ended, and somebody else has seen it
+
+    def _watch(self, pipe: Any, wanted: bool) -> None:
+        """Say whether a pipe is to be looked after when it is ready."""
+        loop = self._helper.loop
+        if wanted and pipe not in self._watched and not pipe.closed:
+            self._watched.add(pipe)
+            if pipe is self._stdout:
+                loop.add_handler(pipe, self._read, loop.READ)
+            else:
+                loop.add_handler(pipe, self._write, loop.WRITE)
+        elif not wanted and pipe in self._watched:
+            self._watched.discard(pipe)
+            loop.remove_handler(pipe)
 
     def take(self, data: Dict[str, Any], buffers: Any) -> None:
-        """A message has come, on the kernel's thread. Raises ValueError."""
+        """A message has come. Raises ValueError."""
         if "got" in data:
-            with self._room:
-                self._sent.got(data["got"])
-                self._room.notify()
+            self._sent.got(data["got"])
+            self._watch(self._stdout, True)
         else:
             piece = bytes(buffers[0])
             self._received.receive(data["at"], len(piece))
             self._give(piece)
 
-    def _give(self, piece: Optional[bytes]) -> None:
+    def _give(self, piece: bytes) -> None:
+        """Put bytes into its stdin, or none: its end."""
         self._input.append(piece)
-        self._has_input.release()
+        if len(self._input) == 1:
+            self._left = memoryview(piece)
+            self._write()
 
-    def _write(self) -> None:
-        """In a thread: what comes goes to stdin."""
-        stdin: Any = self._process.stdin
-        while True:
-            self._has_input.acquire()
-            piece = self._input.popleft()
-            if piece is None:
-                break
-            left = memoryview(piece)
+    def _write(self, *event: object) -> None:
+        """What has come goes to stdin, as far as that takes it."""
+        while self._input:
             try:
-                while left:
-                    left = left[os.write(stdin.fileno(), left) :]
+                if self._left and not self._stdin.closed:
+                    self._left = self._left[os.write(self._stdin.fileno(), self._left) :]
+                    if self._left:
+                        continue
+            except BlockingIOError:
+                self._watch(self._stdin, True)
+                return
             except OSError:
                 pass  # it has ended, or takes no more
-            told = self._received.take(len(piece))
-            if told is not None:
+            size = len(self._input.popleft())
+            self._left = memoryview(self._input[0] if self._input else b"")
+            told = self._received.take(size)
+            if not size:
+                self._watch(self._stdin, False)
+                self._stdin.close()
+            elif told is not None and not self._is_over:
                 self._helper.send(self._id, "comm_msg", {"got": told})
-        stdin.close()
+        self._watch(self._stdin, False)
 
-    def _read(self) -> None:
-        """In a thread: its stdout goes to the client, then its end."""
-        stdout: Any = self._process.stdout
-        while True:
-            with self._room:
-                while not self._sent.room() and not self._is_over:
-                    self._room.wait()
-                size = self._sent.room() or CHUNK
-            data = os.read(stdout.fileno(), size)
-            if not data:
+    def _read(self, *event: object) -> None:
+        """What it says goes to the client, as far as that may be sent."""
+        size = CHUNK if self._is_over else self._sent.room()
+        if not size:
+            self._watch(self._stdout, False)
+            return
+        fd = self._stdout.fileno()
+        try:
+            data = os.read(fd, size)
+        except BlockingIOError:
+            return
+        if not data:
+            self._watch(self._stdout, False)
+            self._stdout.close()
+            threading.Thread(target=self._wait, daemon=True).start()
+            return
+        until = time.monotonic() + MOST_GATHER
+        while len(data) < min(SMALL, size) and time.monotonic() < until:
+            if not select.select([fd], [], [], self._helper.gather)[0]:
                 break
-            while len(data) < min(SMALL, size) and select.select([stdout], [], [], GATHER)[0]:
-                more = os.read(stdout.fileno(), size - len(data))
-                if not more:
-                    break
-                data += more
-            if not self._is_over:
-                with self._room:
-                    at = self._sent.send(len(data))
-                self._helper.send(self._id, "comm_msg", {"at": at}, data)
-        stdout.close()
+            more = os.read(fd, size - len(data))
+            if not more:
+                break
+            data += more
+        if not self._is_over:
+            self._helper.send(self._id, "comm_msg", {"at": self._sent.send(len(data))}, data)
+
+    def _wait(self) -> None:
+        """In a thread: see how it ends."""
         status = self._process.wait()
         self._listener.join(GRACE)  # somebody whom it has left may have it open
-        text = self._stderr.decode("utf-8", "replace")
-        self._give(None)
+        self._helper.loop.add_callback(self._ended, status)
+
+    def _ended(self, status: int) -> None:
+        self._give(b"")
         if not self._is_over:
+            text = self._stderr.decode("utf-8", "replace")
             self._helper.send(self._id, "comm_close", {"status": status, "stderr": text})
         self._helper.ended(self._id)
 
-    def _read_errors(self) -> None:
-        stderr: Any = self._process.stderr
+    def _listen(self) -> None:
+        """In a thread: keep what it says on stderr."""
+        stderr = self._process.stderr
         while True:
             data = os.read(stderr.fileno(), 65536)
             if not data:
@@ -236,10 +294,9 @@ class Program:
 
     def end(self) -> None:
         """End it: by the end of its input where that does, else by signals."""
-        with self._room:
-            self._is_over = True
-            self._room.notify()
-        self._give(None)
+        self._is_over = True
+        self._watch(self._stdout, True)
+        self._give(b"")
         threading.Thread(target=self._end, daemon=True).start()
 
     def _end(self) -> None:
@@ -256,51 +313,78 @@ class Program:
 
 
 class Helper:
-    """The programs that run by this kernel."""
+    """The programs that run by this kernel.
+
+    All is on the thread and the loop of the kernel's control channel (`loop`, a tornado IOLoop).
+    """
 
     def __init__(self, kernel: Any, connection_file: str) -> None:
+        self.loop = kernel.control_stream.io_loop
         self._kernel = kernel
         self._connection_file = connection_file
+        self._client: List[bytes] = []  # where its messages go
         self._programs: Dict[str, Program] = {}
         self._era = 0
         self._comm = ""  # of the era
+        self.gather = GATHER
         self._lease = 0.0
-        self._heard = threading.Condition()
         self._heard_at = time.monotonic()
-        self._count = 0  # of messages
-        quieten(kernel)
-        kernel.comm_manager.register_target(TARGET, self._opened)
-        threading.Thread(target=self._watch, daemon=True).start()
+        self._asked_at = float("-inf")
+        self._asked = 0
+        self._timer: Any = None
+        self._active_at = float("-inf")
+        # Before anything of ours can come, for nothing does until this request is answered.
+        self.loop.add_callback(kernel.control_stream.on_recv, self._on_control, copy=False)
 
     def facts(self) -> Dict[str, Any]:
         """What a client must know."""
         return {"python": sys.executable, "connection_file": self._connection_file}
 
-    def _opened(self, comm: Any, message: Dict[str, Any]) -> None:
-        data = message["content"]["data"]
-        id = comm.comm_id
+    def _on_control(self, frames: List[Any]) -> Any:
+        """A message has come on the control channel; what is not of a comm is the kernel's."""
+        identities, parts = self._kernel.session.feed_identities(frames, copy=False)
+        if not any(name in bytes(parts[1]) for name in OURS):
+            return self._kernel.dispatch_control(frames)
+        try:
+            self._take(identities, self._kernel.session.deserialize(parts, copy=False))
+        except (ValueError, LookupError, TypeError):
+            self._kernel.log.error("no message of sshpyk's", exc_info=True)
+        return None
+
+    def _take(self, identities: List[bytes], message: Dict[str, Any]) -> None:
+        type = message["header"]["msg_type"]
+        id, data = message["content"]["comm_id"], message["content"]["data"]
+        self._heard_at = time.monotonic()
+        if "lease" in data:
+            self._lease = data["lease"]
+            self._watch()
+        if type == "comm_open":
+            self._opened(identities, id, data)
+        elif type == "comm_close":
+            self._closed(id)
+        elif "pair" in data:
+            for number in range(2):
+                self.send(id, "comm_msg", {"pair": data["pair"], "number": number})
+        elif "gather" in data:
+            self.gather = data["gather"]
+        elif id in self._programs:
+            try:
+                self._programs[id].take(data, message["buffers"])
+            except ValueError as error:
+                self.send(id, "comm_close", {"status": -1, "stderr": str(error)})
+                self._closed(id)
+
+    def _opened(self, identities: List[bytes], id: str, data: Dict[str, Any]) -> None:
         if data["era"] > self._era:
             self._era = data["era"]
             self._comm = id
             for program in list(self._programs.values()):
                 program.end()
             self._programs.clear()
-        self._hear(data.get("lease"))
-        comm.on_msg(lambda message: self._take(id, message))
-        comm.on_close(lambda message: self._closed(id))
+            self._client = identities
+            self.gather = GATHER
         if "command" in data and data["era"] == self._era:
             self._programs[id] = Program(self, id, data["command"])
-
-    def _take(self, id: str, message: Dict[str, Any]) -> None:
-        data = message["content"]["data"]
-        self._hear(data.get("lease"))
-        program = self._programs.get(id)
-        if program is not None:
-            try:
-                program.take(data, message["buffers"])
-            except ValueError as error:
-                self.send(id, "comm_close", {"status": -1, "stderr": str(error)})
-                self._closed(id)
 
     def _closed(self, id: str) -> None:
         program = self._programs.pop(id, None)
@@ -310,72 +394,52 @@ class Helper:
     def ended(self, id: str) -> None:
         """A program has ended."""
         self._programs.pop(id, None)
-        self._kernel.comm_manager.comms.pop(id, None)
 
     def send(self, id: str, type: str, data: Dict[str, Any], *buffers: bytes) -> None:
-        """Send a message of a comm, from any thread."""
-        self._publish(type, {"comm_id": id, "data": data}, list(buffers))
-        self._count += 1
-        if self._count % IDLE_EVERY == 0:
-            self._publish("status", {"execution_state": "idle"}, [])
-
-    def _publish(self, type: str, content: Dict[str, Any], buffers: List[bytes]) -> None:
+        """Send a message of a comm."""
+        content = {"comm_id": id, "data": data}
         self._kernel.session.send(
-            self._kernel.iopub_socket,
+            self._kernel.control_stream,
             type,
             content,
             parent={},
-            ident=b"comm",
-            buffers=buffers,
+            ident=self._client,
+            buffers=list(buffers),
         )
+        now = time.monotonic()
+        if now >= self._active_at + ACTIVE_EVERY:
+            self._active_at = now
+            self._kernel.session.send(
+                self._kernel.iopub_socket,
+                "status",
+                {"execution_state": "idle"},
+                parent={},
+                ident=b"status",
+            )
 
     # -- the lease -------------------------------------------------------------------------------
 
-    def _hear(self, lease: Optional[float]) -> None:
-        with self._heard:
-            self._heard_at = time.monotonic()
-            if lease is not None:
-                self._lease = lease
-            self._heard.notify()
-
     def _watch(self) -> None:
-        """In a thread: see whether the client has gone for good."""
-        asked_at: Optional[float] = None
-        with self._heard:
-            while True:
-                if asked_at is not None and self._heard_at > asked_at:
-                    asked_at = None
-                if asked_at is not None:
-                    left = asked_at + PATIENCE - time.monotonic()
-                else:
-                    left = self._heard_at + self._lease - time.monotonic()
-                if not self._comm:
-                    self._heard.wait()
-                elif left > 0:
-                    self._heard.wait(min(left, threading.TIMEOUT_MAX))
-                elif asked_at is None:
-                    asked_at = time.monotonic()
-                    self.send(self._comm, "comm_msg", {"ask": True})
-                else:
-                    break
+        """See whether the client has gone for good."""
+        if self._timer is not None:
+            self.loop.remove_timeout(self._timer)
+        now = time.monotonic()
+        if self._asked_at >= self._heard_at:
+            at = self._asked_at + PATIENCE
+        else:
+            at = self._heard_at + self._lease
+            if at <= now:
+                self._asked_at = now
+                self._asked += 1  # a server that checks signatures takes none twice
+                self.send(self._comm, "comm_msg", {"ask": self._asked})
+                at = now + PATIENCE
+        if at > now:
+            self._timer = self.loop.call_later(min(at - now, DAY), self._watch)
+            return
         for program in list(self._programs.values()):
             program.end()
-        end_kernel(self._connection_file)
-
-
-def quieten(kernel: Any) -> None:
-    """Have the kernel publish no "busy" and "idle" around the messages of comms: they would be two
-    thirds of all messages, and what they are small packets for is said at `GATHER`."""
-    publish = getattr(kernel, "_publish_status", None)
-    if publish is None:
-        return
-
-    def publish_others(status: str, *args: Any, **kwargs: Any) -> None:
-        parent = kernel.get_parent(*args[:1]) or {}
-        if not str(parent.get("header", {}).get("msg_type")).startswith("comm_"):
-            publish(status, *args, **kwargs)
-
-    kernel._publish_status = publish_others
+        # By the control channel, of which this is the thread.
+        threading.Thread(target=end_kernel, args=[self._connection_file], daemon=True).start()
 
 
 def end_kernel(connection_file: str) -> None:

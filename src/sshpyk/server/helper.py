@@ -25,6 +25,7 @@ from . import trouble
 from .channels import Channels
 from .framing import FramingError, to_object
 from .messages import make
+from .pairs import Pairs
 
 if TYPE_CHECKING:
     from .rest import Server
@@ -72,6 +73,8 @@ class Helper:
         self._loop = asyncio.get_running_loop()
         self._liveness = Liveness(self._loop.time())
         self._timer: asyncio.TimerHandle | None = None
+        self._reads = 0
+        self._pairs = Pairs()
         self._asked = ""  # the request that runs the helper's code
         self._facts: asyncio.Future[dict[str, Any]] = self._loop.create_future()
 
@@ -106,6 +109,7 @@ class Helper:
             raise
         era = {"era": self.identity, "lease": self._lease}
         self._send("comm_open", self._comm, era)
+        self._send("comm_msg", self._comm, self._pairs.ask())
         self._watch()
 
     def _take_facts(self, facts: dict[str, Any]) -> None:
@@ -133,7 +137,7 @@ class Helper:
             if type == "comm_open":
                 content["target_name"] = TARGET
             _, parts = make(type, content, session=self._session)
-            self._channels.send("shell", [*parts, *buffers])
+            self._channels.send("control", [*parts, *buffers])
 
     def begin(self, program: HelperProgram, command: str) -> None:
         """Have the helper run a program."""
@@ -162,9 +166,9 @@ class Helper:
         if channel == "shell" and type == "execute_reply":
             if to_object(parts[1]).get("msg_id") == self._asked and not self._facts.done():
                 self._answered(to_object(parts[3]))
-        elif channel == "iopub" and type == "comm_msg":
+        elif channel == "control" and type == "comm_msg":
             self._of_comm(to_object(parts[3]), parts[4:])
-        elif channel == "iopub" and type == "comm_close":
+        elif channel == "control" and type == "comm_close":
             content = to_object(parts[3])
             program = self.programs.pop(str(content.get("comm_id")), None)
             if program is not None:
@@ -200,8 +204,12 @@ class Helper:
         if not isinstance(data, dict):
             raise FramingError("a comm's message without data")
         comm = content.get("comm_id")
-        if comm == self._comm and data.get("ask"):
+        if comm == self._comm and "ask" in data:
             self._send("comm_msg", self._comm, {"here": True})
+        elif comm == self._comm and "pair" in data:
+            said = self._pairs.came(data["pair"], self._reads, self._loop.time())
+            if said is not None:
+                self._send("comm_msg", self._comm, said)
         program = self.programs.get(str(comm))
         if program is None:
             return  # it was ended
@@ -223,6 +231,7 @@ class Helper:
     # -- whether it is there ---------------------------------------------------------------------
 
     def _heard(self) -> None:
+        self._reads += 1
         self._liveness.heard(self._loop.time())
         self._on_heard()
 

@@ -20,11 +20,11 @@ const METADATA = 'sshpyk';
 
 export class Back {
   /**
-   * @param {any} panel Lab's, of a notebook
+   * @param {import('@jupyterlab/notebook').NotebookPanel} panel Lab's, of a notebook
    * @param {import('./kernels.js').Kernels} kernels
    * @param {import('./server.js').Server} server
    * @param {import('./words.js').Words} words
-   * @param {any} notification Lab's
+   * @param {typeof import('@jupyterlab/apputils').Notification} notification Lab's
    */
   constructor(panel, kernels, server, words, notification) {
     this._panel = panel;
@@ -100,7 +100,7 @@ export class Back {
     try {
       const cells = [...this._panel.content.widgets].filter(cell => cell.model.type === 'code');
       const sent = cells.map(cell => ({ ...cell.model.toJSON(), metadata: {} }));
-      const known = this._panel.content.model.getMetadata(METADATA);
+      const known = this._panel.content.model?.getMetadata(METADATA);
       const notebook = { cells: sent, metadata: known ? { [METADATA]: known } : {} };
       const after = this._last?.header.msg_id ?? '';
       const signal = new AbortController().signal;
@@ -136,7 +136,7 @@ export class Back {
     }
     if (found.count > 0 || found.homeless.length > 0) {
       this._collected = found.kernel ?? '';
-      this._panel.content.model.setMetadata(METADATA, found.metadata);
+      this._panel.content.model?.setMetadata(METADATA, found.metadata);
     }
     this._had = new Set(found.messages);
     for (const message of this._waiting ?? []) {
@@ -195,12 +195,12 @@ export class Back {
     const { msg_id: id, date } = this._last.header;
     if (state === 'started') {
       this._saved = id;
-      const known = this._panel.content.model.getMetadata(METADATA);
+      const known = this._panel.content.model?.getMetadata(METADATA);
       const at = Date.parse(date) / 1000;
       if (known && at > known[this._collected]) {
         // What came just after was collected, too, and seen.
         const now = { ...known, [this._collected]: at, last: id };
-        this._panel.content.model.setMetadata(METADATA, now);
+        this._panel.content.model?.setMetadata(METADATA, now);
       }
     } else if (state === 'completed' && this._saved) {
       this._quietly(this._server.post(`kernels/${this._id}/seeing`, { saved: this._saved }));

@@ -29,8 +29,8 @@ export class Cards {
    * @param {import('./server.js').Server} server
    * @param {import('./words.js').Words} words
    * @param {any} actions
-   * @param {any} apputils Lab's
-   * @param {any} widgets Lumino's
+   * @param {typeof import('@jupyterlab/apputils')} apputils Lab's
+   * @param {typeof import('@lumino/widgets')} widgets Lumino's
    * @param {() => Promise<void>} refresh has the launcher look anew
    */
   constructor(server, words, actions, apputils, widgets, refresh) {

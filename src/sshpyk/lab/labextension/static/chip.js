@@ -10,7 +10,7 @@ const LOCAL = /^https?:\/\/localhost:\d+(\/|$)/;
 
 export class Chip {
   /**
-   * @param {any} context Lab's session context of a notebook or console
+   * @param {import('@jupyterlab/apputils').ISessionContext} context Lab's session context of a notebook or console
    * @param {import('./kernels.js').Kernels} kernels
    * @param {import('./words.js').Words} words
    * @param {any} actions what its button does
@@ -21,6 +21,8 @@ export class Chip {
     this._words = words;
     this._actions = actions;
     this._timer = 0;
+    /** @type {State|undefined} what is shown */
+    this._state = undefined;
     this._shown = '';
     this._urls = '';
 
@@ -73,6 +75,10 @@ export class Chip {
   /** Show what is so now. */
   update() {
     const state = this.state;
+    if (state !== undefined && state === this._state) {
+      return; // the page's own kernel is busy or idle, or it was another kernel's event
+    }
+    this._state = state;
     this.node.hidden = state === undefined;
     clearInterval(this._timer);
     if (state === undefined) {

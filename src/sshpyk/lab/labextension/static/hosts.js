@@ -33,13 +33,13 @@ const SOON = 1000;
 
 export class Hosts {
   /**
-   * @param {any} app
+   * @param {import('@jupyterlab/application').JupyterFrontEnd} app
    * @param {Record<string, any>} lab its packages
    * @param {import('./server.js').Server} server
    * @param {import('./kernels.js').Kernels} kernels
    * @param {import('./words.js').Words} words
    * @param {any} actions
-   * @param {any} icon
+   * @param {import('@jupyterlab/ui-components').LabIcon} icon
    */
   constructor(app, lab, server, kernels, words, actions, icon) {
     this._app = app;

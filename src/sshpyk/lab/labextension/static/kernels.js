@@ -31,7 +31,7 @@ export const SCHEMA = 'https://sshpyk.invalid/events/v1';
  */
 
 export class Kernels {
-  /** @param {import('./server.js').Server} server @param {any} manager Lab's service manager */
+  /** @param {import('./server.js').Server} server @param {import('@jupyterlab/services').ServiceManager.IManager} manager Lab's service manager */
   constructor(server, manager) {
     this._server = server;
     /** @type {Map<number, State>} */

@@ -23,11 +23,11 @@ import { SCHEMA } from './kernels.js';
 export class Logins {
   /**
    * @param {import('./server.js').Server} server
-   * @param {any} manager Lab's service manager
+   * @param {import('@jupyterlab/services').ServiceManager.IManager} manager Lab's service manager
    * @param {import('./words.js').Words} words
    * @param {any} actions
-   * @param {any} apputils Lab's
-   * @param {any} widgets Lumino's
+   * @param {typeof import('@jupyterlab/apputils')} apputils Lab's
+   * @param {typeof import('@lumino/widgets')} widgets Lumino's
    */
   constructor(server, manager, words, actions, apputils, widgets) {
     this._server = server;

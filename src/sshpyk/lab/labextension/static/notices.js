@@ -27,7 +27,7 @@ export class Notices {
    * @param {import('./kernels.js').Kernels} kernels
    * @param {import('./words.js').Words} words
    * @param {any} actions
-   * @param {any} notification Lab's
+   * @param {typeof import('@jupyterlab/apputils').Notification} notification Lab's
    */
   constructor(kernels, words, actions, notification) {
     this._kernels = kernels;

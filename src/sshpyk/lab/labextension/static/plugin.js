@@ -12,76 +12,30 @@ import { Restarts } from './restarts.js';
 import { Server } from './server.js';
 import { Words } from './words.js';
 
-/** What this was written for; in others it stays away. */
-const KNOWN = { JupyterLab: [4], 'Jupyter Notebook': [7] };
-
 /** Two machines, and the way between them. */
 const ICON =
   '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24"><g class="jp-icon3" fill="#616161">' +
   '<path d="M3 4h8v6H3zM13 14h8v6h-8z"/><path d="M6 11h2v5h4v2H6zM18 13h-2V8h-4V6h6z"/></g></svg>';
 
-/** The toolbars that say which kernel there is. */
-const TOOLBARS = ['Notebook', 'ConsolePanel'];
-
 /** What we use of Lab: all of the first, and of the rest what there is. */
 const NEEDED = ['apputils', 'services', 'translation', 'ui-components'];
-const USED = ['launcher', 'running'];
-
-/**
- * @param {(name: string) => Promise<any>} shared gives one of Lab's packages
- * @returns {Promise<any>} the plugin
- */
-export async function make(shared) {
-  const lumino = ['widgets', 'messaging', 'signaling'];
-  const [widgets, messaging, signaling] = await Promise.all(
-    lumino.map(name => shared(`@lumino/${name}`))
-  );
-  /** @type {Record<string, any>} */
-  const lab = { widgets, messaging, signaling };
-  await Promise.all([
-    ...NEEDED.map(async name => (lab[name] = await shared(`@jupyterlab/${name}`))),
-    ...USED.map(async name => (lab[name] = await shared(`@jupyterlab/${name}`).catch(() => ({}))))
-  ]);
-  /** What Lab has for us, as far as it does. @type {Record<string, any>} */
-  const tokens = {
-    toolbars: lab.apputils.IToolbarWidgetRegistry,
-    palette: lab.apputils.ICommandPalette,
-    translator: lab.translation.ITranslator,
-    launcher: lab.launcher.ILauncher,
-    running: lab.running.IRunningSessionManagers
-  };
-  const names = Object.keys(tokens).filter(name => tokens[name] !== undefined);
-  return {
-    id: 'sshpyk:plugin',
-    description: 'Shows where remote kernels run, and how the connection to them is; adds more.',
-    autoStart: true,
-    optional: names.map(name => tokens[name]),
-    /** @param {any} app @param {any[]} given */
-    activate(app, ...given) {
-      const has = Object.fromEntries(names.map((name, number) => [name, given[number]]));
-      /** @param {any} panel @returns {any} */
-      let chip = panel => new widgets.Widget();
-      try {
-        if (!isKnown(app)) {
-          throw new Error(`${app.name} ${app.version} is not known`);
-        }
-        chip = begin(app, lab, has);
-      } catch (error) {
-        console.warn('sshpyk: remote kernels are not shown here:', error);
-      }
-      for (const name of TOOLBARS) {
-        has.toolbars?.addFactory(name, 'sshpyk', safely(chip, () => new widgets.Widget()));
-      }
-    }
-  };
-}
+const USED = ['running'];
+const LUMINO = ['widgets', 'messaging', 'signaling'];
 
 /**
  * Put the parts together.
- * @param {any} app @param {Record<string, any>} lab its packages @param {Record<string, any>} has
- * @returns {(panel: any) => any} what makes the chip of a notebook or console
+ * @param {import('@jupyterlab/application').JupyterFrontEnd} app @param {Record<string, any>} has what Lab has for us
+ * @param {(name: string) => Promise<any>} shared gives one of Lab's packages
+ * @returns {Promise<(panel: any, place: any) => void>} what fills the place in a panel's toolbar
  */
-function begin(app, lab, has) {
+export async function begin(app, has, shared) {
+  /** @type {Record<string, any>} */
+  const lab = {};
+  await Promise.all([
+    ...LUMINO.map(async name => (lab[name] = await shared(`@lumino/${name}`))),
+    ...NEEDED.map(async name => (lab[name] = await shared(`@jupyterlab/${name}`))),
+    ...USED.map(async name => (lab[name] = await shared(`@jupyterlab/${name}`).catch(() => ({}))))
+  ]);
   const { apputils, services, translation, widgets } = lab;
   style();
   const manager = app.serviceManager;
@@ -109,23 +63,26 @@ function begin(app, lab, has) {
   addCards(app, lab, has, makeCards, words, icon);
   has.running?.add(new Hosts(app, lab, server, kernels, words, actions, icon));
   // Each notebook has a toolbar, and so a chip.
-  return panel => {
-    const chip = new Chip(panel.sessionContext, kernels, words, actions);
-    const made = new widgets.Widget({ node: chip.node });
-    made.disposed.connect(() => chip.dispose());
-    made.disposed.connect(restarts.know(panel.sessionContext));
-    if (panel.context !== undefined) {
-      const back = new Back(panel, kernels, server, words, apputils.Notification);
-      made.disposed.connect(() => back.dispose());
+  return (panel, place) => {
+    try {
+      const chip = new Chip(panel.sessionContext, kernels, words, actions);
+      place.node.append(chip.node);
+      place.disposed.connect(() => chip.dispose());
+      place.disposed.connect(restarts.know(panel.sessionContext));
+      if (panel.context !== undefined) {
+        const back = new Back(panel, kernels, server, words, apputils.Notification);
+        place.disposed.connect(() => back.dispose());
+      }
+    } catch (error) {
+      console.error('sshpyk:', error);
     }
-    return made;
   };
 }
 
 /**
  * The command and the launcher's card that open the tab "Remote kernels".
- * @param {any} app @param {Record<string, any>} lab @param {Record<string, any>} has
- * @param {() => Cards} make @param {import('./words.js').Words} words @param {any} icon
+ * @param {import('@jupyterlab/application').JupyterFrontEnd} app @param {Record<string, any>} lab @param {Record<string, any>} has
+ * @param {() => Cards} make @param {import('./words.js').Words} words @param {import('@jupyterlab/ui-components').LabIcon} icon
  */
 function addCards(app, lab, has, make, words, icon) {
   const { say } = words;
@@ -158,27 +115,6 @@ function addCards(app, lab, has, make, words, icon) {
   has.palette?.addItem(palette);
 }
 
-/** @param {any} app */
-function isKnown(app) {
-  const majors = /** @type {Record<string, number[]>} */ (KNOWN)[app.name];
-  return majors !== undefined && majors.includes(parseInt(app.version));
-}
-
-/**
- * @param {(panel: any) => any} make @param {() => any} instead
- * @returns {(panel: any) => any} what makes it, or something empty where it can't
- */
-function safely(make, instead) {
-  return panel => {
-    try {
-      return make(panel);
-    } catch (error) {
-      console.error('sshpyk:', error);
-      return instead();
-    }
-  };
-}
-
 /** @param {Promise<any>} work whose failure is logged: the kernel may be gone by now */
 function quietly(work) {
   work.catch(error => console.warn('sshpyk:', error));
@@ -191,7 +127,7 @@ function style() {
   document.head.append(link);
 }
 
-/** @param {any} apputils @param {any} widgets @param {string} title @param {string} text */
+/** @param {typeof import('@jupyterlab/apputils')} apputils @param {typeof import('@lumino/widgets')} widgets @param {string} title @param {string} text */
 function explain(apputils, widgets, title, text) {
   const body = new widgets.Widget();
   const shown = document.createElement('pre');

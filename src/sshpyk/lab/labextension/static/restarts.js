@@ -6,10 +6,10 @@ import { hasDied } from './words.js';
 export class Restarts {
   /**
    * @param {import('./kernels.js').Kernels} kernels
-   * @param {any} apputils Lab's
-   * @param {any} services Lab's
-   * @param {any} manager Lab's service manager
-   * @param {any} translator Lab's, if there is one
+   * @param {typeof import('@jupyterlab/apputils')} apputils Lab's
+   * @param {typeof import('@jupyterlab/services')} services Lab's
+   * @param {import('@jupyterlab/services').ServiceManager.IManager} manager Lab's service manager
+   * @param {import('@jupyterlab/translation').ITranslator|undefined} translator Lab's, if there is one
    */
   constructor(kernels, apputils, services, manager, translator) {
     this._kernels = kernels;
@@ -20,7 +20,7 @@ export class Restarts {
     this._contexts = new Set();
   }
 
-  /** @param {any} context Lab's session context @returns {() => void} what forgets it */
+  /** @param {import('@jupyterlab/apputils').ISessionContext} context Lab's session context @returns {() => void} what forgets it */
   know(context) {
     this._contexts.add(context);
     return () => this._contexts.delete(context);

@@ -20,7 +20,7 @@ export class Refused extends Error {
 }
 
 export class Server {
-  /** @param {any} connection Lab's `ServerConnection` @param {any} manager its service manager */
+  /** @param {typeof import('@jupyterlab/services').ServerConnection} connection Lab's `ServerConnection` @param {import('@jupyterlab/services').ServiceManager.IManager} manager its service manager */
   constructor(connection, manager) {
     this._connection = connection;
     this._settings = manager.serverSettings;
