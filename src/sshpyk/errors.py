@@ -835,6 +835,11 @@ def setup_advice(said: str) -> str:
     return f"If a profile brings `{name}`, add --login-shell: other shells read none."
 
 
+def setup_option(said: str) -> str:
+    """The option that mends setup lines, where the shell has said that."""
+    return "--login-shell" if _OF_PROFILES.search(said) else "--setup …"
+
+
 def kernel_died(host: str, name: str, command: str, exited: Mapping[str, Any]) -> KernelDied:
     """The error for a kernel that died while it started, with the advice that its stderr gives.
 

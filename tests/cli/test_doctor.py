@@ -85,6 +85,7 @@ SETTINGS: list[tuple[dict[str, Any], str, str]] = [
     ({"remote_python": "/no/python"}, "Remote Python", "sshpyk edit broken --remote-python /"),
     ({"remote_kernel_name": "nothing"}, "Kernelspec", "remote_kernel_name"),
     ({"setup": "nonsense_command"}, "Setup", "sshpyk edit broken --setup"),
+    ({"setup": "module load cuda"}, "Setup", "sshpyk edit broken --login-shell"),
     ({"remote_cwd": "/no/such/place"}, "Trial Launch", "--cwd"),
     ({"remote_kernel_name": "dying"}, "Trial Launch", "I die young"),
     ({"remote_kernel_name": "gone"}, "Program", "Install"),

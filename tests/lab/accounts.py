@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -13,12 +14,14 @@ from tests.lab.sshd import Sshd
 
 
 class PasswordHost:
-    """A real sshd, and an account of it that is made for the occasion, with a password."""
+    """A real sshd, and an account of it that is made for the occasion, with a password and a home
+    of its own: the next one could not write to what this one has left there."""
 
     def __init__(self, *options: str) -> None:
         self.user = f"sshpyk-t{secrets.token_hex(3)}"
         self.password = f"p '\"$({secrets.token_hex(6)})"
-        add = ["useradd", "-M", "-d", "/tmp", "-s", "/bin/sh", self.user]
+        self.home = Path("/tmp", self.user)
+        add = ["useradd", "-m", "-d", str(self.home), "-s", "/bin/sh", self.user]
         subprocess.run(add, check=True)
         try:
             line = f"{self.user}:{self.password}".encode()
@@ -36,6 +39,7 @@ class PasswordHost:
         if hasattr(self, "sshd"):
             self.sshd.close()
         subprocess.run(["userdel", self.user], check=True)
+        shutil.rmtree(self.home)
 
 
 def needs_root() -> None:

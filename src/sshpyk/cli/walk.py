@@ -425,7 +425,7 @@ class Walk:
         steps = [self._argv(spec)]
         trouble = self.inspection["setup_trouble"]
         if trouble:
-            fix = f"{errors.setup_advice(trouble)} (sshpyk edit {spec.name} …)"
+            fix = f"sshpyk edit {spec.name} {errors.setup_option(trouble)}"
             return [*steps, Step(BAD, "Setup", f"the setup lines fail: {trouble}", fix)]
         name = str(self.config.get("remote_kernel_name") or "")
         kernel = self.inspection["found"].get(name) or {"error": "no-kernelspec", "name": name}

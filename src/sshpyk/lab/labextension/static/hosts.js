@@ -190,11 +190,11 @@ export class Hosts {
 
   /** @param {Row} row @returns {[string, string][]} */
   _facts(row) {
-    const { say, time } = this._words;
+    const { say } = this._words;
     const whose = {
       attached: row.here ? this._fileOf(row) ?? say('this Jupyter') : say('somebody else is attached'),
-      detached: say('nobody, since %1', time(row.since ?? 0)),
-      lost: say('its client has vanished at %1', time(row.since ?? 0)),
+      detached: say('nobody, since %1', this._words.time(row.since ?? 0)),
+      lost: say('its client has vanished at %1', this._words.time(row.since ?? 0)),
       exited: say('nobody: it has ended'),
       unknown: say('unknown')
     };
