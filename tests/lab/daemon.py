@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import threading
@@ -11,6 +12,9 @@ from types import TracebackType
 from typing import TypeVar
 
 from tests.lab.kernels import PATIENCE
+
+#: Behind it nothing counts.
+END = "\0"
 
 Self = TypeVar("Self", bound="Daemon")
 
@@ -29,21 +33,22 @@ class Daemon:
         cwd: Path | None = None,
     ) -> None:
         self.log = log
+        reads, writes = os.pipe()
         self._process = subprocess.Popen(
             command,
             cwd=cwd,
             env=env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
+            stderr=writes,
             start_new_session=True,
         )
         self.pid = self._process.pid
         self._has_said = threading.Event()  # that it is up, or all that it ever will
         self._was_up = False
-        self._reading = threading.Thread(target=self._read, args=(is_up,), daemon=True)
+        self._reading = threading.Thread(target=self._read, args=(reads, is_up), daemon=True)
         self._reading.start()
+        threading.Thread(target=self._end_log, args=(writes,), daemon=True).start()
         try:
             assert self._has_said.wait(PATIENCE), self.log.read_text()
             assert self._was_up, self.log.read_text()
@@ -51,15 +56,24 @@ class Daemon:
             self.close()
             raise
 
-    def _read(self, is_up: Callable[[str], bool]) -> None:
-        assert self._process.stderr is not None
-        with self._process.stderr as said, open(self.log, "w", buffering=1) as log:
+    def _read(self, reads: int, is_up: Callable[[str], bool]) -> None:
+        with open(reads) as said, open(self.log, "w", buffering=1) as log:
             for line in said:
-                log.write(line)
+                text, end, _ = line.partition(END)
+                log.write(text)
+                if end:
+                    break
                 if is_up(line):
                     self._was_up = True
                     self._has_said.set()
         self._has_said.set()
+
+    def _end_log(self, writes: int) -> None:
+        """Have the log end with the process: what that has left behind, such as a debugger's
+        adapter, may keep the pipe open."""
+        self._process.wait()
+        with open(writes, "w") as log:
+            log.write(f"{END}\n")
 
     @property
     def is_alive(self) -> bool:

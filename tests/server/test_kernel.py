@@ -24,6 +24,7 @@ from sshpyk.wire import liveness
 from tests.jupyter.server import Server
 from tests.lab.kernels import PATIENCE, run_code, started
 from tests.lab.link import Link
+from tests.server.debugger import Debugger
 from tests.server.proxy import Proxy
 from tests.server.servers import kernel_of, remote, running, write_card
 
@@ -35,6 +36,9 @@ def opened(comm, message):
         comm.send(data=message["content"]["data"], buffers=message["buffers"])
 get_ipython().kernel.comm_manager.register_target("echo", opened)
 """
+
+#: What is debugged: a breakpoint in its second line.
+DEBUGGED = "def double(x):\n    y = 2 * x\n    return y\nprint(double(21))\n"
 
 
 class Follower:
@@ -362,3 +366,31 @@ def test_a_password_and_the_old_framing(
                 pass
             assert bytes(got["buffers"][0]) == b"\0\xff"
         assert running(server) == []
+
+
+@pytest.mark.parametrize("way", ["plain", "carried"])
+def test_a_breakpoint_is_reached_looked_at_and_left(far: Server, url: str, way: str) -> None:
+    write_card("far", url, server_way=way)
+    with started("far") as (_, client):
+        debugger = Debugger(client)
+        debugger.attach()
+        path = debugger.ask("dumpCell", code=DEBUGGED)["sourcePath"]
+        found = debugger.ask(
+            "setBreakpoints",
+            breakpoints=[{"line": 2}],
+            source={"path": path},
+            sourceModified=False,
+        )
+        assert [point["verified"] for point in found["breakpoints"]] == [True]
+        debugger.ask("configurationDone")
+        id = client.execute(DEBUGGED)
+        stopped = debugger.event("stopped")["body"]
+        assert stopped["reason"] == "breakpoint"
+        frames = debugger.ask("stackTrace", threadId=stopped["threadId"])["stackFrames"]
+        assert (frames[0]["name"], frames[0]["line"]) == ("double", 2)
+        scopes = debugger.ask("scopes", frameId=frames[0]["id"])["scopes"]
+        values = debugger.ask("variables", variablesReference=scopes[0]["variablesReference"])
+        assert {"x": "21"}.items() <= {v["name"]: v["value"] for v in values["variables"]}.items()
+        debugger.ask("continue", threadId=stopped["threadId"])
+        assert reply_to(client, id)["status"] == "ok"
+        debugger.ask("disconnect", restart=False, terminateDebuggee=False)
