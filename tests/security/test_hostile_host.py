@@ -23,6 +23,7 @@ from sshpyk.cli.place import Place
 from sshpyk.link import link
 from sshpyk.ssh.command import Destination
 from sshpyk.transport import answers
+from sshpyk.transport.openssh import OpenSSH
 from tests.lab.kernels import write_spec
 from tests.lab.sshd import Sshd
 
@@ -181,10 +182,10 @@ def test_the_output_of_a_kernel_is_bounded(
 
 # -- a false agent, which listens and speaks -------------------------------------------------------
 
-#: A host's side that answers a launch and takes carriers: each control carrier gets `SAY`, which is
-#: evaluated with the hello and the request at hand.
+#: A host's side that answers a launch and takes carriers: each control carrier, which may be the
+#: session itself, gets `SAY`, which is evaluated with the hello and the request at hand.
 FALSE_AGENT = """
-import hashlib, shutil, struct, tempfile
+import hashlib, shutil, struct, tempfile, zlib
 size = int(sys.stdin.buffer.readline())
 sys.stdin.buffer.read(size)
 request = json.loads(sys.stdin.buffer.readline())
@@ -211,6 +212,19 @@ def welcome():
     return frame(2, payload=proof)
 def say(text): return frame(5, 0, 0, text.encode() + b"\\n")
 import select
+if request["carrier"]:
+    ahead = zlib.decompress(bytes.fromhex(request["carrier"]))
+    hello = json.loads(ahead[17:17 + struct.unpack(">BIQI", ahead[:17])[3]])
+    try:
+        for piece in SAY:
+            line = json.dumps(dict(carried=piece.hex())).encode()
+            sys.stdout.buffer.write(b"\\nSSHPYK2 " + line + b"\\n")
+        sys.stdout.buffer.flush()
+    except OSError:
+        os._exit(1)
+    while select.select([0], [], [], 10)[0] and os.read(0, 65536):
+        pass
+    sys.exit()
 if listeners[-1] not in select.select([listeners[-1], 0], [], [], 10)[0]:
     sys.exit()  # the client has heard enough
 connection, _ = listeners[-1].accept()
@@ -268,6 +282,14 @@ LIES: dict[str, str] = {
 }
 
 
+@pytest.fixture(params=["forwards", "session"])
+def carried_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the first carrier is: a forward, or the session of the launch, as where forwards have
+    led to agents lately."""
+    monkeypatch.setattr(OpenSSH, "knows_way", request.param == "session")
+
+
+@pytest.mark.usefixtures("carried_by")
 @pytest.mark.parametrize("name", LIES)
 def test_an_agent_that_lies(hostile: Hostile, name: str) -> None:
     hostile.start(false_agent(LIES[name]), errors.SshpykError)
@@ -300,6 +322,7 @@ def test_an_answer_that_lies(hostile: Hostile, name: str) -> None:
     assert text.startswith("What answers on sshd is no agent of sshpyk: ")
 
 
+@pytest.mark.usefixtures("carried_by")
 def test_the_false_agent_is_believed_when_it_does_not_lie(hostile: Hostile) -> None:
     """So the tests above are about the lies."""
     said = '{"type": "exited", "pid": 1, "code": 3, "signum": null, "stderr": "", "note": ""}'

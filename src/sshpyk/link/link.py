@@ -311,7 +311,13 @@ class Link(RemoteKernel):
 
         carrying = self._spawn(carry())
         first.on_abort = carrying.cancel
-        if not await self.streams.take_first(first, WELCOME_WITHIN):
+        is_taken = False
+        try:
+            is_taken = await self.streams.take_first(first, WELCOME_WITHIN)
+        finally:
+            if not is_taken:
+                self.transport.forget_way()  # the next start waits for its forwards
+        if not is_taken:
             raise first.error or errors.ConnectionLost(host=self.transport.host, details="")
         self._now_connected()
         self._spawn(self._move_from(first))
