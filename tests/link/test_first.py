@@ -87,5 +87,6 @@ def test_an_agent_that_does_not_welcome_is_none(short_tmp: Path) -> None:
                 await start(it)
             assert it.link.status.state is State.CLOSED
             assert not it.transport.sessions[0].carried.is_there
+            assert it.transport.forgotten == 1  # the next start waits for its forwards
 
     run(work())
