@@ -35,6 +35,14 @@ async def cancelled_as_it_ends(
     return met
 
 
+async def slow(ended: list[bool]) -> None:
+    """What takes for ever, and notes its end."""
+    try:
+        await asyncio.Event().wait()
+    finally:
+        ended.append(True)
+
+
 def test_a_cancellation_is_not_lost_where_the_work_ends_in_the_same_moment() -> None:
     async def work() -> None:
         future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -52,16 +60,10 @@ def test_nor_where_it_fails_in_that_moment_for_who_tries_again_would_go_on() -> 
 
 
 def test_work_that_takes_too_long_is_ended_and_has_ended_then() -> None:
-    ended = []
-
-    async def slow() -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            ended.append(True)
+    ended: list[bool] = []
 
     with pytest.raises(TimeoutError, match=r"not within 0\.01 s"):
-        asyncio.run(within(0.01, slow()))
+        asyncio.run(within(0.01, slow(ended)))
     assert ended == [True]
 
 
@@ -77,16 +79,10 @@ def test_what_ends_in_time_gives_what_it_gave_and_raises_what_it_raised() -> Non
 
 
 def test_who_is_cancelled_has_ended_the_work() -> None:
-    ended = []
-
-    async def slow() -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            ended.append(True)
+    ended: list[bool] = []
 
     async def work() -> None:
-        task = asyncio.ensure_future(within(LONG, slow()))
+        task = asyncio.ensure_future(within(LONG, slow(ended)))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         task.cancel()
