@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -19,6 +20,16 @@ COMMAND = [os.path.join(sysconfig.get_path("scripts"), "sshpyk"), "demo"]
 FILE = [sys.executable, str(Path(__file__).parents[2] / "demo.py")]
 
 
+def processes_of(directory: Path) -> list[str]:
+    """The commands of those whose environment names a directory."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if os.fsencode(f"HOME={directory}/") in (process / "environ").read_bytes():
+                found.append((process / "cmdline").read_text().replace("\0", " ")[:100])
+    return found
+
+
 def run_demo(command: list[str], directory: Path, *words: str, status: int = 0) -> str:
     result = subprocess.run(
         [*command, *words],
@@ -33,9 +44,14 @@ def run_demo(command: list[str], directory: Path, *words: str, status: int = 0) 
     return result.stdout + result.stderr
 
 
-def test_it_holds_on_the_sandbox(tmp_path: Path) -> None:
+def test_it_holds_on_the_sandbox(
+    tmp_path: Path, short_tmp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By the file in a clone; tests/test_readme.py runs the command so."""
+    monkeypatch.setenv("TMPDIR", str(short_tmp))
+    monkeypatch.setenv("SSHPYK_FORK_SERVER", "1")  # as people have it, who set nothing
     told = run_demo(FILE, tmp_path)
+    assert processes_of(short_tmp) == [], "it leaves none on the host"
     assert "all 60 lines arrived, once and in order" in told
     assert told.rstrip().endswith("Everything held.")
     assert os.listdir(tmp_path) == [], "it leaves nothing where it is run"

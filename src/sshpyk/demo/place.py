@@ -23,6 +23,7 @@ class Place:
     """A host, with the Python there that runs the agent, and the name of a kernelspec there.
 
     `break_connection` cuts the connection to it; the default ends the ssh process that holds it.
+    `fork_server` is the setting: whether the host keeps a process for further starts.
     """
 
     def __init__(
@@ -31,10 +32,13 @@ class Place:
         python: str,
         kernel: str,
         break_connection: Callable[[], object] | None = None,
+        *,
+        fork_server: bool = True,
     ) -> None:
         self.destination = destination
         self.python = python
         self.kernel = kernel
+        self.fork_server = fork_server
         self.break_connection = break_connection or self.end_connection
 
     def write_kernelspec(self, directory: str) -> None:
@@ -44,6 +48,7 @@ class Place:
             "ssh_config": self.destination.ssh_config,
             "remote_python": self.python,
             "remote_kernel_name": self.kernel,
+            **({} if self.fork_server else {"fork_server": False}),
         }
         folder = os.path.join(directory, "kernels", "demo")
         os.makedirs(folder)
@@ -80,4 +85,6 @@ def sandbox() -> Iterator[tuple[Place, int]]:
         Sandbox(environment={"HOME": home}) as server,
     ):
         destination = Destination(server.host, ssh_config=str(server.ssh_config))
-        yield Place(destination, sys.executable, "python3", server.drop), server.port
+        # There is no further start on it, for which a fork server would stay ten minutes.
+        place = Place(destination, sys.executable, "python3", server.drop, fork_server=False)
+        yield place, server.port
