@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import threading
+from multiprocessing.connection import Connection
 
-from sshpyk.link.thread import IOThread
+import pytest
+
+from sshpyk.link.thread import IOThread, io_thread
 
 
 def test_what_begins_while_something_is_taken_back_ends_too() -> None:
@@ -33,3 +37,29 @@ def test_what_begins_while_something_is_taken_back_ends_too() -> None:
     thread.stop()
     assert ended == ["first", "second"]
     assert thread.loop.is_closed()
+
+
+def _work(says: Connection) -> None:
+    async def farewell() -> None:
+        says.send("goodbye")
+
+    io_thread().farewells.add(farewell)
+
+
+# Python 3.12 says of each fork that threads may hold locks: others' in this process, not the test's.
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_worker_of_multiprocessing_says_goodbye(method: str) -> None:
+    # One that was forked ends by os._exit: atexit knows nothing of it.
+    context = multiprocessing.get_context(method)
+    hears, says = context.Pipe(duplex=False)
+    worker = context.Process(target=_work, args=(says,))
+    worker.start()
+    says.close()
+    with hears:
+        assert hears.poll(20)
+        assert hears.recv() == "goodbye"
+        with pytest.raises(EOFError):  # once
+            hears.recv()
+    worker.join()
+    assert worker.exitcode == 0
