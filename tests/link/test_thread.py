@@ -6,6 +6,7 @@ import asyncio
 import multiprocessing
 import threading
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkContext, SpawnContext
 
 import pytest
 
@@ -46,12 +47,15 @@ def _work(says: Connection) -> None:
     io_thread().farewells.add(farewell)
 
 
-# Python 3.12 says of each fork that threads may hold locks: others' in this process, not the test's.
+# Python 3.12 warns of each fork beside threads, of which other tests have begun some.
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_a_worker_of_multiprocessing_says_goodbye(method: str) -> None:
+@pytest.mark.parametrize(
+    "context",
+    [multiprocessing.get_context("fork"), multiprocessing.get_context("spawn")],
+    ids=["fork", "spawn"],
+)
+def test_a_worker_of_multiprocessing_says_goodbye(context: ForkContext | SpawnContext) -> None:
     # One that was forked ends by os._exit: atexit knows nothing of it.
-    context = multiprocessing.get_context(method)
     hears, says = context.Pipe(duplex=False)
     worker = context.Process(target=_work, args=(says,))
     worker.start()

@@ -1,0 +1,75 @@
+"""Upstream's own tests of kernels, with kernels of a Jupyter Server.
+
+In CI a part of what runs over ssh runs here, by the default way, which is carried. All of it, or
+the plain way, by hand:
+
+    SSHPYK_SUITES=all SSHPYK_SUITES_WAY=plain python -m pytest tests/server/test_upstream.py
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.jupyter.test_upstream_nbclient import SUITE as NBCLIENT
+from tests.jupyter.upstream import PATIENCE, Suite, check
+from tests.server.servers import remote, until_none
+
+#: Whether all that runs over ssh is run.
+ALL = os.environ.get("SSHPYK_SUITES") == "all"
+
+#: How the server's kernels are reached.
+WAY = os.environ.get("SSHPYK_SUITES_WAY", "auto")
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(PATIENCE + 150)]
+
+
+@contextmanager
+def over_server(
+    suite: Suite, kernels_env: Mapping[str, str], directory: Path
+) -> Iterator[Mapping[str, str]]:
+    """On a server of its own. It takes no variables with a start, so it has the kernels' itself."""
+    root = directory / "far"
+    for name, (module, env) in suite.kernels.items():
+        spec = root / "data" / "kernels" / name
+        spec.mkdir(parents=True)
+        argv = [sys.executable, "-m", module, "-f", "{connection_file}"]
+        content = {"argv": argv, "display_name": name, "language": "python", "env": env}
+        (spec / "kernel.json").write_text(json.dumps(content))
+    root.mkdir(exist_ok=True)
+    with remote(root, env={**kernels_env, **suite.env}) as server:
+        yield {
+            "SSHPYK_SERVER_URL": f"http://127.0.0.1:{server.port}/",
+            "SSHPYK_SERVER_WAY": WAY,
+            "SSHPYK_TOKEN_ENV": "TOKEN_OF_FAR",
+            "TOKEN_OF_FAR": server.token,
+        }
+        until_none(server)
+
+
+_NO_VARIABLES = "a server takes no variables of this machine with a start"
+
+NBCLIENTS = replace(
+    NBCLIENT,
+    not_applicable={
+        "tests.test_client.test_run_all_notebooks[Inline Image.ipynb-opts5]": (
+            "the server says in which directory a kernel is; the picture is in the notebook's"
+        ),
+        "tests.test_client.test_run_all_notebooks[Check History in Memory.ipynb-opts15]": (
+            "a server takes no arguments for a kernel"
+        ),
+        "tests.test_client.test_parallel_notebooks": _NO_VARIABLES,
+        "tests.test_client.test_async_parallel_notebooks": _NO_VARIABLES,
+    },
+)
+
+
+def test_nbclients_own_tests_pass(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    check(NBCLIENTS, request, tmp_path, over_server)
