@@ -8,6 +8,7 @@ What cannot pass, and why, is also in docs/architecture.rst.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -126,19 +127,25 @@ def unpacked(suite: Suite, request: pytest.FixtureRequest) -> Path:
         if cache
         else request.getfixturevalue("tmp_path_factory").mktemp(suite.release)
     )
-    if not (directory / "complete").exists():
-        source = suite.release.replace("-", "==")
-        pip("download", "--no-binary=:all:", "--no-deps", "-d", str(directory), source)
-        with tarfile.open(directory / f"{suite.release}.tar.gz") as archive:
-            for member in archive:
-                _, _, path = member.name.partition("/")
-                if path == "pyproject.toml" or path.startswith("tests/"):
-                    member.name = path
-                    archive.extract(member, directory, filter="data")
-        target = ("--no-deps", "--target", str(directory / "plugins"))
-        pip("install", "--upgrade", *target, *suite.plugins)
-        (directory / "complete").touch()
+    with open(directory / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another worker may have the same suite by another way
+        if not (directory / "complete").exists():
+            _unpack(suite, directory)
     return directory
+
+
+def _unpack(suite: Suite, directory: Path) -> None:
+    source = suite.release.replace("-", "==")
+    pip("download", "--no-binary=:all:", "--no-deps", "-d", str(directory), source)
+    with tarfile.open(directory / f"{suite.release}.tar.gz") as archive:
+        for member in archive:
+            _, _, path = member.name.partition("/")
+            if path == "pyproject.toml" or path.startswith("tests/"):
+                member.name = path
+                archive.extract(member, directory, filter="data")
+    target = ("--no-deps", "--target", str(directory / "plugins"))
+    pip("install", "--upgrade", *target, *suite.plugins)
+    (directory / "complete").touch()
 
 
 def run_shares(
