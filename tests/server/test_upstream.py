@@ -19,9 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.jupyter.test_upstream_client import SUITE as CLIENT
 from tests.jupyter.test_upstream_nbclient import SUITE as NBCLIENT
-from tests.jupyter.test_upstream_server import SUITE as SERVER
 from tests.jupyter.upstream import PATIENCE, Suite, check
 from tests.server.servers import remote, until_none
 
@@ -114,44 +112,3 @@ def test_nbclients_own_tests_pass(request: pytest.FixtureRequest, tmp_path: Path
         fewest=3,
     )
     check(suite, request, tmp_path, over_server)
-
-
-CLIENTS = replace(
-    CLIENT,
-    not_applicable={
-        **CLIENT.not_applicable,
-        **dict.fromkeys(
-            (
-                f"tests.test_kernelmanager.TestKernelManagerShutDownGracefully.test_{kind}signal_"
-                "kernel_subprocesses[signaltest-no-terminate-install_kernel_dont_terminate-"
-                "_ShutdownStatus.SigkillRequest]"
-                for kind in ("", "async_")
-            ),
-            "a server ends a kernel by one request, and has SIGTERM and SIGKILL to itself",
-        ),
-        "tests.test_kernelmanager.TestKernelManager.test_templated_kspec_env": _NO_VARIABLES,
-        **dict.fromkeys(
-            (
-                f"tests.test_multikernelmanager.TestAsyncKernelManager.test_bad_kernelspec{kind}"
-                for kind in ("", "_pending")
-            ),
-            "a server starts its own kernelspecs, and says itself which it has not",
-        ),
-    },
-)
-
-
-def test_jupyter_clients_own_tests_pass(request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    check(CLIENTS, request, tmp_path, over_server)
-
-
-SERVERS = replace(
-    SERVER,
-    not_applicable={
-        **SERVER.not_applicable,
-    },
-)
-
-
-def test_jupyter_servers_own_tests_pass(request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    check(SERVERS, request, tmp_path, over_server)
