@@ -160,8 +160,13 @@ def test_jupyter_clients_own_tests_pass(request: pytest.FixtureRequest, tmp_path
     check(suite, request, tmp_path, over_server)
 
 
+#: Of kernels by the plain way it finds some "idle" that it expects to be "starting" still: a server
+#: asks each kernel for its kernel_info by itself, and all clients hear of that.
+_TOO_SOON = "--deselect=tests/services/sessions/test_api.py::test_modify_kernel_id"
+
 SERVERS = replace(
     SERVER,
+    options=(*SERVER.options, *([_TOO_SOON] if WAY == "plain" else [])),
     fewest=77,
     not_applicable={
         **SERVER.not_applicable,
