@@ -26,7 +26,7 @@ ABSENT = str(Path(__file__).parents[1] / "lab" / "absent")
 
 
 #: The Python whose Jupyter it is: another environment's, for other versions of JupyterLab or of
-#: Jupyter Server (tests/server passes with jupyter_server 2.0.0).
+#: Jupyter Server (.ci/run).
 PYTHON = os.environ.get("SSHPYK_JUPYTER", sys.executable)
 
 

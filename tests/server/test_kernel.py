@@ -154,6 +154,7 @@ def test_all_channels_and_two_clients(far: Server, url: str) -> None:
         assert client.is_alive(), "heartbeats are answered"
 
 
+@pytest.mark.versions
 def test_a_cut_is_told_and_nothing_is_sent_twice(
     far: Server, url: str, link: Link, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
