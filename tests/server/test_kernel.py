@@ -107,6 +107,7 @@ def outputs_of(client: BlockingKernelClient, id: str) -> list[tuple[str, dict[st
             found.append((message["msg_type"], message["content"]))
 
 
+@pytest.mark.versions
 def test_all_channels_and_two_clients(far: Server, url: str) -> None:
     write_card("far", url)
     with started("far") as (manager, client), another(manager) as other:
