@@ -224,7 +224,6 @@ def wait_for_exit(kernel: RemoteKernel) -> None:
 
 
 @pytest.mark.versions
-@pytest.mark.versions
 def test_leaving_and_coming_back(
     far: Server, url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
