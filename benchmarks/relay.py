@@ -37,9 +37,8 @@ def relay(pairs: list[tuple[int, int]]) -> None:
             data = b""
             with contextlib.suppress(ConnectionError):  # which is an end as well
                 data = sources[fd].recv(256 * 1024)
-            if data:
                 sinks[fd].sendall(data)
-            else:
+            if not data:
                 poll.unregister(fd)
                 with contextlib.suppress(OSError):
                     sinks[fd].shutdown(socket.SHUT_WR)

@@ -112,9 +112,9 @@ def test_a_kept_password_that_is_wrong_is_tried_once(
     host: PasswordHost, keyring: None, sshpyk: Call
 ) -> None:
     fake_keyring.write({f"sshpyk {host.user}@127.0.0.1": "old"})
-    before = host.sshd.log.read_text().count("Failed password")
+    before = host.sshd.said().count("Failed password")
     assert sshpyk("add", "login", "--ssh-config", host.config, "--all").status == 1
-    assert host.sshd.log.read_text().count("Failed password") - before == 1
+    assert host.sshd.said().count("Failed password") - before == 1
 
 
 @pytest.mark.sshd

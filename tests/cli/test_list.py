@@ -57,7 +57,7 @@ def test_ten_kernels_on_one_host_use_one_connection(tmp_path: Path, sshpyk: Call
         assert found["Remote Kernel Name"][0] == "v"
         assert found["Remote Launcher Python"][0] == "v"
         assert sys.executable in found["Remote Launcher Python"][1]
-        assert sshd.log.read_text().count("Accepted publickey") == 1
+        assert sshd.said().count("Accepted publickey") == 1
 
 
 @pytest.mark.sshd

@@ -270,9 +270,9 @@ def test_jump_hosts_lead_on(sshd: Sshd, tmp_path: Path) -> None:
     (tmp_path / "more").write_text(sshd.config_text("near"))
     file.write_text(f"Include {tmp_path}/m*re\n{file.read_text()}")
     assert [hop.name for hop in way(there)] == ["near", "far"]
-    before = sshd.log.read_text().count("Accepted publickey")
+    before = sshd.said().count("Accepted publickey")
     assert tried(there) == "here\n3"
-    assert sshd.log.read_text().count("Accepted publickey") == before + 2
+    assert sshd.said().count("Accepted publickey") == before + 2
     assert [hop.name for hop in way(replace(there, host="near", node="far"))][-2:] == [
         "near",
         "far",

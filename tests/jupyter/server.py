@@ -10,7 +10,7 @@ import secrets
 import socket
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from pathlib import Path
@@ -26,7 +26,7 @@ ABSENT = str(Path(__file__).parents[1] / "lab" / "absent")
 
 
 #: The Python whose Jupyter it is: another environment's, for other versions of JupyterLab or of
-#: Jupyter Server (tests/server passes with jupyter_server 2.0.0).
+#: Jupyter Server.
 PYTHON = os.environ.get("SSHPYK_JUPYTER", sys.executable)
 
 
@@ -45,10 +45,11 @@ def ask(port: int, method: str, path: str, token: str, content: object = None) -
 class Server(Daemon):
     """A server on a free loopback port, with the environment's Jupyter directories.
 
-    `options` are for its command line. Gives `pid`, `port`, `token`, and `log`, what it says.
+    `options` are for its command line, `env` are more variables for it and its kernels. Gives
+    `pid`, `port`, `token`, and `log`, what it says.
     """
 
-    def __init__(self, root: Path, *options: str) -> None:
+    def __init__(self, root: Path, *options: str, env: Mapping[str, str] | None = None) -> None:
         self.token = secrets.token_hex(16)
         bases = [word.partition("base_url=")[2] for word in options if "base_url=" in word]
         self._base = bases[0] if bases else "/"
@@ -59,8 +60,10 @@ class Server(Daemon):
                 port = free.getsockname()[1]
         command = [PYTHON, "-m", "jupyter_server", "--ip=127.0.0.1", f"--port={port}"]
         command += ["--no-browser", "--allow-root", f"--ServerApp.root_dir={root}", *options]
-        env = {**os.environ, "JUPYTER_TOKEN": self.token, "PYTHONPATH": ABSENT}
-        super().__init__(command, env=env, log=root / "server.log", is_up=self._hear)
+        own = {"JUPYTER_TOKEN": self.token, "PYTHONPATH": ABSENT, **(env or {})}
+        super().__init__(
+            command, env={**os.environ, **own}, log=root / "server.log", is_up=self._hear
+        )
         try:
             while not self._answers():  # it says so before it listens
                 assert self.is_alive, self.log.read_text()

@@ -24,6 +24,20 @@ SUITE = Suite(
         ["tests/test_restarter.py", "tests/test_provisioning.py"],
     ),
     plugins=("pytest-jupyter==0.11.0",),
+    kernels={
+        "signaltest": ("tests.signalkernel", {}),
+        "signaltest-no-shutdown": ("tests.signalkernel", {"NO_SHUTDOWN_REPLY": "1"}),
+        "signaltest-no-terminate": (
+            "tests.signalkernel",
+            {"NO_SHUTDOWN_REPLY": "1", "NO_SIGTERM_REPLY": "1"},
+        ),
+        "problemtest": ("tests.problemkernel", {}),
+        "problemtest-fail": ("tests.problemkernel", {"FAIL_ON_START": "1"}),
+        "problemtest-slow": (
+            "tests.problemkernel",
+            {"STARTUP_DELAY": "5", "FAIL_ON_START": "1"},
+        ),
+    },
     fewest=75,
     not_applicable={
         # That the restarter gives up on a kernel that can't start again: test_managers.py.

@@ -30,6 +30,7 @@ SUITE = Suite(
     # What the tests set here for their kernels: how a traceback calls a cell, the width of what is
     # printed, and where two notebooks meet.
     send_env=("IPYKERNEL_CELL_NAME", "COLUMNS", "LINES", "NBEXECUTE_TEST_PARALLEL_TMPDIR"),
+    env={"IPYKERNEL_CELL_NAME": "<IPY-INPUT>"},
     fewest=120,
 )
 

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -229,6 +230,18 @@ class Sshd:
             if "Address already in use" not in said:  # somebody was quicker, rarely
                 break
         raise RuntimeError(f"sshd does not start:\n{said}")
+
+    def said(self) -> str:
+        """What its log has, with all that it had said when this was called."""
+        # It says of each connection which it is, behind what it had said before.
+        with socket.create_connection(("127.0.0.1", self.sshd_port)) as last:
+            words = f"Connection from 127.0.0.1 port {last.getsockname()[1]} "
+            end = time.monotonic() + _END_TIMEOUT
+            while words not in (text := self.log.read_text()):
+                if time.monotonic() > end:
+                    raise RuntimeError(f"sshd says nothing any more:\n{text}")
+                time.sleep(0.01)
+        return text
 
     def _keep_log(self, process: subprocess.Popen[str], said: str) -> None:
         assert process.stderr is not None

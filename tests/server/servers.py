@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,13 @@ from tests.lab.kernels import PATIENCE
 
 
 @contextlib.contextmanager
-def remote(root: Path, *options: str) -> Iterator[Server]:
+def remote(root: Path, *options: str, env: Mapping[str, str] | None = None) -> Iterator[Server]:
     """A server with Jupyter directories of its own, as on another machine."""
     with pytest.MonkeyPatch.context() as patch:
         for variable in ("RUNTIME", "DATA", "CONFIG"):
             patch.setenv(f"JUPYTER_{variable}_DIR", str(root / variable.lower()))
         patch.setenv("IPYTHONDIR", str(root / "ipython"))
-        started = Server(root, *options)
+        started = Server(root, *options, env=env)
     with started:
         yield started
 

@@ -163,6 +163,7 @@ def test_nothing_is_sent_while_nothing_happens(far: Server, url: str) -> None:
         assert client.is_alive()
 
 
+@pytest.mark.versions
 def test_a_proxy_that_holds_up_and_cuts(far: Server, link: Link) -> None:
     """Nothing is lost by it, and a silence that it ends is only a silence."""
     work = """
@@ -222,6 +223,7 @@ def wait_for_exit(kernel: RemoteKernel) -> None:
     end()
 
 
+@pytest.mark.versions
 def test_leaving_and_coming_back(
     far: Server, url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -107,6 +107,7 @@ def outputs_of(client: BlockingKernelClient, id: str) -> list[tuple[str, dict[st
             found.append((message["msg_type"], message["content"]))
 
 
+@pytest.mark.versions
 def test_all_channels_and_two_clients(far: Server, url: str) -> None:
     write_card("far", url)
     with started("far") as (manager, client), another(manager) as other:
@@ -154,6 +155,7 @@ def test_all_channels_and_two_clients(far: Server, url: str) -> None:
         assert client.is_alive(), "heartbeats are answered"
 
 
+@pytest.mark.versions
 def test_a_cut_is_told_and_nothing_is_sent_twice(
     far: Server, url: str, link: Link, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -167,6 +167,10 @@ def _allocation_of(settings: Mapping[str, Any], outer: Destination | None) -> Al
     )
 
 
+#: What names a place: a kernelspec that has one of these gets none from the environment.
+WHERE = ("ssh_host_alias", "via", "slurm", "server", "server_url")
+
+
 class ServerPlace(HasTraits):
     """A Jupyter Server, in place of a host, or of one."""
 
@@ -206,6 +210,46 @@ class ServerPlace(HasTraits):
     client_key = Unicode(help="Its private key (PEM), if that is in a file of its own.").tag(
         config=True, metavar="FILE"
     )
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._is_placed = any(
+            self.has_trait(name) and self.trait_has_value(name) and getattr(self, name)
+            for name in WHERE
+        )
+
+    def _from_environment(self, name: str) -> str:
+        """What the environment says, where no place was named: a card of another server must not be
+        shown the token of this one."""
+        return "" if self._is_placed else from_environment(name) or ""
+
+    @default("server_url")
+    def _default_server_url(self) -> str:
+        return self._from_environment("server_url")
+
+    @default("server_way")
+    def _default_server_way(self) -> str:
+        return self._from_environment("server_way") or "auto"
+
+    @default("token_env")
+    def _default_token_env(self) -> str:
+        return self._from_environment("token_env")
+
+    @default("token_command")
+    def _default_token_command(self) -> str:
+        return self._from_environment("token_command")
+
+    @default("ca")
+    def _default_ca(self) -> str:
+        return self._from_environment("ca")
+
+    @default("client_cert")
+    def _default_client_cert(self) -> str:
+        return self._from_environment("client_cert")
+
+    @default("client_key")
+    def _default_client_key(self) -> str:
+        return self._from_environment("client_key")
 
     @property
     def server_address(self) -> ServerAddress | None:

@@ -176,8 +176,8 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         given = kwargs.get("env")
         kwargs = await super().pre_launch(**kwargs)
         kwargs["env"] = self._passed_env(kwargs["env"], is_given=given is not None)
-        shown = self.remote_kernel_name or "(local command)"
         server = self.server_address
+        shown = self._kernel_name or "(local command)"
         way = (
             [server.host if server.through else server.url]
             if server
@@ -438,7 +438,7 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         env = {**(spec.env if spec is not None else {}), **self.env}
         return {
             "is_kernel": True,
-            "kernel_name": self.remote_kernel_name or "local command",
+            "kernel_name": self._kernel_name or "local command",
             "spec": self._own_spec() if own else None,
             "env": env,
             "literal_env": kwargs["env"],
@@ -452,6 +452,13 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
             "fork_server": self.fork_server,
             **self._keys(),
         }
+
+    @property
+    def _kernel_name(self) -> str:
+        """The kernelspec there; empty: this one's command is run. No server runs a command."""
+        if self.remote_kernel_name or self.server_address is None:
+            return self.remote_kernel_name
+        return self.parent.kernel_name if self.parent is not None else ""
 
     def _own_spec(self) -> dict[str, Any]:
         """This machine's kernelspec, for the host to run."""
@@ -469,7 +476,8 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         return {
             name: value
             for name, value in env.items()
-            if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+            if name != self.token_env
+            and any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
         }
 
     # -- keys ------------------------------------------------------------------------------------

@@ -41,7 +41,8 @@ class KernelSettings(HasTraits):
         help="The Python, 3.8 or later, on the host that runs the agent (default: python3)."
     ).tag(config=True, metavar="PATH")
     remote_kernel_name = Unicode(
-        help="The name of the kernelspec on the host (default: this kernelspec's own command)."
+        help="The name of the kernelspec on the host (default: this kernelspec's own command; on a "
+        "Jupyter Server the kernelspec of the same name)."
     ).tag(config=True, metavar="NAME")
     launch_timeout = Integer(
         30,
@@ -172,6 +173,10 @@ class KernelSettings(HasTraits):
 
 class Settings(AnyPlace, ServerPlace, KernelSettings):
     """All that a kernel.json may say."""
+
+    @default("remote_kernel_name")
+    def _default_remote_kernel_name(self) -> str:
+        return self._from_environment("remote_kernel_name")
 
 
 def check_names(place: str, names: Iterable[str]) -> None:

@@ -11,6 +11,7 @@ import atexit
 import concurrent.futures
 import contextlib
 import os
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
@@ -111,6 +112,7 @@ def io_thread() -> IOThread:
     with _lock:
         if _thread is None:
             _thread = IOThread()
+            _stop_with_worker()
         return _thread
 
 
@@ -135,6 +137,16 @@ def wait_for(work: Awaitable[T]) -> T:
         if future.cancel():
             ended.wait(PATIENCE)
         raise
+
+
+def _stop_with_worker() -> None:
+    """Have it say goodbye at the end of a worker of multiprocessing, too: one that was forked ends
+    without `atexit`."""
+    multiprocessing = sys.modules.get("multiprocessing")
+    if multiprocessing is not None and multiprocessing.parent_process() is not None:
+        from multiprocessing.util import Finalize
+
+        Finalize(None, _stop, exitpriority=0)
 
 
 def _stop() -> None:

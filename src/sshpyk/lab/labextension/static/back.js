@@ -95,25 +95,33 @@ export class Back {
 
   /** @param {string} id */
   async _collect(id) {
-    this._waiting = [];
+    const waiting = (this._waiting = /** @type {any[]} */ ([]));
+    const after = this._last?.header.msg_id ?? '';
     this._adopted.clear();
     try {
+      if (!this._panel.isVisible) {
+        await spareTime(); // a page with fifty notebooks shows the one that is looked at first
+      }
+      if (this._waiting !== waiting || this._panel.isDisposed) {
+        return;
+      }
       const cells = [...this._panel.content.widgets].filter(cell => cell.model.type === 'code');
       const sent = cells.map(cell => ({ ...cell.model.toJSON(), metadata: {} }));
       const known = this._panel.content.model?.getMetadata(METADATA);
       const notebook = { cells: sent, metadata: known ? { [METADATA]: known } : {} };
-      const after = this._last?.header.msg_id ?? '';
       const signal = new AbortController().signal;
       const path = `kernels/${id}/collect`;
       /** @type {Missed} */
       const found = await this._server.follow(path, { notebook, after }, signal, () => {});
-      if (this._id === id && !this._panel.isDisposed) {
+      if (this._waiting === waiting && !this._panel.isDisposed) {
         this._fill(found, cells, sent);
       }
     } catch (error) {
       console.warn('sshpyk: what came meanwhile is not known:', error);
     } finally {
-      this._waiting = null;
+      if (this._waiting === waiting) {
+        this._waiting = null;
+      }
     }
   }
 
@@ -217,4 +225,12 @@ export class Back {
 /** @param {any} one @param {any} other */
 function same(one, other) {
   return JSON.stringify(one) === JSON.stringify(other);
+}
+
+/** Resolves when the page has nothing else to do. @returns {Promise<unknown>} */
+function spareTime() {
+  return new Promise(resolve => {
+    const canTell = 'requestIdleCallback' in window; // Safari can't
+    canTell ? requestIdleCallback(resolve) : setTimeout(resolve, 500);
+  });
 }
