@@ -107,8 +107,8 @@ class ServerNotTrusted(HostError):
     sentence = "The certificate of {host} can't be verified: {reason}."
     next_step = (
         "If the server has a certificate authority of its own, get its certificate from who runs "
-        "it, and name it when you add its kernels (the first command), or for a kernel that you have "
-        "(the second):"
+        "it, and name it when you add its kernels (the first command), or for a kernel that is "
+        "there (the second):"
     )
     next_command = "sshpyk add {url} --ca FILE\nsshpyk edit {card} --ca FILE"
 
