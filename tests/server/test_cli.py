@@ -205,6 +205,8 @@ def test_commands_about_kernels(
     assert sshpyk("interrupt", id).out == f"{id[:8]} on {url[7:-1]}: interrupted\n"
     for words in (("top", url), ("collect", id, "no.ipynb"), ("port", id, "1")):
         assert sshpyk(*words).status in (1, 2), words
+    nothing = sshpyk("logs", "no-such-kernel")
+    assert nothing.err.endswith(f"    sshpyk ps {url}\n"), "not the host of that name"
     refused = sshpyk("logs", id[:6])
     assert "The output of kernels is kept on hosts" in refused.err
     assert f"sshpyk browse {url}" in refused.err
@@ -228,6 +230,10 @@ def test_options_of_hosts_are_refused(sshpyk: Call) -> None:
     done = sshpyk("add", "https://h.org/", "--setup", "module load x")
     assert done.status == 2
     assert "--setup is about hosts" in done.err
+    for option in ("--slurm=time=1", "--server=8888"):
+        done = sshpyk("add", "https://h.org/", option)
+        assert done.status == 2
+        assert f"{option.partition('=')[0]} is about hosts" in done.err
     done = sshpyk("add", "https://h.org/", "--no-check", "--remote-kernel-name", "python3")
     assert done.status == 0, done.err
     (name,) = names()

@@ -7,6 +7,8 @@ import datetime
 import ipaddress
 import json
 import ssl
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -118,7 +120,10 @@ def test_an_authority_of_its_own_and_a_certificate_of_ours(
     done = sshpyk("add", server_url, "--all", *client)
     assert done.status == 1
     assert "can't be verified: self" in done.err
-    assert "--ca FILE" in done.err
+    assert f"sshpyk add {server_url} --ca FILE" in done.err, "there is no kernel to edit yet"
+    command = [sys.executable, "-m", "sshpyk.cli", "ps", server_url]
+    alone = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert alone.stderr.startswith("sshpyk: The certificate of"), "tornado's log is not for people"
     done = sshpyk("add", server_url, "--all", "--ca", "stranger.pem", *client)
     assert "can't be verified" in done.err
     done = sshpyk("add", server_url, "--all", "--ca", "server.pem")

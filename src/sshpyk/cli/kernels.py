@@ -164,7 +164,7 @@ def find(surveys: Sequence[Survey], name: str) -> tuple[Survey, Kernel]:
     raise errors.NoKernel(
         id=repr(name),
         host=hosts,
-        hosts=shlex.join(survey.place.host for survey in surveys),
+        hosts=shlex.join(survey.place.argument for survey in surveys),
         why="nothing there has that id or name",
     )
 

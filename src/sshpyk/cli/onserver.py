@@ -28,6 +28,11 @@ class OnServer(Place):
         """As people call it."""
         return self.address.host
 
+    @property
+    def argument(self) -> str:
+        """Its URL: without the scheme it would be an ssh host."""
+        return self.host if self.address.through is not None else self.address.url
+
     async def ask(self, request: Request) -> dict[str, Any]:
         """What the job would answer; on the I/O thread. Raises `SshpykError`."""
         from ..server.rest import Server

@@ -29,6 +29,11 @@ class Place:
         """What one gives to ssh, or what the place is called."""
         return self.destination.host
 
+    @property
+    def argument(self) -> str:
+        """The word that means it on our command line."""
+        return self.host
+
     async def ask(self, request: Request) -> dict[str, Any]:
         """Run a job there; on the I/O thread. Raises `SshpykError`."""
         from . import remote

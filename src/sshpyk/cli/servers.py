@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 #: Settings that are about hosts, and of no use with a server.
 OF_HOSTS: tuple[str, ...] = ("ssh_host_alias", "ssh", "ssh_config", "ssh_verbose", "via", "inside")
-OF_HOSTS += ("remote_python", "setup")
+OF_HOSTS += ("remote_python", "setup", "slurm", "server")
 
 #: What a server's kernelspec may have as its picture, and bytes of one.
 LOGOS = ("logo-32x32.png", "logo-64x64.png", "logo-svg.svg")

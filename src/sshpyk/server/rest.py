@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 import secrets
 import socket
@@ -48,6 +49,10 @@ MOST_TEXT = 2000
 #: What proxies say where the server behind them does not run. JupyterHub: 424, before its
 #: version 2 503.
 AWAY = (424, 502, 503, 504)
+
+# Tornado logs a failure of TLS besides raising it. Where nobody has set logging up, as in commands,
+# that would be a line on stderr before ours, which says the same to people.
+logging.getLogger("tornado.general").addHandler(logging.NullHandler())
 
 
 class Server:

@@ -33,7 +33,7 @@ class ServerRefused(ConnectionRefused):
 
 
 class ServerSilent(Unreachable):
-    next_step = "Check the network, a VPN, or the server itself. sshpyk goes on trying."
+    next_step = "Check the network, a VPN, or the server itself. Kernels wait for it."
     next_command = ""
 
 
@@ -41,7 +41,7 @@ class ServerAway(HostError):
     """A proxy answers, and says that the server behind it does not, or does not run."""
 
     sentence = "The server {host} does not run, or does not answer its proxy (HTTP {status})."
-    next_step = "Start it, as on its JupyterHub's page; sshpyk goes on trying:"
+    next_step = "Start it, as on its JupyterHub's page; kernels wait for it:"
     next_command = "{url}"
 
 
@@ -107,9 +107,10 @@ class ServerNotTrusted(HostError):
     sentence = "The certificate of {host} can't be verified: {reason}."
     next_step = (
         "If the server has a certificate authority of its own, get its certificate from who runs "
-        "it, and name it:"
+        "it, and name it when you add its kernels (the first command), or for a kernel that is "
+        "there (the second):"
     )
-    next_command = "sshpyk edit {card} --ca FILE"
+    next_command = "sshpyk add {url} --ca FILE\nsshpyk edit {card} --ca FILE"
 
 
 class TlsFailed(HostError):
