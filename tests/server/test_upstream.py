@@ -146,7 +146,7 @@ CLIENTS = replace(
 #: Ends of kernels that want to go on, and a whole life.
 CLIENTS_IN_CI = [
     "tests/test_kernelmanager.py",
-    "-k=Gracefully and not async or TestKernelManager and lifecycle and ipc",
+    "-k=Gracefully and not async or TestKernelManager and lifecycle and tcp",
 ]
 
 
