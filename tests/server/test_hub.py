@@ -69,6 +69,10 @@ def test_a_server_that_does_not_run_is_started(
         manager.restart_kernel(now=True)
         client.wait_for_ready(timeout=60)
         assert run_code(client, "print(6 * 7)") == "42\n"
+    # What is for a named server that does not run comes to the default one, which knows nothing.
+    done = sshpyk("add", f"{hub.url}user/me/second/?token={token}", "python3")
+    assert done.status == 0, done.err
+    assert hub.servers_of("me")["second"]["ready"]
 
 
 def test_a_named_server_and_what_its_hub_asks_for(

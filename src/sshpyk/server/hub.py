@@ -32,12 +32,9 @@ async def is_away(server: Server) -> bool:
     if server.address.hub is None:
         return False
     try:
-        await server.ask("GET", "status")
-    except LookupError:
-        pass  # it answers: a gateway has no such thing
+        return not await _answers(server, server.address.hub)
     except trouble.ServerAway:
         return True
-    return False
 
 
 async def start(
@@ -99,13 +96,13 @@ async def _follow(server: Server, hub: HubServer, tell: Callable[[str], None]) -
             # It is not starting: it is there by now, or has ended again.
             if failed.fields["status"] != 400 or not await _is_there(server, hub):
                 raise
-        if await _is_ready(server):
+        if await _is_ready(server, hub):
             return
         await asyncio.sleep(backoff.pause())
 
 
-async def _is_there(server: Server, hub: HubServer) -> bool:
-    """Whether the Hub says that the server runs, or is about to."""
+async def _is_there(server: Server, hub: HubServer, *, or_is_about_to: bool = True) -> bool:
+    """Whether the Hub says that the server runs."""
     response = await server.fetch("GET", hub.api(), None, {}, TAKE)
     try:
         user = json.loads(response.body)
@@ -113,17 +110,31 @@ async def _is_there(server: Server, hub: HubServer) -> bool:
         user = None
     servers = user.get("servers") if isinstance(user, dict) else None
     model = servers.get(unquote(hub.name)) if isinstance(servers, dict) else None
-    return isinstance(model, dict) and bool(model.get("ready") or model.get("pending") == "spawn")
+    if not isinstance(model, dict):
+        return False
+    return bool(model.get("ready") or (or_is_about_to and model.get("pending") == "spawn"))
 
 
-async def _is_ready(server: Server) -> bool:
+async def _is_ready(server: Server, hub: HubServer) -> bool:
     try:
-        await server.ask("GET", "status")
-    except LookupError:
-        pass
+        return await _answers(server, hub)
     except errors.HostError:
         return False
-    return True
+
+
+async def _answers(server: Server, hub: HubServer) -> bool:
+    """Whether an answer to a request is the server's own. Raises one of `trouble`."""
+    try:
+        await server.ask("GET", "status")
+        return True
+    except LookupError:
+        if not hub.name:
+            return True  # a gateway has no such thing
+    # Where a named server does not run, the proxy asks the user's default one, if that runs.
+    try:
+        return await _is_there(server, hub, or_is_about_to=False)
+    except (LookupError, trouble.LoginRefused):
+        return True  # no Hub, or one that does not tell
 
 
 async def own_server(server: Server) -> str | None:
