@@ -24,6 +24,7 @@ SUITE = Suite(
         ["tests/test_restarter.py", "tests/test_provisioning.py"],
     ),
     plugins=("pytest-jupyter==0.11.0",),
+    options=("-p", "apart"),
     kernels={
         "signaltest": ("tests.signalkernel", {}),
         "signaltest-no-shutdown": ("tests.signalkernel", {"NO_SHUTDOWN_REPLY": "1"}),
