@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -189,6 +190,27 @@ def test_what_is_no_jupyter_server(sshpyk: Call, monkeypatch: pytest.MonkeyPatch
     assert "refused the connection" in refused.err
     no_tls = sshpyk("add", f"{base.replace('http:', 'https:')}/", "--all")
     assert no_tls.status == 1
+
+
+def test_a_run_that_is_left_is_collected(
+    far: Server, url: str, sshpyk: Call, own_jupyter: Path, tmp_path: Path
+) -> None:
+    """Its server does not know what it has printed; its agent does, and a file here knows that."""
+    card = ("--kernel-name", "far", "--token-env", "SERVER_TOKEN")
+    assert sshpyk("add", url, "python3", *card).err
+    script, notebook = tmp_path / "script.py", tmp_path / "out.ipynb"
+    script.write_text("print(6 * 7)")
+    begun = sshpyk("run", "--detach", "--on", "far", str(script), "--output", str(notebook))
+    assert begun.status == 0, begun.err
+    id = begun.err.rpartition("sshpyk collect ")[2].split()[0]
+    deadline = time.monotonic() + PATIENCE
+    while "42" not in (notebook.read_text() if notebook.exists() else ""):
+        assert time.monotonic() < deadline
+        assert sshpyk("collect", id, str(notebook)).status == 0
+    rows = sshpyk("ps", "--json").json
+    (left,) = (row["id"] for row in rows if row["name"].startswith("sshpyk-"))
+    assert "attachment" in sshpyk("logs", "--agent", left).out
+    assert sshpyk("stop", left).status == 0
 
 
 def test_commands_about_kernels(

@@ -74,7 +74,7 @@ async def _find_run(
         place, name = kernels.place_of_file(path)
         where = [place]
     else:
-        where = kernels.places(hosts, ssh_config)
+        where = kernels.places(hosts, ssh_config, left=True)
     answers = await asyncio.gather(
         *(runs.ask(place.destination, place.python, {"do": "runs"}) for place in where),
         return_exceptions=True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import shlex
 from collections.abc import Sequence
@@ -71,10 +72,27 @@ def known_places() -> list[Place]:
     return list(known.values())
 
 
+def left_on_servers() -> list[tuple[Place, str]]:
+    """Kernels of Jupyter Servers that have an agent and were left, with their ids: nothing but the
+    files in Jupyter's runtime directory tells of them."""
+    from ..jupyter import persistence
+
+    found = []
+    for path in persistence.all_paths():
+        with contextlib.suppress(errors.SettingsError):
+            found.append(place_of_file(path))
+    return [(place, id) for place, id in found if isinstance(place, onserver.Carried)]
+
+
 def places(
-    hosts: Sequence[str], ssh_config: str | None = None, *, servers: bool = False
+    hosts: Sequence[str],
+    ssh_config: str | None = None,
+    *,
+    servers: bool = False,
+    left: bool = False,
 ) -> list[Place]:
-    """Where to look: `hosts`, or all of the kernelspecs; also Jupyter `servers`, if they will do.
+    """Where to look: `hosts`, or all of the kernelspecs; also Jupyter `servers`, if they will do,
+    or those on which something was `left`.
 
     Raises `SettingsError`.
     """
@@ -82,6 +100,8 @@ def places(
     if not hosts:
         if servers:
             known += onserver.of_kernelspecs()
+        if left:
+            known += dict.fromkeys(place for place, _ in left_on_servers())
         if not known:
             raise errors.SettingsError(
                 text="There are no kernels on hosts yet.",

@@ -89,6 +89,9 @@ async def find(name: str, hosts: list[str], ssh_config: str | None) -> tuple[Pla
                     return survey.place, str(ended["id"])
         raise
     if isinstance(survey.place, OnServer):
+        for place, id in kernels.left_on_servers():
+            if id == kernel["id"]:
+                return place, id
         raise survey.place.no("The output of kernels is kept on hosts")
     return survey.place, str(kernel["id"])
 

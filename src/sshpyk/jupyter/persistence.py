@@ -108,6 +108,11 @@ def default_path(kernel_id: str) -> str:
     return os.path.join(jupyter_runtime_dir(), name)
 
 
+def all_paths() -> list[str]:
+    """The paths of all files that are where they are when nobody says otherwise."""
+    return glob.glob(os.path.join(glob.escape(jupyter_runtime_dir()), PATTERN.format("*")))
+
+
 def find(name: str) -> str:
     """The path of the file called `name`: a path, or a name, part of one or a pattern in the
     current or Jupyter's runtime directory; of several the newest.
