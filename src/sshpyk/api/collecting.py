@@ -11,6 +11,7 @@ from typing import Any
 
 from .. import errors
 from ..cli import kernels
+from ..cli.onserver import OnServer
 from ..cli.place import Place
 from ..link.thread import wait_for
 from ..notebook import files
@@ -75,25 +76,31 @@ async def _find_run(
         where = [place]
     else:
         where = kernels.places(hosts, ssh_config, left=True)
-    answers = await asyncio.gather(
-        *(runs.ask(place.destination, place.python, {"do": "runs"}) for place in where),
-        return_exceptions=True,
-    )
-    troubles = [answer for answer in answers if isinstance(answer, BaseException)]
-    found = [
-        (place, one)
-        for place, answer in zip(where, answers, strict=True)
-        if not isinstance(answer, BaseException)
-        for one in answer["runs"]
-        if kernels.is_id(one["run"], name)
-        or kernels.is_id(one["kernel"], name)
-        or one.get("session") == name
-    ]
-    if not found:
-        if troubles:
-            raise troubles[0]
-        raise errors.NoRun(host=", ".join(place.host for place in where), id=repr(name))
-    return max(found, key=lambda one: (one[1]["name"] == notebook, one[1]["at"]))
+    troubles: list[BaseException] = []
+    # Servers only where no host has it: asking one takes a helper kernel there.
+    for some in (
+        [place for place in where if not isinstance(place, OnServer)],
+        [place for place in where if isinstance(place, OnServer)],
+    ):
+        answers = await asyncio.gather(
+            *(runs.ask(place.destination, place.python, {"do": "runs"}) for place in some),
+            return_exceptions=True,
+        )
+        troubles += [answer for answer in answers if isinstance(answer, BaseException)]
+        found = [
+            (place, one)
+            for place, answer in zip(some, answers, strict=True)
+            if not isinstance(answer, BaseException)
+            for one in answer["runs"]
+            if kernels.is_id(one["run"], name)
+            or kernels.is_id(one["kernel"], name)
+            or one.get("session") == name
+        ]
+        if found:
+            return max(found, key=lambda one: (one[1]["name"] == notebook, one[1]["at"]))
+    if troubles:
+        raise troubles[0]
+    raise errors.NoRun(host=", ".join(place.host for place in where), id=repr(name))
 
 
 def _put_into(path: str, replay: Replay) -> tuple[str | None, list[str]]:
