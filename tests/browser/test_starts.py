@@ -30,6 +30,10 @@ def server(sshd: Sshd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
         yield server
 
 
+#: JupyterLab 4.6 reads `this._session.kernel` at the end of `changeKernel`, where its own look at
+#: the sessions may have disposed of that of the start that failed.
+LABS_OWN = "Cannot read properties of null (reading 'kernel')"
+
 #: What a login asks in turn, by how the host wants it.
 LOGINS = {
     "password": ("password", ["'s password:"]),
@@ -97,7 +101,7 @@ def test_a_start_that_fails(
         notebook.wait_for("connected")
         notebook.run()
         notebook.output("42\n")
-        assert notebook.errors == []
+        assert set(notebook.errors) <= {LABS_OWN}
 
 
 def test_a_kernel_that_is_started_again(browser: Browser, server: Server) -> None:

@@ -228,7 +228,8 @@ def test_a_host_may_want_two_factors(tmp_path: Path, kept: None) -> None:
             def serve() -> None:
                 served.append(paramiko.Transport(listener.accept()[0]))
                 served[0].add_server_key(key)
-                served[0].start_server(server=TwoFactors())
+                # Not waited for: who has nothing to try leaves as soon as there are keys.
+                served[0].start_server(threading.Event(), TwoFactors())
 
             thread = threading.Thread(target=serve)
             thread.start()

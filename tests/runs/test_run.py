@@ -292,16 +292,18 @@ def count_ran(path: Path) -> int:
 def test_interrupt_and_leave(sshd: Sshd, sshpyk: Call, tmp_path: Path) -> None:
     write_spec("remote", sshd)
     wait = "print('begun', flush=True)\nimport time\ntime.sleep(100)"
-    path = write(tmp_path / "n.ipynb", wait, "print('never')")
+    # The second comes soon after a save, and nothing after it.
+    more = wait.replace("(100)", "(0.3)\nprint('more', flush=True)\ntime.sleep(100)")
+    path = write(tmp_path / "n.ipynb", more, "print('never')")
     argv = [sys.executable, "-m", "sshpyk.cli", "run", str(path), "--on", "remote"]
     with Terminal(argv) as terminal:
         terminal.expect("0/2")
-        eventually(lambda: outputs(path) == [["begun\n"], []])
+        eventually(lambda: outputs(path) == [["begun\nmore\n"], []])
         assert [row["busy"] for row in rows(sshpyk)] == [True]
         terminal.press("\x03")
         terminal.expect("cell 1 of 2 raised KeyboardInterrupt")
         assert terminal.end() == 1
-    assert outputs(path) == [["begun\n", "KeyboardInterrupt"], []]
+    assert outputs(path) == [["begun\nmore\n", "KeyboardInterrupt"], []]
     stubborn = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n" + wait
     path = write(tmp_path / "stubborn.ipynb", stubborn)
     with Terminal([*argv[:4], str(path), *argv[5:]]) as terminal:

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.sshd
 def install(home: Path, name: str, *argv: str, **content: object) -> None:
     """Put a kernelspec into a home."""
     directory = home / ".local" / "share" / "jupyter" / "kernels" / name
-    directory.mkdir(parents=True)
+    directory.mkdir(parents=True, exist_ok=True)
     (directory / "kernel.json").write_text(json.dumps({"argv": argv, **content}))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sshpyk import errors
+from sshpyk.server import trouble
 
 PAGE = Path(__file__).parents[2] / "docs" / "troubleshooting.rst"
 
@@ -55,6 +56,11 @@ MET = [
     errors.NoSshConfig,
     errors.NoHost,
     errors.KernelGone,
+    trouble.LoginRefused,
+    trouble.LoginPage,
+    trouble.NotJupyter,
+    trouble.ServerNotTrusted,
+    trouble.ServerAway,
 ]
 
 

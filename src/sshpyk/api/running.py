@@ -184,6 +184,7 @@ class Running:
         self._is_script = work.is_script
         self.output = output
         self._ends = ends
+        self._is_saved = True
         self._saved_at = float("-inf")
         self._cost = 0.0  # seconds that the last save took
 
@@ -235,7 +236,11 @@ class Running:
     ) -> bool:
         """Take in what has come; False at the end."""
         ran, changed, goes_on = self.replay.ran, False, True
-        piece = pieces.get()
+        try:
+            piece = pieces.get(timeout=None if self._is_saved else max(0.0, self._save_in()))
+        except queue.Empty:
+            self._save()  # the last that came for now came too soon after the last save
+            return True
         while True:
             if piece is None:
                 goes_on = False
@@ -247,14 +252,20 @@ class Running:
                 piece = pieces.get_nowait()
             except queue.Empty:
                 break
-        if changed and goes_on:
-            age = time.monotonic() - self._saved_at
-            if self.replay.ran > ran or age > max(SAVE_EVERY, SAVE_SELDOM * self._cost):
-                self._save()
+        if changed:
+            self._is_saved = False
+        if changed and goes_on and (self.replay.ran > ran or self._save_in() < 0):
+            self._save()
         seen(self)
         return goes_on
 
+    def _save_in(self) -> float:
+        """Seconds until it may be saved again."""
+        pause = max(SAVE_EVERY, SAVE_SELDOM * self._cost)
+        return self._saved_at + pause - time.monotonic()
+
     def _save(self) -> None:
+        self._is_saved = True
         if self.output is None or self.replay.notebook is None:
             return
         begun = time.monotonic()

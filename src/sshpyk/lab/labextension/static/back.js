@@ -227,10 +227,10 @@ function same(one, other) {
   return JSON.stringify(one) === JSON.stringify(other);
 }
 
-/** Resolves when the page has nothing else to do. @returns {Promise<unknown>} */
+/** Resolves when the page has nothing else to do, or after some seconds. @returns {Promise<unknown>} */
 function spareTime() {
   return new Promise(resolve => {
     const canTell = 'requestIdleCallback' in window; // Safari can't
-    canTell ? requestIdleCallback(resolve) : setTimeout(resolve, 500);
+    canTell ? requestIdleCallback(resolve, { timeout: 5000 }) : setTimeout(resolve, 500);
   });
 }
