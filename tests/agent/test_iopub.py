@@ -85,10 +85,11 @@ def test_with_the_real_one(
     assert messages(follower, came) == [[]] * len(found)
 
 
-def published(type: str, content: dict[str, str], id: str = "") -> bytes:
+def published(type: str, content: dict[str, str], id: str = "", request: str = "") -> bytes:
     """A message of a kernel; its content makes it another one, where no id is given."""
     header = json.dumps({"msg_type": type, "msg_id": id or json.dumps(content)}).encode()
-    parts = [b"topic", b"<IDS|MSG>", b"signature", header, b"{}", b"{}"]
+    parent = json.dumps({"msg_id": request}).encode()
+    parts = [b"topic", b"<IDS|MSG>", b"signature", header, parent, b"{}"]
     return b"".join(frame(part, more=True) for part in parts) + frame(json.dumps(content).encode())
 
 
@@ -246,3 +247,27 @@ def test_what_a_person_has_saved_is_not_kept_when_they_go(ear: Ear) -> None:
     ear.outputs.listen(server, now, now)
     ear.outputs.overhear(reader, text("4"))
     assert kept()[5:] == ["away", "back"]
+
+
+def test_what_runs_is_told_whatever_else_the_kernel_has_answered(ear: Ear) -> None:
+    """A debugger's request, say, on the control channel: its "idle" is not the cell's."""
+    reader, *_ = ear.connect()
+    ear.outputs.overhear(reader, GREETING)
+    now = ear.loop.now()
+    ear.outputs.listen({("server", 1)}, now, now)
+
+    def status(state: str, request: str) -> None:
+        content = {"execution_state": state}
+        ear.outputs.overhear(reader, published("status", content, request + state, request))
+
+    status("busy", "cell")
+    ear.outputs.overhear(reader, published("execute_input", {"code": "x"}, "input", "cell"))
+    status("busy", "debugger")
+    status("idle", "debugger")
+    assert ear.outputs.busy
+    ear.outputs.listen(set(), now + 3600, now + 3600)
+    told = [json.loads(line) for line in ear.path.read_text().splitlines()]
+    assert [line.get("mark") or line["content"]["code"] for line in told] == ["away", "x"]
+    assert told[1]["again"]
+    status("idle", "cell")
+    assert ear.outputs.busy is False

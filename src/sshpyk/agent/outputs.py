@@ -99,7 +99,8 @@ class Outputs:
         self._overheard: Optional[Reader] = None  # the one whose messages are taken
         self._own: Optional[Iopub] = None  # the agent's own connection, where it has one
         self._own_last = b""  # the header of its last message
-        self._running = b""  # the input that the kernel took last
+        self._running = b""  # the input that the kernel runs, or ran last
+        self._at_work: Set[bytes] = set()  # the parents of those "busy" whose "idle" is to come
         self._recent: List[Tuple[float, bytes]] = []
         self._recent_size = 0
         self._listeners: Set[Listener] = set()
@@ -190,6 +191,7 @@ class Outputs:
         if self._own is not None:
             self._own.close()
         self._own = self._overheard = None
+        self._at_work.clear()
         self._set_busy(None)
 
     def listen(self, listeners: Set[Listener], heard: float, now: float) -> Optional[float]:
@@ -236,7 +238,7 @@ class Outputs:
         except ValueError:
             return  # an iopub_welcome, nothing of Jupyter's, or too large
         if b'"status"' in header:
-            self._take_status(content)
+            self._take_status(parent, content)
         elif any(kind in header for kind in KINDS) and content:
             parts = (header, parent, content)
             if b"\n" in header or b"\n" in parent or b"\n" in content:
@@ -251,11 +253,16 @@ class Outputs:
             else:
                 self._remember(self._loop.now(), line)
 
-    def _take_status(self, content: bytes) -> None:
+    def _take_status(self, parent: bytes, content: bytes) -> None:
+        # By their parents: a request on the control channel, such as a browser's debugger makes,
+        # begins and ends while a cell runs.
         if b'"busy"' in content:
-            self._set_busy(True)
+            self._at_work.add(parent)
         elif b'"idle"' in content:
-            self._set_busy(False)
+            self._at_work.discard(parent)
+        else:
+            return
+        self._set_busy(bool(self._at_work))
 
     def _set_busy(self, busy: Optional[bool]) -> None:
         if busy is not self.busy:
