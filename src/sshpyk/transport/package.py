@@ -101,14 +101,14 @@ def whole() -> bytes:
 def relay() -> bytes:
     """What a relay needs: a first reply may wait for it."""
     sources = _sources()
-    return _packed({name: sources[name] for name in _RELAY})
+    return _packed({name: sources[name] for name in sorted(_RELAY)})
 
 
 @functools.cache
 def first() -> bytes:
     """The first part, for a launch."""
     sources = _sources()
-    return _packed({name: sources[name] for name in _FIRST})
+    return _packed({name: sources[name] for name in sorted(_FIRST)})
 
 
 @functools.cache
