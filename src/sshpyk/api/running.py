@@ -240,6 +240,7 @@ class Running:
             piece = pieces.get(timeout=None if self._is_saved else max(0.0, self._save_in()))
         except queue.Empty:
             self._save()  # the last that came for now came too soon after the last save
+            seen(self)  # it may have failed
             return True
         while True:
             if piece is None:

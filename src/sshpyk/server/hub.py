@@ -102,7 +102,7 @@ async def _follow(server: Server, hub: HubServer, tell: Callable[[str], None]) -
 
 
 async def _is_there(server: Server, hub: HubServer, *, or_is_about_to: bool = True) -> bool:
-    """Whether the Hub says that the server runs."""
+    """Whether the Hub says that the server runs, or, where that will do, `or_is_about_to`."""
     response = await server.fetch("GET", hub.api(), None, {}, TAKE)
     try:
         user = json.loads(response.body)
