@@ -74,3 +74,31 @@ class Proxy(Link):
         finally:
             over.set()
             thread.join()
+
+
+class Stumbling(Link):
+    """Resets the first connection of each address that is asked for with GET, websockets with what
+    comes after their handshake; `stumbled` has those addresses."""
+
+    def __init__(self, target_port: int) -> None:
+        self.stumbled: list[str] = []
+        super().__init__(target_port)
+
+    def __enter__(self) -> Stumbling:
+        return self
+
+    async def _read(self, source: Any, queue: Any) -> None:
+        if source.getpeername()[1] != self.target_port:
+            data = await self._loop.sock_recv(source, BUFFER)
+            method, address = data.split(b" ")[:2] if data else (b"", b"")
+            path = address.split(b"?")[0].decode()
+            if method == b"GET" and path not in self.stumbled:
+                self.stumbled.append(path)
+                if path.endswith("/channels"):
+                    await queue.put((self._loop.time(), data))
+                    await self._loop.sock_recv(source, BUFFER)
+                raise ConnectionResetError
+            await queue.put((self._loop.time(), data))
+            if not data:
+                return
+        await super()._read(source, queue)

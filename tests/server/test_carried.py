@@ -30,7 +30,7 @@ from tests.faults.record import Watched
 from tests.jupyter.server import Server
 from tests.lab.kernels import PATIENCE, client_of, left_behind, run_code, started
 from tests.lab.link import Link
-from tests.server.proxy import Proxy
+from tests.server.proxy import Proxy, Stumbling
 from tests.server.servers import remote, running, write_card
 from tests.server.test_kernel import ECHO, reply_to
 
@@ -186,6 +186,20 @@ for number in range(80):
             assert watched.lines[-1] == "afterwards"
             watched.check()
             assert sum(cuts) > 0
+        until(lambda: len(running(far)) == 0)  # before the way there ends
+
+
+@pytest.mark.parametrize("way", ["carried", "plain"])
+def test_a_start_outlasts_connections_that_break(far: Server, link: Link, way: str) -> None:
+    """Of those that only ask, each breaks once."""
+    with Stumbling(far.port) as proxy:
+        write_card("far", f"http://127.0.0.1:{proxy.port}/", server_way=way)
+        with started("far") as (_, client):
+            assert run_code(client, "print(6 * 7)") == "42\n"
+            kernels = [path for path in proxy.stumbled if path.startswith("/api/kernels/")]
+            websockets = [path for path in kernels if path.endswith("/channels")]
+            assert len(websockets) == 1
+            assert set(kernels) > set(websockets)
         until(lambda: len(running(far)) == 0)  # before the way there ends
 
 

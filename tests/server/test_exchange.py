@@ -80,7 +80,7 @@ def test_what_the_kernel_is_through_with_and_has_not_answered_is_lost() -> None:
     both.say("shell", "complete_reply", "answered", status="ok")
     both.at_client.clear()
     both.say("shell", "kernel_info_reply", fence)
-    (reply, error, status) = both.at_client
+    (error, reply, status) = both.at_client
     assert reply[:3] == ("shell", b"a", "execute_reply")
     assert reply[3]["ename"] == "ConnectionLost"
     assert error[2] == "error"
@@ -88,6 +88,21 @@ def test_what_the_kernel_is_through_with_and_has_not_answered_is_lost() -> None:
     assert list(both.exchange.requests.open) == ["beside", "after"]
     both.say("shell", "kernel_info_reply", fence)
     assert len(both.at_client) == 3, "once"
+
+
+def test_whoever_asked_for_kernel_info_gets_that_which_showed_its_own_to_be_lost() -> None:
+    """Clients wait for it as they start, and know no error in its place."""
+    both = Both()
+    both.ask(b"a", "lost", "kernel_info_request")
+    both.exchange.set_fences(False)
+    ((_, _, fence),) = both.at_kernel
+    both.say("shell", "kernel_info_reply", fence, status="ok", protocol_version="5.3")
+    assert both.at_client == [
+        ("shell", b"a", "kernel_info_reply", {"status": "ok", "protocol_version": "5.3"}),
+        ("iopub", b"topic", "status", {"execution_state": "idle"}),
+    ]
+    assert both.parents == ["lost", "lost"]
+    assert not both.exchange.requests.open
 
 
 def test_output_after_the_end_of_its_cell_is_told_of_too() -> None:
@@ -118,7 +133,7 @@ def test_a_new_fence_takes_the_place_of_the_old() -> None:
     both.say("shell", "kernel_info_reply", first)
     assert both.at_client == []
     both.say("shell", "kernel_info_reply", second)
-    assert both.at_client[0][:3] == ("shell", b"a", "execute_reply")
+    assert both.at_client[1][:3] == ("shell", b"a", "execute_reply")
     both.at_kernel.clear()
     both.exchange.set_fences(False)
     assert both.at_kernel == [], "where nothing is open nothing is asked"

@@ -25,6 +25,9 @@ STATES = ("busy", "idle", "restarting", "dead")
 #: What `from_kernel` tells beside those: the kernel was told to end.
 SHUTDOWN = "shutdown"
 
+#: What shows how far the kernel is: it changes nothing, and its answer is that of others like it.
+FENCE = "kernel_info_request"
+
 #: (channel, identities, parts); on iopub the one identity is the topic.
 ToClient = Callable[[str, Sequence[bytes], Sequence[bytes]], None]
 ToKernel = Callable[[str, Sequence[bytes]], object]
@@ -63,7 +66,11 @@ class Exchange:
         id = to_object(parts[1]).get("msg_id")
         if isinstance(id, str) and id in self._fences:
             for request in self._fences.pop(id):
-                if request.id in self.requests.open:
+                if request.id not in self.requests.open:
+                    continue
+                if request.type == FENCE:
+                    self._answer(request, "kernel_info_reply", to_object(parts[3]))
+                else:
                     self.lost(request)
             return None
         found = self.requests.find(id)
@@ -118,7 +125,7 @@ class Exchange:
             ]
             # Its answer also tells whether the kernel is busy still.
             if waiting or (is_busy and channel == "shell"):
-                id, parts = make("kernel_info_request", {}, session=self._session)
+                id, parts = make(FENCE, {}, session=self._session)
                 self._fences[id] = waiting
                 self._to_kernel(channel, parts)
 
@@ -127,15 +134,19 @@ class Exchange:
         self._log.warning("! no answer came to %s", request.type)
         if not request.type.endswith("_request"):
             return
-        self.requests.answered(request)
         what = "The connection to the server broke while this was under way, and no answer came."
         why = f"{what} It may have run. It was not sent again."
         error = {"ename": "ConnectionLost", "evalue": why}
         reply = {"status": "error", **error, "traceback": []}
-        self._reply(request, request.type.removesuffix("_request") + "_reply", reply)
         if request.type == "execute_request":
             traceback = [f"{error['ename']}: {why}"]
             self._publish("error", {**error, "traceback": traceback}, request.header)
+        self._answer(request, request.type.removesuffix("_request") + "_reply", reply)
+
+    def _answer(self, request: Request, type: str, content: Mapping[str, object]) -> None:
+        """Answer a request in the kernel's place, which is through with it."""
+        self.requests.answered(request)
+        self._reply(request, type, content)
         if request.channel == "shell":
             self._publish("status", {"execution_state": "idle"}, request.header)
 

@@ -264,7 +264,7 @@ class Helper:
             self._timer.cancel()
         self._channels.abort(why)
         if not self._facts.done():
-            self._facts.set_exception(self.server.trouble_of(OSError(why)))
+            self._facts.set_exception(self.server.trouble_of(ConnectionResetError(why)))
             self._facts.exception()
         programs, self.programs = self.programs, {}
         for program in programs.values():

@@ -27,6 +27,7 @@ from .address import ServerKernelAddress
 from .channels import Channels
 from .endpoints import Endpoints
 from .exchange import ANSWERED, SHUTDOWN, Exchange
+from .rest import twice
 
 if TYPE_CHECKING:
     from ..link.log import KernelLog
@@ -206,7 +207,7 @@ class ServerKernel(RemoteKernel):
         self._stages.at(Stage.SOCKETS)
         try:
             model = await self.server.ask("GET", "kernels", self.kernel_id)
-            await self._open(timeout)
+            await twice(lambda: self._open(timeout))
         except LookupError:
             raise trouble.NoServerKernel(
                 id=self.kernel_id, host=self.server.host, url=self.server.address.url

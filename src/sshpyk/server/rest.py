@@ -9,10 +9,10 @@ import re
 import secrets
 import socket
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
 from http.client import responses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode, urljoin
 
 from tornado.httpclient import HTTPClientError, HTTPRequest, HTTPResponse
@@ -53,6 +53,9 @@ AWAY = (424, 502, 503, 504)
 # Tornado logs a failure of TLS besides raising it. Where nobody has set logging up, as in commands,
 # that would be a line on stderr before ours, which says the same to people.
 logging.getLogger("tornado.general").addHandler(logging.NullHandler())
+
+
+T = TypeVar("T")
 
 
 class Server:
@@ -150,6 +153,13 @@ class Server:
         self, method: str, url: str, body: str | None, headers: Mapping[str, str], timeout: float
     ) -> HTTPResponse:
         """Send a request, logged in; once more where a login has expired. Raises as `ask`."""
+        if method == "GET":
+            return await twice(lambda: self._fetch(method, url, body, headers, timeout))
+        return await self._fetch(method, url, body, headers, timeout)
+
+    async def _fetch(
+        self, method: str, url: str, body: str | None, headers: Mapping[str, str], timeout: float
+    ) -> HTTPResponse:
         for is_last in (False, True):
             request = await self.prepare(url, method=method, body=body, timeout=timeout)
             request.headers.update(headers)
@@ -293,7 +303,7 @@ class Server:
         if isinstance(error, HTTPTimeoutError):
             return trouble.ServerSilent(**address)
         if isinstance(error, HTTPStreamClosedError):
-            return trouble.ServerSilent(**address, details="It closed the connection.")
+            return trouble.ServerBroke(**address, details="It closed the connection.")
         if isinstance(error, HTTPClientError):
             return self._refusal(error, address)
         if isinstance(error, StreamClosedError) and error.real_error is not None:
@@ -306,6 +316,8 @@ class Server:
             return trouble.ServerNotTrusted(**address, reason=error.verify_message)
         if isinstance(error, ssl.SSLError):
             return trouble.TlsFailed(**address, reason=getattr(error, "reason", "") or str(error))
+        if isinstance(error, (StreamClosedError, ConnectionResetError, BrokenPipeError)):
+            return trouble.ServerBroke(**address, details=str(error))
         return trouble.ServerSilent(**address, details=str(error))
 
     def _refusal(
@@ -433,6 +445,15 @@ class Resolver(DefaultLoopResolver):
             # There are no threads any more. To wait here keeps nobody waiting but the end.
             found = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
             return [(family, address) for family, _, _, _, address in found]
+
+
+async def twice(work: Callable[[], Awaitable[T]]) -> T:
+    """What `work` gives: once more where its connection breaks, which does no harm to what only
+    asks (RFC 9110, 9.2.2). A start meets many proxies that cut one now and then."""
+    try:
+        return await work()
+    except trouble.ServerBroke:
+        return await work()
 
 
 def _show(headers: HTTPHeaders, cookies: Mapping[str, str]) -> None:

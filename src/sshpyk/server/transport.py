@@ -20,7 +20,7 @@ from ..transport.relay import SharedRelay
 from . import trouble
 from .address import ServerAddress
 from .helper import Helper, HelperProgram, choose_python
-from .rest import Server
+from .rest import Server, twice
 
 #: Programs at once, beside the relay: each may have so much on the way that more of them would be
 #: too much for ZMQ (`sshpyk.agent.helper`).
@@ -163,10 +163,14 @@ class ServerTransport(ByRelay, Connected):
 
     async def _open(self, timeout: float) -> Helper:
         """Open a websocket to the helper kernel. Raises one of `trouble`, or `LookupError`."""
-        self._era += 1
-        helper = Helper(self.server, self._id, self._era, self._lease, self._heard)
-        await helper.open(timeout=timeout)
-        return helper
+
+        async def work() -> Helper:
+            self._era += 1
+            helper = Helper(self.server, self._id, self._era, self._lease, self._heard)
+            await helper.open(timeout=timeout)
+            return helper
+
+        return await twice(work)
 
     def _heard(self) -> None:
         self.heard_at = asyncio.get_running_loop().time()

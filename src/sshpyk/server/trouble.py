@@ -37,6 +37,10 @@ class ServerSilent(Unreachable):
     next_command = ""
 
 
+class ServerBroke(ServerSilent):
+    """The connection ended before an answer had come, as proxies cut one now and then."""
+
+
 class ServerAway(HostError):
     """A proxy answers, and says that the server behind it does not, or does not run."""
 
