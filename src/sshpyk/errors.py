@@ -219,10 +219,12 @@ class KernelExists(SettingsError):
 
 class Unreadable(SettingsError):
     sentence = "{path} can't be read: {reason}."
+    next_step = "Mend that file, or name another."
 
 
 class Unwritable(SettingsError):
     sentence = "{path} can't be written: {reason}."
+    next_step = "Make it writable, or name another."
 
 
 class NotSaved(SshpykError):

@@ -79,7 +79,8 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     if address.through is None:
         if arguments.which or arguments.stop or arguments.keep or arguments.local is not None:
             raise errors.SettingsError(
-                text=f"{address.host} is a server of its own: of that, only its page is opened."
+                text=f"{address.host} is a server of its own: of that, only its page is opened.",
+                advice="Leave away what is for the servers of a host.",
             )
         _say(arguments, terminal, address.url, address.url)
         if not arguments.no_open:
@@ -192,7 +193,11 @@ async def _stop(there: HostServer, terminal: Terminal) -> int:
     known = {kernel["kernel"]["pid"]: kernel["id"] for kernel in survey.kernels}
     if found is None or found.pid not in known:
         what = "none runs" if found is None else f"{found.name} was started by somebody else"
-        raise errors.SettingsError(text=f"There is no server to end on {place.host}: {what}.")
+        raise errors.SettingsError(
+            text=f"There is no server to end on {place.host}: {what}.",
+            advice="See what sshpyk has started there:",
+            command=f"sshpyk ps {place.host}",
+        )
     await place.ask({"do": "stop", "id": known[found.pid]})
     terminal.say(f"{found.name} of {place.host}: ended")
     return 0

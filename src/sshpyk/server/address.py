@@ -161,7 +161,10 @@ class ServerAddress:
                 advice="It begins with http:// or https://, ends with /, and has no token in it.",
             )
         if self.client_key and not self.client_cert:
-            raise SettingsError(text="`client_key` is of no use without `client_cert`.")
+            raise SettingsError(
+                text="`client_key` is of no use without `client_cert`.",
+                advice="Name the certificate that it is of with --client-cert FILE.",
+            )
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..link.address import AgentAddress
     from ..link.log import KernelLog
     from ..link.pacing import Limits
-    from ..wire.requests import AttachedRequest, KernelRequest, LaunchRequest
+    from ..wire.requests import AttachedRequest, Exit, KernelRequest, LaunchRequest
     from .transport import ServerTransport
 
 #: Seconds that ending a kernel may take, when the server is there and when it is out of reach.
@@ -39,6 +39,12 @@ FOR_A_PERSON = 30.0
 
 #: Seconds between looks whether a kernel that died is there still: its server ends it slowly.
 LOOKS = (0.2, 0.5, 1.0, 2.0)
+
+#: Seconds between looks whether the server has given up a kernel that is awaited.
+LOOK_EVERY = 2.0
+
+#: How a kernel has ended that died as it started, however often its server tried.
+GIVEN_UP = "its server gave it up"
 
 #: Seconds for the server to start a kernel again that has died.
 REVIVED_WITHIN = 10.0
@@ -134,6 +140,8 @@ class CarriedKernel(Link):
         try:
             model = await self.server.ask("GET", "kernels", self.kernel_id)
         except LookupError:
+            if self._is_ours:
+                raise self._given_up(request["kernel"]["kernel_name"]) from None
             raise trouble.NoServerKernel(
                 id=self.kernel_id, host=self.server.host, url=self.server.address.url
             ) from None
@@ -176,6 +184,43 @@ class CarriedKernel(Link):
             self.is_gone = True
             raise self._gone_error() from None
         await super()._restart(None)
+
+    async def _wait_bound(self) -> None:
+        watching = self._spawn(self._until_given_up())
+        try:
+            await super()._wait_bound()
+        finally:
+            watching.cancel()
+
+    async def _until_given_up(self) -> None:
+        """Of a kernel that dies as it starts nothing tells: its server starts it again a few times,
+        and has it no more."""
+        is_there = True
+        while is_there:
+            await asyncio.sleep(LOOK_EVERY)
+            with contextlib.suppress(errors.SshpykError):
+                is_there = await self._is_there()
+        self._expects_exit = True  # it is told by what is raised
+        self._on_exited(_unseen(GIVEN_UP))
+
+    async def _is_there(self) -> bool:
+        """Whether its server has it; when not, that is for good. Raises one of `trouble`."""
+        try:
+            await self.server.ask("GET", "kernels", self.kernel_id)
+        except LookupError:
+            self.is_gone = self._is_deleted = True
+        return not self.is_gone
+
+    def _died(self, exited: Exit) -> errors.KernelDied:
+        if self.is_gone and self.facts is not None:
+            return self._given_up(self.facts["name"])
+        return super()._died(exited)
+
+    def _given_up(self, name: str) -> errors.KernelDied:
+        server = self.server
+        return trouble.ServerKernelDied(
+            name=name, host=server.host, how=GIVEN_UP, url=server.address.url
+        )
 
     async def _give_up(self) -> None:
         if self._creating is not None:
@@ -233,7 +278,7 @@ class CarriedKernel(Link):
         await self._delete_patiently()
         self._on_exited(_unseen(""))
 
-    def _on_exited(self, exited: Any) -> None:
+    def _on_exited(self, exited: Exit) -> None:
         if not self._expects_exit:
             self._died_by_itself = True
             self._spawn(self._look())
@@ -246,15 +291,15 @@ class CarriedKernel(Link):
             if not self._died_by_itself:
                 return  # it is started again
             try:
-                await self.server.ask("GET", "kernels", self.kernel_id)
-            except LookupError:
-                self.log.warning("= its server has ended it")
-                self.is_gone = self._is_deleted = True
-                if self.exited is not None:
-                    self._update(exited={**self.exited, "note": "its server ended it"})
-                return
+                if await self._is_there():
+                    continue
             except errors.SshpykError as error:
                 self.log.info("! %s", error.line)
+                continue
+            self.log.warning("= its server has ended it")
+            if self.exited is not None:
+                self._update(exited={**self.exited, "note": "its server ended it"})
+            return
 
     # -- the end ---------------------------------------------------------------------------------
 
@@ -303,5 +348,5 @@ class CarriedKernel(Link):
         return trouble.ServerKernelGone(host=self.server.host, why=why or "it was shut down")
 
 
-def _unseen(note: str) -> Any:
+def _unseen(note: str) -> Exit:
     return {"pid": 0, "code": None, "signum": None, "stderr": "", "note": note}

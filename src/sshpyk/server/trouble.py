@@ -9,6 +9,7 @@ from __future__ import annotations
 from ..errors import (
     ConnectionRefused,
     HostError,
+    KernelDied,
     KernelGone,
     LaunchTimeout,
     NeedsPerson,
@@ -185,6 +186,13 @@ class ServerNotUp(RemoteError):
 class NoServerKernelspec(NoKernelspec):
     next_step = "Choose one of them, or add the kernels anew:"
     next_command = "sshpyk add {url}"
+
+
+class ServerKernelDied(KernelDied):
+    """The server has started it a few times, and has given up."""
+
+    next_step = "Why is in the server's own log alone. See whether its page can start it:"
+    next_command = "sshpyk browse {url}"
 
 
 class ServerKernelGone(KernelGone):
