@@ -72,6 +72,15 @@ def test_a_token_is_for_the_server_that_is_named_with_it(monkeypatch: pytest.Mon
     assert of_host.host_name == "gpu"
 
 
+def test_a_card_of_a_host_is_led_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSHPYK_INSIDE", "podman exec -i box")
+    monkeypatch.setenv("SSHPYK_VIA", "docker exec -i box")
+    of_host = SSHKernelProvisioner(kernel_id="0123", ssh_host_alias="gpu")
+    assert (of_host.via, of_host.inside) == ("", "")
+    of_nowhere = SSHKernelProvisioner(kernel_id="0123")
+    assert (of_nowhere.via, of_nowhere.inside) == ("docker exec -i box", "podman exec -i box")
+
+
 def test_a_token_does_not_travel(monkeypatch: pytest.MonkeyPatch) -> None:
     provisioner = provisioner_of(monkeypatch, send_env=["*"], kernel_spec=KernelSpec())
     env = {"TOKEN": "secret", "OTHER": "1"}

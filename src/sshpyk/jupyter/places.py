@@ -20,6 +20,26 @@ if TYPE_CHECKING:
     from ..transport.entrance import Entrance
 
 
+#: What names a place: a kernelspec that has one of these gets none from the environment.
+WHERE = ("ssh_host_alias", "via", "slurm", "server", "server_url")
+
+
+class Placed(HasTraits):
+    """Knows whether a place was named, or is for the environment to say."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._is_placed = any(
+            self.has_trait(name) and self.trait_has_value(name) and getattr(self, name)
+            for name in WHERE
+        )
+
+    def _from_environment(self, name: str) -> str:
+        """What the environment says, where no place was named: a card of another server must not be
+        shown the token of this one, nor one of a host be looked for inside of something."""
+        return "" if self._is_placed else from_environment(name) or ""
+
+
 class OpenSSHPlace(HasTraits):
     """A host that the ssh program reaches."""
 
@@ -62,7 +82,7 @@ class OpenSSHPlace(HasTraits):
         return plain_text(proposal)
 
 
-class CommandPlace(HasTraits):
+class CommandPlace(Placed):
     """A place that a command leads to, here or on a host."""
 
     via = Unicode(
@@ -75,11 +95,11 @@ class CommandPlace(HasTraits):
 
     @default("via")
     def _default_via(self) -> str:
-        return from_environment("via") or ""
+        return self._from_environment("via")
 
     @default("inside")
     def _default_inside(self) -> str:
-        return from_environment("inside") or ""
+        return self._from_environment("inside")
 
     @validate("via", "inside")
     def _check_command(self, proposal: dict[str, Any]) -> str | None:
@@ -167,11 +187,7 @@ def _allocation_of(settings: Mapping[str, Any], outer: Destination | None) -> Al
     )
 
 
-#: What names a place: a kernelspec that has one of these gets none from the environment.
-WHERE = ("ssh_host_alias", "via", "slurm", "server", "server_url")
-
-
-class ServerPlace(HasTraits):
+class ServerPlace(Placed):
     """A Jupyter Server, in place of a host, or of one."""
 
     server = Unicode(
@@ -210,18 +226,6 @@ class ServerPlace(HasTraits):
     client_key = Unicode(help="Its private key (PEM), if that is in a file of its own.").tag(
         config=True, metavar="FILE"
     )
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._is_placed = any(
-            self.has_trait(name) and self.trait_has_value(name) and getattr(self, name)
-            for name in WHERE
-        )
-
-    def _from_environment(self, name: str) -> str:
-        """What the environment says, where no place was named: a card of another server must not be
-        shown the token of this one."""
-        return "" if self._is_placed else from_environment(name) or ""
 
     @default("server_url")
     def _default_server_url(self) -> str:
