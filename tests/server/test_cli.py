@@ -64,6 +64,8 @@ def test_a_pasted_url(
     with started("running") as (_, client):
         assert run_code(client, "print(6 * 7)") == "42\n"
     assert there in running(far)  # and for a moment a helper
+    assert sshpyk("doctor", "running").status == 0
+    assert there in running(far), "a trial ends only its own"
     far.shut_down(there)
     listed = sshpyk("list", "--remote", "--json")
     marks = {

@@ -111,6 +111,15 @@ def test_a_gateway(
         write_card("same", url, server_kernel_id=id, persistent=True)
         with started("same") as (_, other):
             assert run_code(other, "print(x)") == "42\n"
+        told = sshpyk("ps", url)
+        assert "lists no kernels: name one by its whole id" in told.err
+        assert id[:8] in told.out, "a card has its id"
+        (Path(os.environ["JUPYTER_DATA_DIR"]) / "kernels/same/kernel.json").unlink()
+        assert id[:8] not in sshpyk("ps", url).out
+        assert sshpyk("interrupt", id, "--host", url).status == 0
+        done = sshpyk("add", url, "--kernel-id", id, "--kernel-name", "again", *name[2:])
+        assert done.status == 0, done.err
+        assert config_of("again")["server_kernel_id"] == id
         if kind == "KernelGateway":
             # A quota is told in its own words, and is no matter of the token.
             with pytest.raises(trouble.ServerFailed, match=r"HTTP 403[^!]*\sResource Limit"):

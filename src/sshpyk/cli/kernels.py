@@ -38,6 +38,7 @@ class Survey:
     machine: dict[str, Any] = field(default_factory=dict)  # what all there uses, where asked for
     gpus: list[dict[str, Any]] = field(default_factory=list)
     trouble: errors.SshpykError | None = None
+    unlisted: bool = False  # a server's that lists no kernels
 
 
 def add_place_options(
@@ -130,7 +131,8 @@ def places(
 def survey(place: Place, answer: dict[str, Any]) -> Survey:
     """What a host has answered to "kernels" or "watch"."""
     facts = answer["now"], answer["kernels"], answer["ended"]
-    return Survey(place, *facts, answer.get("machine") or {}, answer.get("gpus") or [])
+    more = answer.get("machine") or {}, answer.get("gpus") or []
+    return Survey(place, *facts, *more, unlisted=answer.get("unlisted") is True)
 
 
 async def survey_all(where: Sequence[Place], *, use: bool = False) -> list[Survey]:
@@ -234,7 +236,15 @@ async def locate(name: str, hosts: Sequence[str], ssh_config: str | None) -> tup
     if os.path.isfile(os.path.expanduser(name)):
         place, name = place_of_file(os.path.expanduser(name))
         return find(await survey_all([place]), name)
-    return find(await survey_all(places(hosts, ssh_config, servers=True)), name)
+    return find(await look_for(name, hosts, ssh_config), name)
+
+
+async def look_for(name: str, hosts: Sequence[str], ssh_config: str | None) -> list[Survey]:
+    """What runs at places; where a server lists none, the kernel whose whole id is `name`."""
+    where = places(hosts, ssh_config, servers=True)
+    return await survey_all(
+        [place.asking(name) if isinstance(place, onserver.OnServer) else place for place in where]
+    )
 
 
 def label(kernel: Kernel, host: str) -> str:

@@ -79,7 +79,7 @@ async def find(name: str, hosts: list[str], ssh_config: str | None) -> tuple[Pla
 
     if os.path.isfile(os.path.expanduser(name)):
         return kernels.place_of_file(os.path.expanduser(name))
-    surveys = await kernels.survey_all(kernels.places(hosts, ssh_config, servers=True))
+    surveys = await kernels.look_for(name, hosts, ssh_config)
     try:
         survey, kernel = kernels.find(surveys, name)
     except errors.KernelGone:

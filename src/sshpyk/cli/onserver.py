@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from .. import errors
@@ -14,6 +15,7 @@ from ..ssh.command import Destination
 from .place import Place
 
 if TYPE_CHECKING:
+    from ..server.rest import Server
     from ..wire.requests import Request
 
 
@@ -22,6 +24,7 @@ class OnServer(Place):
     """A server in place of a host: `ask` takes the requests of jobs, as far as they make sense."""
 
     address: ServerAddress
+    ids: tuple[str, ...] = ()  # of kernels that it may have, and not list
 
     @property
     def host(self) -> str:
@@ -39,7 +42,7 @@ class OnServer(Place):
 
         server = Server(self.address)
         if request["do"] == "kernels":
-            return await _kernels(server)
+            return await _kernels(server, self.ids)
         if request["do"] in ("stop", "interrupt"):
             id = str(request["id"])
             try:
@@ -51,6 +54,10 @@ class OnServer(Place):
             except LookupError:
                 raise errors.KernelGone(host=self.host, why="the server does not know it") from None
         raise self.no(f"`sshpyk {request['do']}` is about kernels on hosts")
+
+    def asking(self, id: str) -> OnServer:
+        """The same, and a kernel that has this id is found where only that finds it."""
+        return replace(self, ids=(*self.ids, id))
 
     def no(self, why: str) -> errors.SettingsError:
         """The error where a command does not apply."""
@@ -92,11 +99,13 @@ def of_url(text: str) -> OnServer:
 
 def of_kernelspecs() -> list[OnServer]:
     """The servers of all kernelspecs; not those that only a host reaches."""
-    found = {}
+    found: dict[ServerAddress, OnServer] = {}
     for spec in kernelspec.all_specs().values():
         address = server_of(spec.config) if spec.is_ours else None
         if address is not None and address.through is None and not address.is_binders:
-            found[address] = _on(address)
+            server = found.get(address) or _on(address)
+            id = spec.config.get("server_kernel_id")
+            found[address] = server.asking(str(id)) if id else server
     return list(found.values())
 
 
@@ -104,14 +113,14 @@ def _on(address: ServerAddress) -> OnServer:
     return OnServer(Destination(address.host), "", address)
 
 
-async def _kernels(server: Any) -> dict[str, Any]:
+async def _kernels(server: Server, ids: Sequence[str]) -> dict[str, Any]:
     """What runs there, as the job "kernels" has it; what a server does not tell is None."""
     await server.kernelspecs()  # which says what is wrong, where the others only say nothing
     sessions = {
         s["kernel"].get("id"): s.get("name") or s.get("path") for s in await server.sessions()
     }
     found = []
-    for kernel in await server.kernels():
+    for kernel in await server.kernels(*ids):
         at = _seconds(kernel.get("last_activity"))
         is_busy = {"busy": True, "idle": False}.get(str(kernel.get("execution_state")))
         clients = kernel.get("connections")
@@ -131,7 +140,7 @@ async def _kernels(server: Any) -> dict[str, Any]:
                 },
             }
         )
-    return {"now": 0.0, "kernels": found, "ended": []}
+    return {"now": 0.0, "kernels": found, "ended": [], "unlisted": not server.lists_kernels}
 
 
 def _seconds(time: object) -> float | None:

@@ -51,12 +51,14 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
         _show(terminal, rows)
         for line in machines(surveys):
             terminal.note(line, "dim")
-    elif not any(survey.trouble for survey in surveys):
+    elif not any(survey.trouble or survey.unlisted for survey in surveys):
         terminal.note("No kernels of yours run there.", "dim")
     if not arguments.json:
         for line in lent:
             terminal.note(line, "dim")
     for survey in surveys:
+        if survey.unlisted:
+            terminal.note(f"{survey.place.host} lists no kernels: name one by its whole id.", "dim")
         if survey.trouble is not None:
             terminal.failure(survey.trouble)
     return int(any(survey.trouble for survey in surveys))

@@ -17,7 +17,7 @@ from ..jupyter import kernelspec
 from ..jupyter.kernelspec import LocalSpec
 from ..jupyter.places import server_of
 from ..server.address import HostServer, ServerAddress, split
-from . import options
+from . import onserver, options
 from .candidates import choose, unique
 from .terminal import BAD, GOOD, INFO, UNKNOWN, WARNING, Terminal, clean
 
@@ -85,7 +85,12 @@ def add(arguments: argparse.Namespace, terminal: Terminal) -> int:
         chosen = [Offer(name, name, "")]
         return _write(arguments, terminal, address, config, chosen, {})
     address, server, offers = _look(
-        terminal, address, token, keep=not arguments.dry_run, options=config.get("server_options")
+        terminal,
+        address,
+        token,
+        keep=not arguments.dry_run,
+        options=config.get("server_options"),
+        ids=_wanted(arguments, config),
     )
     config["server_url"] = address.url  # a Hub knows whose it is
     return _add(arguments, terminal, config, address, server, offers)
@@ -101,7 +106,8 @@ def add_on_host(arguments: argparse.Namespace, terminal: Terminal, config: dict[
     server = Server(address)
     try:
         with terminal.busy(f"Looking at {address.host} …"):
-            _, offers = wait_for(_offers(address, None, server=server))
+            ids = _wanted(arguments, config)
+            _, offers = wait_for(_offers(address, None, server=server, ids=ids))
         terminal.note(f"It is at {server.found}.", "dim")
         return _add(arguments, terminal, config, address, server, offers)
     finally:
@@ -119,16 +125,21 @@ def _add(
     """Choose of what is there, and write it."""
     from . import wait_for
 
-    wanted = list(arguments.kernels)
-    for setting in ("server_kernel_id", "session", "remote_kernel_name"):
-        wanted += [config[setting]] if setting in config and not wanted else []
-    chosen = _chosen(arguments, terminal, address.host, offers, wanted)
+    chosen = _chosen(arguments, terminal, address.host, offers, _wanted(arguments, config))
     if len(chosen) > 1 and (arguments.kernel_name or arguments.display_name):
         raise errors.SettingsError(
             text=f"{len(chosen)} kernels can't share one --kernel-name or --display-name."
         )
     logos = {} if arguments.dry_run else wait_for(_logos(server, chosen))
     return _write(arguments, terminal, address, config, chosen, logos)
+
+
+def _wanted(arguments: argparse.Namespace, config: Mapping[str, Any]) -> list[str]:
+    """What is to be added, in a person's words."""
+    wanted = list(arguments.kernels)
+    for setting in ("server_kernel_id", "session", "remote_kernel_name"):
+        wanted += [config[setting]] if setting in config and not wanted else []
+    return wanted
 
 
 def connect(arguments: argparse.Namespace, terminal: Terminal) -> int:
@@ -170,6 +181,7 @@ def _look(
     *,
     keep: bool,
     options: Mapping[str, Any] | None = None,
+    ids: Sequence[str] = (),
 ) -> tuple[ServerAddress, Server, list[Offer]]:
     """Ask the server what it has, with a secret that was `given`, or is kept, or a person types.
 
@@ -190,7 +202,7 @@ def _look(
         shown = stack.enter_context(terminal.busy(looking))
         try:
             if not text:
-                server, offers = wait_for(_offers(address, None, options, tell))
+                server, offers = wait_for(_offers(address, None, options, tell, ids=ids))
                 return _lasting(address, server), server, offers
         except (LoginMissing, LoginPage):
             if not terminal.is_interactive:
@@ -198,7 +210,7 @@ def _look(
             stack.close()
             text = _ask(address.host)
             shown = stack.enter_context(terminal.busy(looking))
-        server, offers, secret = wait_for(_try(address, text, options, tell))
+        server, offers, secret = wait_for(_try(address, text, options, tell, ids))
     if keep:
         _keep(terminal, server.address.url, secret.value, secret.kind)
     return _lasting(address, server), server, offers
@@ -228,6 +240,7 @@ async def _try(
     text: str,
     options: Mapping[str, Any] | None,
     tell: Callable[[str], None],
+    ids: Sequence[str],
 ) -> tuple[Server, list[Offer], Secret]:
     """A person need not know whether it is a token or a password."""
     from ..server import credentials
@@ -237,12 +250,12 @@ async def _try(
         raise LoginMissing(host=address.host, connect=address.login)
     secret = credentials.Secret(credentials.TOKEN, text)
     try:
-        return *await _offers(address, secret, options, tell), secret
+        return *await _offers(address, secret, options, tell, ids=ids), secret
     except (LoginRefused, LoginPage) as error:
         refused = error
     secret = credentials.Secret(credentials.PASSWORD, text)
     try:
-        return *await _offers(address, secret, options, tell), secret
+        return *await _offers(address, secret, options, tell, ids=ids), secret
     except (LoginRefused, LoginPage, NotJupyter, ServerFailed, LookupError):
         raise refused from None
 
@@ -254,8 +267,9 @@ async def _offers(
     tell: Callable[[str], None] | None = None,
     *,
     server: Server | None = None,
+    ids: Sequence[str] = (),
 ) -> tuple[Server, list[Offer]]:
-    """What is there; `server` asks, if there is one already.
+    """What is there; `server` asks, if there is one already, for `ids` too if it lists no kernels.
 
     Where a Hub has to start the server first, that is done only if somebody is to be told.
     """
@@ -277,9 +291,9 @@ async def _offers(
         # The address of a Hub itself is no server's, but says whose server is meant.
         if (own := await hub.own_server(server)) is None:
             raise
-        return await _offers(replace(address, url=own), secret, options, tell)
+        return await _offers(replace(address, url=own), secret, options, tell, ids=ids)
     specs, kernels, sessions = await asyncio.gather(
-        server.kernelspecs(), server.kernels(), server.sessions()
+        server.kernelspecs(), server.kernels(*ids), server.sessions()
     )
     offers = [_of_spec(name, entry) for name, entry in sorted(specs.items())]
     by_name = {offer.spec_name: offer for offer in offers}
@@ -470,6 +484,7 @@ async def check_all(
     from .checks import Check
 
     addresses = {spec.name: server_of(spec.config) for spec in specs}
+    ids = {server.address: server.ids for server in onserver.of_kernelspecs()}
 
     async def ask(address: ServerAddress) -> list[Offer] | str | errors.SshpykError:
         from ..server.trouble import ServerSilent
@@ -479,7 +494,7 @@ async def check_all(
                 return await within(limit, _on_host(there))
             if address.is_binders:
                 return "a Binder makes it when a kernel starts"
-            return (await within(limit, _offers(address, None)))[1]
+            return (await within(limit, _offers(address, None, ids=ids.get(address, ()))))[1]
         except errors.SshpykError as error:
             return error
         except TimeoutError:
@@ -511,7 +526,7 @@ async def check_all(
             checks.append(_way(spec, answer))
             if id:
                 runs = [o for o in answer if o.settings.get("server_kernel_id") == id]
-                text = f"{id} ({runs[0].running})" if runs else f"{id} is not listed there"
+                text = f"{id} ({runs[0].running})" if runs else f"{id} is not there"
                 checks.append(Check(GOOD if runs else WARNING, "Kernel", text))
             elif not name or not has:
                 text = f"{name} is not there" if name else "not set: --remote-kernel-name"

@@ -133,8 +133,8 @@ class ServerWalk:
         return [Step(BAD, "Remote Kernel Name", text, fix)]
 
     async def _kernels(self) -> list[Step]:
-        kernels = await self._server.kernels()
         wanted = self.spec.config.get("server_kernel_id") if self.spec is not None else None
+        kernels = await self._server.kernels(*([str(wanted)] if wanted else []))
         if wanted and not any(kernel["id"] == wanted for kernel in kernels):
-            return [Step(WARNING, "Kernel", f"{wanted} is not listed there")]
+            return [Step(WARNING, "Kernel", f"{wanted} is not there")]
         return [Step(INFO, "Kernels", f"{len(kernels)} run there, as far as it tells")]

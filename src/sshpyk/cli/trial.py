@@ -36,8 +36,8 @@ def trial(content: dict[str, Any]) -> list[Step]:
     """Start the kernel of a kernel.json, hear from it, measure it, and shut it down."""
     content = json.loads(json.dumps(content))
     config = content["metadata"]["kernel_provisioner"]["config"]
-    for name in ("persistent", "persistent_file", "existing", "session"):
-        config.pop(name, None)  # a trial is nobody's kernel
+    for name in ("persistent", "persistent_file", "existing", "session", "server_kernel_id"):
+        config.pop(name, None)  # a trial ends its kernel, which must be nobody's
 
     class OnlyThis(KernelSpecManager):
         def get_kernel_spec(self, kernel_name: str) -> KernelSpec:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import re
@@ -74,6 +75,7 @@ class Server:
         self._cookies: dict[str, str] = {}
         #: So far: what was sent before the last one may have been refused for that.
         self.logins = 0
+        self.lists_kernels = True  # as far as is known
         self._tls = _tls_context(address)
         self._login = asyncio.Lock()
 
@@ -377,23 +379,36 @@ class Server:
             if isinstance(entry, dict) and isinstance(entry.get("spec"), dict)
         }
 
-    async def kernels(self) -> list[dict[str, Any]]:
-        """The kernels that run there; empty where the server does not tell, as gateways."""
-        return await self._list("kernels")
+    async def kernels(self, *ids: str) -> list[dict[str, Any]]:
+        """The kernels that run there; where the server lists none, as gateways (`lists_kernels` is
+        False then), those of `ids` that it has."""
+        if self.lists_kernels:
+            listed = await self._list("kernels")
+            if listed is not None:
+                return listed
+            self.lists_kernels = False
+        found = []
+        for id in ids:
+            with contextlib.suppress(LookupError, errors.NeedsPerson, trouble.ServerFailed):
+                found.append(await self.ask("GET", "kernels", id))
+        return self._with_ids(found)
 
     async def sessions(self) -> list[dict[str, Any]]:
         """The sessions there, each with its kernel; empty where the server does not tell."""
-        found = await self._list("sessions")
+        found = await self._list("sessions") or []
         return [entry for entry in found if isinstance(entry.get("kernel"), dict)]
 
-    async def _list(self, what: str) -> list[dict[str, Any]]:
+    async def _list(self, what: str) -> list[dict[str, Any]] | None:
         try:
             answer = await self.ask("GET", what)
         except (LookupError, errors.NeedsPerson, trouble.ServerFailed):
-            return []
+            return None
         if not isinstance(answer, list):
             raise self.not_jupyter(f"its /api/{what} is no list")
-        return [e for e in answer if isinstance(e, dict) and isinstance(e.get("id"), str)]
+        return self._with_ids(answer)
+
+    def _with_ids(self, answers: list[Any]) -> list[dict[str, Any]]:
+        return [e for e in answers if isinstance(e, dict) and isinstance(e.get("id"), str)]
 
     def kernel_id(self, kernel: object) -> str:
         """The id of a kernel that the server describes. Raises `NotJupyter`."""

@@ -125,8 +125,8 @@ class TlsFailed(HostError):
 
 
 class LoginRefused(NeedsPerson):
-    sentence = "{host} does not accept the token or password that is kept for it (HTTP {status})."
-    next_step = "It may have expired. Give another, then what waits goes on by itself:"
+    sentence = "{host} does not accept the token or password that it was shown (HTTP {status})."
+    next_step = "It may be wrong, or have expired. Give another, then what waits goes on by itself:"
     next_command = "{connect}"
 
 
