@@ -89,6 +89,34 @@ def test_a_pasted_url(
     assert token not in repr(credentials.Secret(credentials.TOKEN, token))
 
 
+@pytest.mark.usefixtures("no_keyring")
+def test_a_session_leads_to_its_kernel_and_to_the_next(
+    far: Server, url: str, sshpyk: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A notebook that is open there has another kernel after its own was shut down."""
+    monkeypatch.setenv("SERVER_TOKEN", far.token)
+    model = {"path": "paper.ipynb", "name": "paper.ipynb", "type": "notebook"}
+    status, session = far.call("POST", "sessions", {**model, "kernel": {"name": "python3"}})
+    assert status == 201
+    card = ("--session", "paper.ipynb", "--kernel-name", "paper", "--token-env", "SERVER_TOKEN")
+    done = sshpyk("add", url, *card)
+    assert done.status == 0, done.err
+    with started("paper") as (_, client):
+        run_code(client, "x = 6 * 7")
+    there = session["kernel"]["id"]
+    with started("paper") as (_, client):
+        assert run_code(client, "print(x)") == "42\n"
+        assert there in running(far)
+    far.shut_down(there)
+    with started("paper") as (_, client):
+        assert run_code(client, "print('x' in globals())") == "False\n"
+    status, sessions = far.call("GET", "sessions")
+    (kernel,) = (s["kernel"]["id"] for s in sessions if s["path"] == "paper.ipynb")
+    assert kernel in running(far), "what a session has is left"
+    assert sshpyk("stop", "paper.ipynb").status == 0
+    assert kernel not in running(far)
+
+
 def test_the_keyring(
     far: Server, url: str, sshpyk: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -437,7 +437,9 @@ def _write(
                 terminal.note(f"{name}: is there already (--replace makes it anew)")
                 continue
             raise errors.KernelExists(name=name, path=existing.directory)
-        settings = {**offer.settings, **config, "remote_kernel_name": offer.spec_name}
+        # A session leads to its kernel, and to the one that it has after that.
+        of_offer = {} if "session" in config else offer.settings
+        settings = {**of_offer, **config, "remote_kernel_name": offer.spec_name}
         content = kernelspec.make_content(
             name,
             arguments.display_name or clean(f"{display} @ {where}"),

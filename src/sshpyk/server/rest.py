@@ -505,5 +505,7 @@ def _tls_context(address: ServerAddress) -> ssl.SSLContext | None:
             context.load_cert_chain(path, address.client_key or None, password=lambda: b"")
     except (OSError, ssl.SSLError) as error:
         reason = error.strerror or str(error)
+        if isinstance(error, ssl.SSLError) and path == address.client_cert:
+            reason += " (is --client-key the private key that is of it, without a passphrase?)"
         raise errors.Unreadable(path=path, reason=reason) from None
     return context
