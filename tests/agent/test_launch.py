@@ -81,7 +81,10 @@ def test_the_launch_ends_before_the_kernel_has_its_group(tmp_path: Path, agent: 
             said = os.read(told, 100).split()
             assert said[0] == b"forked"
             if agent == "is killed":
+                ended = os.pidfd_open(int(said[1]))
                 os.kill(int(said[1]), signal.SIGKILL)
+                assert select.select([ended], [], [], PATIENCE)[0]
+                os.close(ended)
                 os.write(go, b"!")
             process.stdin.close()
             assert process.wait(PATIENCE) == 1

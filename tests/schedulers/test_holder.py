@@ -57,6 +57,26 @@ def test_a_command_has_its_own_pipes_and_status_in_the_job(holding: Holding) -> 
     assert holding.run("/no/such/program").returncode == 127
 
 
+#: Comes to its next step only when the other side has closed, as on a busy machine.
+SLOW = """
+import select,socket
+class Slow(socket.socket):
+    def sendmsg(self, *arguments):
+        sent = super().sendmsg(*arguments)
+        hangup = select.poll()
+        hangup.register(self, select.POLLHUP)
+        hangup.poll()
+        return sent
+socket.socket = Slow
+"""
+
+
+def test_a_command_may_end_before_it_is_known_to_have_begun(holding: Holding) -> None:
+    assert holding.run("true").returncode == 0
+    argv = [sys.executable, "-c", SLOW + holder.ENTER, str(holding.socket), "sh", "-c", "exit 7"]
+    assert subprocess.run(argv, timeout=PATIENCE).returncode == 7
+
+
 def test_what_goes_on_holds_it_and_it_ends_when_nothing_does(short_tmp: Path) -> None:
     holding = Holding(short_tmp, 0.5)
     # As an agent does: a session of its own, its parent ended, and none of the pipes.

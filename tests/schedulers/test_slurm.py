@@ -255,21 +255,16 @@ def test_the_end_is_announced_and_then_it_is_told_that_time_was_up(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     write_spec("short", login, "time=2", persistent=True)
-    manager = KernelManager(kernel_name="short")
-    manager.log.propagate = True
-    with caplog.at_level(logging.WARNING):
-        manager.start_kernel()
-        with client_of(manager) as client:
-            run_code(client, "print('hello')")
-            job = job_in(client)
-            until(manager, lambda status: any("ends in" in text for text in caplog.messages))
-            client.execute("import time\nfor n in range(1000): print(n); time.sleep(.1)")
-            now = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(time.time() + 1))
-            slurm.run("scontrol", "update", f"JobId={job}", f"EndTime={now}")
-            status = wait_ended(manager)
-    assert "its time was up" in status.exited["note"]  # type: ignore[index]
-    manager.shutdown_kernel(now=True)
-    manager.context.destroy(linger=100)
+    with caplog.at_level(logging.WARNING), started("short") as (manager, client):
+        run_code(client, "print('hello')")
+        job = job_in(client)
+        until(manager, lambda status: status.ending)
+        client.execute("import time\nfor n in range(1000): print(n); time.sleep(.1)")
+        now = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(time.time() + 1))
+        slurm.run("scontrol", "update", f"JobId={job}", f"EndTime={now}")
+        status = wait_ended(manager)
+        assert "its time was up" in status.exited["note"]  # type: ignore[index]
+    assert any("ends in" in text for text in caplog.messages)
 
 
 def test_an_allocation_without_kernels_ends_by_itself(slurm: Slurm, login: Sshd) -> None:
