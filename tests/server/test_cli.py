@@ -240,7 +240,9 @@ def test_a_run_that_is_left_is_collected(
     rows = sshpyk("ps", "--json").json
     (left,) = (row["id"] for row in rows if row["name"].startswith("sshpyk-"))
     assert "attachment" in sshpyk("logs", "--agent", left).out
+    assert len(list(own_jupyter.rglob("sshpyk-kernel-*.json"))) == 1
     assert sshpyk("stop", left).status == 0
+    assert not list(own_jupyter.rglob("sshpyk-kernel-*.json")), "it leads nowhere any more"
 
 
 def test_commands_about_kernels(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
-import os
 
 from .. import errors
 from ..jupyter import persistence
@@ -54,8 +52,7 @@ async def stop(place: Place, id: str) -> None:
     answer = await place.ask({"do": "stop", "id": id})
     if not answer["stopped"]:
         raise errors.SshpykError(text="It has not ended.")
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(persistence.default_path(id))
+    await asyncio.to_thread(persistence.forget, id)
 
 
 async def _stop(

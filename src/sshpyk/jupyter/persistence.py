@@ -6,6 +6,7 @@ on any machine with the same access. Files that name no transport mean ssh.
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import json
 import os
@@ -111,6 +112,17 @@ def default_path(kernel_id: str) -> str:
 def all_paths() -> list[str]:
     """The paths of all files that are where they are when nobody says otherwise."""
     return glob.glob(os.path.join(glob.escape(jupyter_runtime_dir()), PATTERN.format("*")))
+
+
+def forget(id: str) -> None:
+    """Remove the files that lead to a kernel that has ended: `id` is what it is called where it
+    was, which on a Jupyter Server is not what it is called here."""
+    for path in all_paths():
+        with contextlib.suppress(errors.SettingsError, OSError):
+            saved = load(path)
+            address = saved.address if isinstance(saved, ServerPersistence) else saved.agent
+            if address.id == id:
+                os.unlink(path)
 
 
 def find(name: str) -> str:
