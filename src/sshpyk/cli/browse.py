@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import html
 import os
+import shlex
 import signal
 import sys
 import tempfile
@@ -80,7 +81,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
         if arguments.which or arguments.stop or arguments.keep or arguments.local is not None:
             raise errors.SettingsError(
                 text=f"{address.host} is a server of its own: of that, only its page is opened.",
-                advice="Leave away what is for the servers of a host.",
+                advice="Leave out what is for the servers of a host.",
             )
         _say(arguments, terminal, address.url, address.url)
         if not arguments.no_open:
@@ -196,7 +197,7 @@ async def _stop(there: HostServer, terminal: Terminal) -> int:
         raise errors.SettingsError(
             text=f"There is no server to end on {place.host}: {what}.",
             advice="See what sshpyk has started there:",
-            command=f"sshpyk ps {place.host}",
+            command=f"sshpyk ps {shlex.quote(place.argument)}",
         )
     await place.ask({"do": "stop", "id": known[found.pid]})
     terminal.say(f"{found.name} of {place.host}: ended")

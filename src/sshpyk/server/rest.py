@@ -55,7 +55,6 @@ AWAY = (424, 502, 503, 504)
 # that would be a line on stderr before ours, which says the same to people.
 logging.getLogger("tornado.general").addHandler(logging.NullHandler())
 
-
 T = TypeVar("T")
 
 
