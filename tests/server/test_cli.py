@@ -261,6 +261,9 @@ def test_commands_about_kernels(
         assert sshpyk(*words).status in (1, 2), words
     nothing = sshpyk("logs", "no-such-kernel")
     assert nothing.err.endswith(f"    sshpyk ps {url}\n"), "not the host of that name"
+    server = sshpyk("interrupt", f"{url}?token=s3cret")
+    assert f"{url} is a Jupyter Server, and no kernel" in server.err
+    assert "s3cret" not in server.err
     refused = sshpyk("logs", id[:6])
     assert "The output of kernels is kept on hosts" in refused.err
     assert f"sshpyk browse {url}" in refused.err

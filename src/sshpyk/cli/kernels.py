@@ -15,7 +15,7 @@ from .. import errors
 from ..jupyter import kernelspec
 from ..jupyter.places import destination_of
 from ..schedulers.base import Allocation
-from ..server.address import ServerAddress, is_url
+from ..server.address import ServerAddress, is_url, split
 from ..ssh.command import Destination
 from ..transport.entrance import Entrance, expand
 from . import onserver
@@ -240,7 +240,17 @@ async def locate(name: str, hosts: Sequence[str], ssh_config: str | None) -> tup
 
 
 async def look_for(name: str, hosts: Sequence[str], ssh_config: str | None) -> list[Survey]:
-    """What runs at places; where a server lists none, the kernel whose whole id is `name`."""
+    """What runs at places; where a server lists none, the kernel whose whole id is `name`.
+
+    Raises `SettingsError`.
+    """
+    if is_url(name):
+        url, _ = split(name)
+        raise errors.SettingsError(
+            text=f"{url} is a Jupyter Server, and no kernel.",
+            advice="Add a card of its kernels, or see which run there:",
+            command=f"sshpyk add {url}\nsshpyk ps {url}",
+        )
     where = places(hosts, ssh_config, servers=True)
     return await survey_all(
         [place.asking(name) if isinstance(place, onserver.OnServer) else place for place in where]
