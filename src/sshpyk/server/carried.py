@@ -73,7 +73,8 @@ class CarriedKernel(Link):
         self.server = transport.server
         self.kernel_id = kernel_id
         self._options = options or {}
-        self._creating: asyncio.Task[tuple[str, bool]] | None = None
+        self._name = ""  # of its kernelspec there, once it is known
+        self._creating: asyncio.Task[sessions.Found] | None = None
         self._is_ours = False  # whether we have started it
         self._is_deleted = False
         self._deleting = asyncio.Lock()
@@ -108,6 +109,8 @@ class CarriedKernel(Link):
             try:
                 await self._enter(await self._attached(request), timeout)
             except errors.NotAttachable as error:
+                if not await self._is_there():
+                    raise self._given_up() from None
                 why = f"its kernels are not where the helper kernel is ({error.fields['reason']})"
                 raise trouble.NotCarried(host=self.server.host, why=why) from None
 
@@ -129,7 +132,10 @@ class CarriedKernel(Link):
             creating = sessions.find_or_create(self.server, request, self.log)
             self._creating = asyncio.create_task(creating)
             self._creating.add_done_callback(take_exception)
-            self.kernel_id, self._is_ours = await asyncio.shield(self._creating)
+            self._take(await asyncio.shield(self._creating))
+
+    def _take(self, found: sessions.Found) -> None:
+        self.kernel_id, self._name, self._is_ours = found
 
     async def _attached(self, request: LaunchRequest) -> LaunchRequest:
         """What launches the agent of the kernel."""
@@ -138,18 +144,15 @@ class CarriedKernel(Link):
             raise errors.ConnectionLost(host=self.transport.host, details="")
         directory = os.path.dirname(helper.connection_file)
         try:
-            model = await self.server.ask("GET", "kernels", self.kernel_id)
+            self._name = self._name or await self.server.kernel_name(self.kernel_id)
         except LookupError:
-            if self._is_ours:
-                raise self._given_up(request["kernel"]["kernel_name"]) from None
             raise trouble.NoServerKernel(
                 id=self.kernel_id, host=self.server.host, url=self.server.address.url
             ) from None
-        name = model.get("name") if isinstance(model, dict) else None
         kernel: AttachedRequest = {
             **request["kernel"],
-            "kernel_name": str(name),
-            "display_name": str(name),
+            "kernel_name": self._name,
+            "display_name": self._name,
             "language": "",
             "connection_file": f"{directory}/kernel-{self.kernel_id}.json",
             # Nothing of these is for somebody else's kernel.
@@ -212,12 +215,11 @@ class CarriedKernel(Link):
         return not self.is_gone
 
     def _died(self, exited: Exit) -> errors.KernelDied:
-        if self.is_gone and self.facts is not None:
-            return self._given_up(self.facts["name"])
-        return super()._died(exited)
+        return self._given_up() if self.is_gone else super()._died(exited)
 
-    def _given_up(self, name: str) -> errors.KernelDied:
+    def _given_up(self) -> errors.KernelDied:
         server = self.server
+        name = self.facts["name"] if self.facts is not None else self._name
         return trouble.ServerKernelDied(
             name=name, host=server.host, how=GIVEN_UP, url=server.address.url
         )
@@ -225,7 +227,7 @@ class CarriedKernel(Link):
     async def _give_up(self) -> None:
         if self._creating is not None:
             with contextlib.suppress(Exception):
-                self.kernel_id, self._is_ours = await within(END_WITHIN, self._creating)
+                self._take(await within(END_WITHIN, self._creating))
         if self._is_ours:
             with contextlib.suppress(errors.SshpykError, LookupError, TimeoutError):
                 await within(END_WITHIN, self._delete())

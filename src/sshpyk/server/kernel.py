@@ -68,6 +68,7 @@ class ServerKernel(RemoteKernel):
         self.server = server
         self.log = log
         self.kernel_id = kernel_id
+        self._name = ""  # of its kernelspec there, once it is known
         self._keys = keys
         self._options = options
         self._session_id = uuid.uuid4().hex
@@ -85,7 +86,7 @@ class ServerKernel(RemoteKernel):
         self._tasks: set[asyncio.Task[Any]] = set()
         self._hurry = asyncio.Event()
         self._changed = asyncio.Event()
-        self._creating: asyncio.Task[str] | None = None
+        self._creating: asyncio.Task[sessions.Found] | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
         self._said = ""  # by the Hub, the last of it
@@ -112,8 +113,9 @@ class ServerKernel(RemoteKernel):
             self._stages.at(Stage.LAUNCH)
             if not self.kernel_id:
                 # Not ended with us: the server would start the kernel all the same.
-                self._creating = self._spawn(self._find_or_create(request))
-                self.kernel_id = await asyncio.shield(self._creating)
+                creating = sessions.find_or_create(self.server, request, self.log)
+                self._creating = self._spawn(creating)
+                self._take(await asyncio.shield(self._creating))
             await self._connect(timeout)
 
         await self._begin(work(), timeout)
@@ -198,31 +200,29 @@ class ServerKernel(RemoteKernel):
             self.log.info("< it starts: %s", said)
             self._update(progress=said)
 
-    async def _find_or_create(self, request: LaunchRequest) -> str:
-        id, self._is_ours = await sessions.find_or_create(self.server, request, self.log)
-        return id
+    def _take(self, found: sessions.Found) -> None:
+        self.kernel_id, self._name, self._is_ours = found
 
     async def _connect(self, timeout: float) -> None:
         """Open the channels for the first time, and describe the kernel."""
         self._stages.at(Stage.SOCKETS)
         try:
-            model = await self.server.ask("GET", "kernels", self.kernel_id)
+            self._name = self._name or await self.server.kernel_name(self.kernel_id)
             await twice(lambda: self._open(timeout))
         except LookupError:
             raise trouble.NoServerKernel(
                 id=self.kernel_id, host=self.server.host, url=self.server.address.url
             ) from None
-        self._describe(model)
+        self._describe()
         self._keep()
 
-    def _describe(self, model: object) -> None:
-        name = model.get("name") if isinstance(model, dict) else None
+    def _describe(self) -> None:
         self.facts = {
             "pid": 0,  # the server does not tell
             "bound": True,
             "exited": None,
-            "name": str(name),
-            "display_name": str(name),
+            "name": self._name,
+            "display_name": self._name,
             "language": "",
             "interrupt_mode": "signal",
             "cwd": "",
@@ -235,7 +235,7 @@ class ServerKernel(RemoteKernel):
         self.log.info("= taking the start back")
         if self._creating is not None:
             with contextlib.suppress(Exception):
-                self.kernel_id = await within(END_WITHIN, self._creating)
+                self._take(await within(END_WITHIN, self._creating))
         if self._is_ours:
             with contextlib.suppress(errors.SshpykError, LookupError, TimeoutError):
                 await within(END_WITHIN, self._delete())

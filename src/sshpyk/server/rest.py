@@ -409,6 +409,11 @@ class Server:
     def _with_ids(self, answers: list[Any]) -> list[dict[str, Any]]:
         return [e for e in answers if isinstance(e, dict) and isinstance(e.get("id"), str)]
 
+    async def kernel_name(self, id: str) -> str:
+        """The kernelspec of a kernel that runs there. Raises as `ask`."""
+        model = await self.ask("GET", "kernels", id)
+        return str(model.get("name") if isinstance(model, dict) else None)
+
     def kernel_id(self, kernel: object) -> str:
         """The id of a kernel that the server describes. Raises `NotJupyter`."""
         id = kernel.get("id") if isinstance(kernel, dict) else None

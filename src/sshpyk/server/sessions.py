@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import errors
 from . import trouble
@@ -19,20 +19,24 @@ SLOW = 90.0
 PREFIX = "sshpyk-"
 
 
-async def find_or_create(
-    server: Server, request: LaunchRequest, log: KernelLog
-) -> tuple[str, bool]:
-    """The kernel's id, and whether it is ours to end if the start fails.
+class Found(NamedTuple):
+    """A kernel: its id, the name of its kernelspec there, and whether it is ours to end if the
+    start fails."""
 
-    Raises one of `trouble`.
-    """
+    id: str
+    name: str
+    is_ours: bool
+
+
+async def find_or_create(server: Server, request: LaunchRequest, log: KernelLog) -> Found:
+    """The kernel of the session that is wanted, or a new one. Raises one of `trouble`."""
     wanted = request["kernel"]
     session = request["session"]
     if session:
         for entry in await server.sessions():
             if session in (entry.get("name"), entry.get("path")):
                 log.info("= the session %s is there", session)
-                return server.kernel_id(entry["kernel"]), False
+                return _found(server, entry["kernel"], is_ours=False)
     name = wanted["kernel_name"]
     env = {**wanted["env"], **wanted["literal_env"]}
     for_gateway = {key: value for key, value in env.items() if key != "JPY_SESSION_NAME"}
@@ -55,7 +59,11 @@ async def find_or_create(
             raise
         raise await _no_kernelspec(server, name) from None
     # A session of that name may have been there: it is not ours to end if the start fails.
-    return server.kernel_id(kernel), not session
+    return _found(server, kernel, is_ours=not session)
+
+
+def _found(server: Server, kernel: Any, *, is_ours: bool) -> Found:
+    return Found(server.kernel_id(kernel), str(kernel.get("name")), is_ours)
 
 
 async def _no_kernelspec(server: Server, name: str) -> errors.SshpykError:
