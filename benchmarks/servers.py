@@ -30,13 +30,17 @@ from sshpyk.server.messages import make
 from tests.faults.ways import CarriedWay, to_server
 from tests.jupyter.server import Server
 from tests.lab.kernels import PATIENCE, write_spec
+from tests.lab.link import Link
 from tests.lab.sshd import Sshd
-from tests.server.servers import remote
+from tests.server.servers import remote, write_card
 
 from .places import Started
 
 ROUND_TRIPS = 100
 MANY = 10
+
+#: Seconds of latency, one way, by which round trips are counted: a start takes less.
+FAR = 0.25
 
 BULK = """
 from IPython.display import display
@@ -231,6 +235,49 @@ def websocket(jupyter: Server, megabytes: int) -> list[float]:
     return asyncio.run(work())
 
 
+def own_start(url: str) -> float:
+    """Seconds in which the server starts a kernel for somebody who only asks it to."""
+    server = rest.Server(ServerAddress(url, token_env="SERVER_TOKEN"))
+
+    async def work() -> float:
+        begun = time.perf_counter()
+        model = await server.ask("POST", "kernels", body={"name": "python3"}, timeout=PATIENCE)
+        took = time.perf_counter() - begun
+        await server.ask("DELETE", "kernels", server.kernel_id(model), timeout=PATIENCE)
+        return took
+
+    return asyncio.run(work())
+
+
+def first_reply(name: str) -> float:
+    """Seconds of a start until its first reply."""
+    with by_name(name) as kernel:
+        return kernel.seconds
+
+
+def trips_of_starts(port: int, runs: int) -> dict[str, float]:
+    """Round trips that a start takes more than the server's own, by the way; each a median.
+
+    Where a helper kernel is there already: the first carried start of a process has to wait for it.
+    """
+    with Link(port) as link:
+        url = f"http://127.0.0.1:{link.port}/"
+        write_card("far plain", url)
+        write_card("far carried", url, server_way="carried")
+        with by_name("far carried"):
+            seconds: list[list[float]] = []
+            for delay in (0.0, FAR):
+                link.set_delay(delay)
+                rows = [
+                    [own_start(url), first_reply("far plain"), first_reply("far carried")]
+                    for _ in range(runs)
+                ]
+                seconds.append([statistics.median(column) for column in zip(*rows, strict=True)])
+            link.set_delay(0.0)
+    own, plain, carried = ((far - near) / (2 * FAR) for near, far in zip(*seconds, strict=True))
+    return {"plain": plain - own, "carried": carried - own}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.servers", description=__doc__)
     parser.add_argument("--runs", type=int, default=3)
@@ -261,10 +308,13 @@ def main() -> None:
             found.setdefault("websocket", []).append(row)
             row = gateway(f"http://127.0.0.1:{open_server.port}", options.megabytes)
             found.setdefault("gateway client", []).append(row)
+        trips = trips_of_starts(way.jupyter.port, options.runs)
     print(f"{'':16}{'first reply':>14}{'round trip':>14}{'200 MB':>14}{'ten at once':>14}")
     for name, rows in found.items():
         first, trip, speed, many = (statistics.median(column) for column in zip(*rows, strict=True))
         print(f"{name:16}{first:12.2f} s{trip:11.1f} ms{speed:9.0f} MB/s{many:12.2f} s")
+    for name, count in trips.items():
+        print(f"a start takes {count:.1f} round trips more than the server's own: {name}")
 
 
 if __name__ == "__main__":
