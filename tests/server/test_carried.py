@@ -283,7 +283,7 @@ def test_leaving_and_coming_back(
     go.touch()
     until(done.exists)
     write_card("file", url, existing=path, persistent=True)
-    write_card("id", url, server_kernel_id=there, persistent=True, server_way="carried")
+    write_card("id", url, server_kernel_id=there, server_way="carried")
     with started("file") as (_, client), started("id") as (_, other):
         assert run_code(client, "print(x)") == "there\n"
         assert run_code(other, "print(x)") == "there\n"

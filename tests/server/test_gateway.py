@@ -108,7 +108,7 @@ def test_a_gateway(
         run_code(client, "x = 6 * 7")
         # Nothing lists it, but who knows its id attaches to it.
         id = kernel_of(manager).kernel_id
-        write_card("same", url, server_kernel_id=id, persistent=True)
+        write_card("same", url, server_kernel_id=id)
         with started("same") as (_, other):
             assert run_code(other, "print(x)") == "42\n"
         told = sshpyk("ps", url)

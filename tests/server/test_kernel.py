@@ -315,7 +315,7 @@ def test_leaving_and_coming_back(far: Server, url: str) -> None:
     assert saved.address.id == there
     # By the file, by the kernel's id, and by the name of a session.
     write_card("file", url, existing=path, persistent=True)
-    write_card("id", url, server_kernel_id=there, persistent=True)
+    write_card("id", url, server_kernel_id=there)
     write_card("session", url, session="mine")
     for card in ("file", "id"):
         with started(card) as (_, client):

@@ -76,7 +76,8 @@ def begin(
         if sync is not None:
             syncing.push(spec.config, sync, note)
         kernel = start(spec.name, cwd=sync or cwd, persistent=True)
-        ends = not (spec.config.get("session") or spec.config.get("persistent"))
+        is_left = ("session", "persistent", "server_kernel_id")
+        ends = not any(spec.config.get(name) for name in is_left)
     else:
         if sync is not None:
             raise errors.SettingsError(

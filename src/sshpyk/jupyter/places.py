@@ -40,7 +40,7 @@ class Placed(HasTraits):
         return "" if self._is_placed else from_environment(name) or ""
 
 
-class OpenSSHPlace(HasTraits):
+class OpenSSHPlace(Placed):
     """A host that the ssh program reaches."""
 
     ssh_host_alias = Unicode(
@@ -106,7 +106,7 @@ class CommandPlace(Placed):
         return plain_text(proposal)
 
 
-class ScheduledPlace(HasTraits):
+class ScheduledPlace(Placed):
     """An allocation of a cluster's scheduler, asked for on a host, or on this machine."""
 
     slurm = Unicode(
@@ -199,7 +199,8 @@ class ServerPlace(Placed):
         "a gateway. Tokens and passwords are kept elsewhere: `sshpyk connect URL`."
     ).tag(config=True, metavar="URL")
     server_kernel_id = Unicode(
-        help="The id of a kernel that runs on the server: a start attaches to it."
+        help="The id of a kernel that runs on the server: a start attaches to it, and shutting "
+        "down leaves it."
     ).tag(config=True, metavar="ID", option="--kernel-id")
     server_way = Enum(
         ["auto", "carried", "plain"],

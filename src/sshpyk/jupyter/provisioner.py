@@ -217,8 +217,8 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         """
         assert self._local is not None
         self._is_leaving = self._is_ending = False
-        if self.session:
-            self.persistent = True
+        if self.session or self.server_kernel_id:
+            self.persistent = True  # others may have it, too
         died, self._died = self._died, False
         try:
             if self.kernel is not None and not self.kernel.is_gone:
