@@ -56,7 +56,7 @@ def test_what_an_exception_means() -> None:
         verify: trouble.ServerNotTrusted,
         StreamClosedError(verify): trouble.ServerNotTrusted,
         ssl.SSLError(1, "wrong version number"): trouble.TlsFailed,
-        ConnectionResetError(104, "reset"): trouble.ServerSilent,
+        ConnectionResetError(104, "reset"): trouble.ServerBroke,
         HTTPTimeoutError("Timeout"): trouble.ServerSilent,
     }
     for error, kind in said.items():
