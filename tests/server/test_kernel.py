@@ -55,18 +55,26 @@ class Follower:
             self.seen.append(status)
             self._changed.notify_all()
 
-    def until(self, state: State) -> None:
-        """Wait until it has come to `state`, from now on."""
+    def until(self, *states: State) -> None:
+        """Wait until it has come to each of `states` in turn, from now on."""
         with self._changed:
-            start = len(self.seen)
-            assert self._changed.wait_for(
-                lambda: any(status.state is state for status in self.seen[start:]), PATIENCE
-            ), self.seen
+            left, start = list(states), len(self.seen)
+
+            def is_so() -> bool:
+                nonlocal start
+                for status in self.seen[start:]:
+                    if left and status.state is left[0]:
+                        del left[0]
+                start = len(self.seen)
+                return not left
+
+            assert self._changed.wait_for(is_so, PATIENCE), self.seen
 
 
 def cut(link: Link, follower: Follower) -> None:
     """Break the connection, and wait until the kernel is there again."""
-    waiting = threading.Thread(target=follower.until, args=(State.CONNECTED,))
+    # What the kernel did before may be told only now, when it still was connected.
+    waiting = threading.Thread(target=follower.until, args=(State.AWAY, State.CONNECTED))
     waiting.start()
     assert link.cut() > 0
     waiting.join(PATIENCE)
