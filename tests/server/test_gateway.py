@@ -114,6 +114,7 @@ def test_a_gateway(
         told = sshpyk("ps", url)
         assert "lists no kernels: name one by its whole id" in told.err
         assert id[:8] in told.out, "a card has its id"
+        assert sshpyk("interrupt", id, "--host", url).status == 0, "which is the same"
         (Path(os.environ["JUPYTER_DATA_DIR"]) / "kernels/same/kernel.json").unlink()
         assert id[:8] not in sshpyk("ps", url).out
         assert sshpyk("interrupt", id, "--host", url).status == 0

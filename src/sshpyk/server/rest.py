@@ -387,7 +387,7 @@ class Server:
                 return listed
             self.lists_kernels = False
         found = []
-        for id in ids:
+        for id in dict.fromkeys(ids):
             with contextlib.suppress(LookupError, errors.NeedsPerson, trouble.ServerFailed):
                 found.append(await self.ask("GET", "kernels", id))
         return self._with_ids(found)
