@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .. import errors
 from ..aio import within
 from ..jupyter import kernelspec
+from ..jupyter.places import SHARED
 from ..link.thread import io_thread, wait_for
 from ..notebook import files
 from ..notebook.form import Notebook
@@ -76,8 +77,7 @@ def begin(
         if sync is not None:
             syncing.push(spec.config, sync, note)
         kernel = start(spec.name, cwd=sync or cwd, persistent=True)
-        is_left = ("session", "persistent", "server_kernel_id")
-        ends = not any(spec.config.get(name) for name in is_left)
+        ends = not any(spec.config.get(name) for name in ("persistent", *SHARED))
     else:
         if sync is not None:
             raise errors.SettingsError(

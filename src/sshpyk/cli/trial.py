@@ -11,6 +11,7 @@ from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import KernelManager
 
 from .. import errors
+from ..jupyter.places import SHARED
 from .steps import CONNECT_TIMEOUT, Step, failed
 from .terminal import BAD, GOOD, INFO
 
@@ -36,7 +37,7 @@ def trial(content: dict[str, Any]) -> list[Step]:
     """Start the kernel of a kernel.json, hear from it, measure it, and shut it down."""
     content = json.loads(json.dumps(content))
     config = content["metadata"]["kernel_provisioner"]["config"]
-    for name in ("persistent", "persistent_file", "existing", "session", "server_kernel_id"):
+    for name in ("persistent", "persistent_file", "existing", *SHARED):
         config.pop(name, None)  # a trial ends its kernel, which must be nobody's
 
     class OnlyThis(KernelSpecManager):

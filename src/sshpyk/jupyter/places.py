@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 WHERE = ("ssh_host_alias", "via", "slurm", "server", "server_url")
 
 
+#: What makes a kernel others', too: shutting down leaves it, whatever `persistent` says.
+SHARED = ("session", "server_kernel_id")
+
+
 class Placed(HasTraits):
     """Knows whether a place was named, or is for the environment to say."""
 

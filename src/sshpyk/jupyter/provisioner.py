@@ -41,6 +41,7 @@ from ..wire.channels import CHANNELS
 from . import persistence, running
 from .kernelspec import LocalSpec
 from .local import LocalSockets
+from .places import SHARED
 from .settings import Settings, check_names
 
 if TYPE_CHECKING:
@@ -217,8 +218,8 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         """
         assert self._local is not None
         self._is_leaving = self._is_ending = False
-        if self.session or self.server_kernel_id:
-            self.persistent = True  # others may have it, too
+        if any(getattr(self, name) for name in SHARED):
+            self.persistent = True
         died, self._died = self._died, False
         try:
             if self.kernel is not None and not self.kernel.is_gone:
