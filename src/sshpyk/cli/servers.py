@@ -17,7 +17,7 @@ from ..jupyter import kernelspec
 from ..jupyter.kernelspec import LocalSpec
 from ..jupyter.places import server_of
 from ..server.address import HostServer, ServerAddress, split
-from . import onserver, options
+from . import options
 from .candidates import choose, unique
 from .terminal import BAD, GOOD, INFO, UNKNOWN, WARNING, Terminal, clean
 
@@ -486,7 +486,11 @@ async def check_all(
     from .checks import Check
 
     addresses = {spec.name: server_of(spec.config) for spec in specs}
-    ids = {server.address: server.ids for server in onserver.of_kernelspecs()}
+    ids: dict[ServerAddress, list[str]] = {}
+    for spec in specs:
+        address, id = addresses[spec.name], spec.config.get("server_kernel_id")
+        if address is not None and id:
+            ids.setdefault(address, []).append(str(id))
 
     async def ask(address: ServerAddress) -> list[Offer] | str | errors.SshpykError:
         from ..server.trouble import ServerSilent
