@@ -101,14 +101,14 @@ def whole() -> bytes:
 def relay() -> bytes:
     """What a relay needs: a first reply may wait for it."""
     sources = _sources()
-    return _packed({name: sources[name] for name in sorted(_RELAY)})
+    return _packed({name: sources[name] for name in _RELAY})
 
 
 @functools.cache
 def first() -> bytes:
     """The first part, for a launch."""
     sources = _sources()
-    return _packed({name: sources[name] for name in sorted(_FIRST)})
+    return _packed({name: sources[name] for name in _FIRST})
 
 
 @functools.cache
@@ -155,6 +155,7 @@ def _blank(match: re.Match[str]) -> str:
 
 
 def _packed(files: Mapping[str, str | bytes]) -> bytes:
+    # Sorted, for sets and directories have an order of their own each time, and so had the size.
     # Version 2 of the format is the newest that holds nothing but these: every Python reads it.
-    data = zlib.compress(marshal.dumps(dict(files), 2), 6)
+    data = zlib.compress(marshal.dumps(dict(sorted(files.items())), 2), 6)
     return b"%d\n" % len(data) + data
