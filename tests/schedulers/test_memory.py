@@ -60,8 +60,8 @@ def test_linux_ends_a_kernel_and_then_the_allocation(limiting: Slurm, login: Ssh
         holder = int(run_code(client, "import os; print(os.environ['SLURM_TASK_PID'])"))
         Path(f"/proc/{holder}/oom_score_adj").write_text("1000")  # it is the first to be killed
         client.execute(TAKE)
-        status = wait_ended(manager)
-    assert status.exited["note"].endswith(  # type: ignore[index]
+        note = wait_ended(manager)
+    assert note.endswith(
         f"(job {job}) has ended: it used more memory than it had asked for: 400M a machine"
     )
 
@@ -83,9 +83,9 @@ def test_slurm_ends_the_job(looking: tuple[Slurm, Sshd]) -> None:
         pid = int(run_code(client, "import os; print(os.getpid())"))
         kernel = os.pidfd_open(pid)
         client.execute(TAKE)
-        status = wait_ended(manager)
+        note = wait_ended(manager)
         slurm.until_gone(job)
-    assert status.exited["note"].endswith(  # type: ignore[index]
+    assert note.endswith(
         f"(job {job}) has ended: its program was killed, perhaps for using more memory than it had "
         "asked for: 400M a machine"
     )

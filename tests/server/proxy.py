@@ -32,9 +32,6 @@ class Proxy(Link):
         self.idled = 0
         super().__init__(target_port)
 
-    def __enter__(self) -> Proxy:
-        return self
-
     async def _read(self, source: Any, queue: Any) -> None:
         is_server = source.getpeername()[1] == self.target_port
         data = b"begin"
@@ -83,9 +80,6 @@ class Stumbling(Link):
     def __init__(self, target_port: int) -> None:
         self.stumbled: list[str] = []
         super().__init__(target_port)
-
-    def __enter__(self) -> Stumbling:
-        return self
 
     async def _read(self, source: Any, queue: Any) -> None:
         if source.getpeername()[1] != self.target_port:

@@ -58,15 +58,11 @@ class Follower:
     def until(self, *states: State) -> None:
         """Wait until it has come to each of `states` in turn, from now on."""
         with self._changed:
-            left, start = list(states), len(self.seen)
+            start = len(self.seen)
 
             def is_so() -> bool:
-                nonlocal start
-                for status in self.seen[start:]:
-                    if left and status.state is left[0]:
-                        del left[0]
-                start = len(self.seen)
-                return not left
+                came = iter([status.state for status in self.seen[start:]])
+                return all(state in came for state in states)  # each from behind the one before
 
             assert self._changed.wait_for(is_so, PATIENCE), self.seen
 
