@@ -202,31 +202,6 @@ def test_a_start_outlasts_connections_that_break(far: Server, link: Link, way: s
         until(lambda: len(running(far)) == 0)  # before the way there ends
 
 
-@pytest.mark.parametrize("every", [0.2, 1.5], ids=["before we are there", "while we wait"])
-def test_a_kernel_that_dies_as_it_starts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: float
-) -> None:
-    """Its server starts it again a few times, and gives up: so does the start, and says why."""
-    spec = tmp_path / "data/kernels/broken"
-    spec.mkdir(parents=True)
-    argv = [sys.executable, "-c", "raise SystemExit('no')", "{connection_file}"]
-    content = {"argv": argv, "display_name": "Broken", "language": "python"}
-    (spec / "kernel.json").write_text(json.dumps(content))
-    patience = (f"--KernelRestarter.time_to_dead={every}", "--KernelRestarter.restart_limit=1")
-    with remote(tmp_path, *patience) as there:
-        monkeypatch.setenv("SERVER_TOKEN", there.token)
-        monkeypatch.setattr(transport, "IDLE", 0.1)
-        address = f"http://127.0.0.1:{there.port}/"
-        write_card("broken", address, remote_kernel_name="broken", server_way="carried")
-        with pytest.raises(trouble.ServerKernelDied) as raised, started("broken"):
-            pass
-        said = " ".join(str(raised.value).split())
-        assert "broken on 127.0.0.1" in said
-        assert "ended while it started (its server gave it up)" in said
-        assert f"sshpyk browse {address}" in said
-        until(lambda: running(there) == [])
-
-
 def test_a_kernel_that_dies_and_one_that_is_ended(far: Server, home: Path, url: str) -> None:
     write_card("far", url, server_way="carried")
     with started("far") as (manager, client):

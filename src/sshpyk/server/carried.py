@@ -40,12 +40,6 @@ FOR_A_PERSON = 30.0
 #: Seconds between looks whether a kernel that died is there still: its server ends it slowly.
 LOOKS = (0.2, 0.5, 1.0, 2.0)
 
-#: Seconds between looks whether the server has given up a kernel that is awaited.
-LOOK_EVERY = 2.0
-
-#: How a kernel has ended that died as it started, however often its server tried.
-GIVEN_UP = "its server gave it up"
-
 #: Seconds for the server to start a kernel again that has died.
 REVIVED_WITHIN = 10.0
 
@@ -126,6 +120,10 @@ class CarriedKernel(Link):
                     self.server, self._options, lambda said: self._update(progress=said)
                 )
 
+    async def _log_in(self, timeout: float) -> None:
+        await super()._log_in(timeout)
+        self._stages.at(Stage.LAUNCH)  # which has begun, and which may be what takes long
+
     async def _create(self, request: LaunchRequest) -> None:
         if not self.kernel_id:
             # Not ended with us: the server would start the kernel all the same.
@@ -189,22 +187,13 @@ class CarriedKernel(Link):
         await super()._restart(None)
 
     async def _wait_bound(self) -> None:
-        watching = self._spawn(self._until_given_up())
         try:
-            await super()._wait_bound()
-        finally:
-            watching.cancel()
-
-    async def _until_given_up(self) -> None:
-        """Of a kernel that dies as it starts nothing tells: its server starts it again a few times,
-        and has it no more."""
-        is_there = True
-        while is_there:
-            await asyncio.sleep(LOOK_EVERY)
-            with contextlib.suppress(errors.SshpykError):
-                is_there = await self._is_there()
-        self._expects_exit = True  # it is told by what is raised
-        self._on_exited(_unseen(GIVEN_UP))
+            await self.server.while_there(self.kernel_id, super()._wait_bound())
+        except LookupError:
+            self.is_gone = self._is_deleted = True
+            self._expects_exit = True  # it is told by what is raised
+            self._on_exited(_unseen("its server gave it up"))
+            raise self._given_up() from None
 
     async def _is_there(self) -> bool:
         """Whether its server has it; when not, that is for good. Raises one of `trouble`."""
@@ -214,15 +203,10 @@ class CarriedKernel(Link):
             self.is_gone = self._is_deleted = True
         return not self.is_gone
 
-    def _died(self, exited: Exit) -> errors.KernelDied:
-        return self._given_up() if self.is_gone else super()._died(exited)
-
     def _given_up(self) -> errors.KernelDied:
-        server = self.server
         name = self.facts["name"] if self.facts is not None else self._name
-        return trouble.ServerKernelDied(
-            name=name, host=server.host, how=GIVEN_UP, url=server.address.url
-        )
+        server = self.server
+        return trouble.ServerKernelDied(name=name, host=server.host, url=server.address.url)
 
     async def _give_up(self) -> None:
         if self._creating is not None:

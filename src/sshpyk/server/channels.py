@@ -71,7 +71,7 @@ class Channels:
 
     async def open(self, server: Server, kernel: str, session: str, *, timeout: float) -> None:
         """Connect, in `timeout` seconds. Raises one of `trouble`; `LookupError` where the server
-        has no such kernel."""
+        has no such kernel, or gives it up meanwhile."""
         url = server.address.endpoint(
             "api", "kernels", kernel, "channels", query=f"session_id={session}", is_websocket=True
         )
@@ -86,8 +86,9 @@ class Channels:
             )
             future = asyncio.ensure_future(connecting)
             try:
-                connection = await asyncio.shield(future)
-            except asyncio.CancelledError:
+                # Servers answer once the kernel does.
+                connection = await server.while_there(kernel, asyncio.shield(future))
+            except (asyncio.CancelledError, LookupError):
                 future.add_done_callback(_close_late)
                 raise
             except HTTPClientError as error:

@@ -210,9 +210,10 @@ class ServerKernel(RemoteKernel):
             self._name = self._name or await self.server.kernel_name(self.kernel_id)
             await twice(lambda: self._open(timeout))
         except LookupError:
-            raise trouble.NoServerKernel(
-                id=self.kernel_id, host=self.server.host, url=self.server.address.url
-            ) from None
+            host, url = self.server.host, self.server.address.url
+            if self._name:
+                raise trouble.ServerKernelDied(name=self._name, host=host, url=url) from None
+            raise trouble.NoServerKernel(id=self.kernel_id, host=host, url=url) from None
         self._describe()
         self._keep()
 

@@ -44,6 +44,9 @@ LARGEST = 16 * 1024 * 1024
 #: Seconds for one request that the server only has to look something up for.
 USUAL = 20.0
 
+#: Seconds between looks whether the server has given up a kernel that is awaited.
+LOOK_EVERY = 2.0
+
 #: Characters of a server's own text that a person reads.
 MOST_TEXT = 2000
 
@@ -413,6 +416,32 @@ class Server:
         """The kernelspec of a kernel that runs there. Raises as `ask`."""
         model = await self.ask("GET", "kernels", id)
         return str(model.get("name") if isinstance(model, dict) else None)
+
+    async def while_there(self, id: str, work: Awaitable[T]) -> T:
+        """What `work` gives, which waits for the kernel `id` to answer.
+
+        Of a kernel that dies as it starts nothing tells: the server starts it again a few times,
+        and has it no more. Then `work` is cancelled, and this raises `LookupError`.
+        """
+        looking = asyncio.ensure_future(self._until_gone(id))
+        working = asyncio.ensure_future(work)
+        try:
+            await asyncio.wait({looking, working}, return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                looking.result()
+                raise LookupError(id)
+            return working.result()
+        finally:
+            looking.cancel()
+            working.cancel()
+            await asyncio.wait({looking, working})
+
+    async def _until_gone(self, id: str) -> None:
+        with contextlib.suppress(LookupError):
+            while True:
+                await asyncio.sleep(LOOK_EVERY)
+                with contextlib.suppress(errors.SshpykError):
+                    await self.ask("GET", "kernels", id)
 
     def kernel_id(self, kernel: object) -> str:
         """The id of a kernel that the server describes. Raises `NotJupyter`."""

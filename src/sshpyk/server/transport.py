@@ -118,15 +118,17 @@ class ServerTransport(ByRelay, Connected):
         return helper.identity
 
     async def _open_new(self) -> Helper:
-        """Start a helper kernel. Raises one of `trouble`."""
-        await self._start_kernel()
-        try:
-            return await self._open(START_WITHIN)
-        except BaseException as error:
-            await asyncio.shield(asyncio.ensure_future(self._end_kernel()))
-            if isinstance(error, LookupError):
-                raise errors.ConnectionLost(host=self.host, details="") from None
-            raise
+        """Start a helper kernel; once more where it dies as it starts, as when somebody has taken
+        the ports that its server chose for it. Raises one of `trouble`."""
+        for _ in range(2):
+            await self._start_kernel()
+            try:
+                return await self._open(START_WITHIN)
+            except BaseException as error:
+                await asyncio.shield(asyncio.ensure_future(self._end_kernel()))
+                if not isinstance(error, LookupError):
+                    raise
+        raise trouble.NotCarried(host=self.host, why="its helper kernels die as they start")
 
     async def _start_kernel(self) -> None:
         name = choose_python(await self.server.kernelspecs())

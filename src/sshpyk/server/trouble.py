@@ -189,8 +189,9 @@ class NoServerKernelspec(NoKernelspec):
 
 
 class ServerKernelDied(KernelDied):
-    """The server has started it a few times, and has given up."""
+    """The server has started it a few times."""
 
+    sentence = "The kernel {name} on {host} ended while it started (its server gave it up)."
     next_step = "Why is in the server's own log alone. See whether its page can start it:"
     next_command = "sshpyk browse {url}"
 
