@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pwd
+import re
 import secrets
+import select
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.lab.sshd import Sshd
+
+#: Seconds for a process that was killed to end.
+PATIENCE = 20.0
 
 
 class PasswordHost:
@@ -38,8 +46,25 @@ class PasswordHost:
         """Take the account away again."""
         if hasattr(self, "sshd"):
             self.sshd.close()
+        self._end_processes()
         subprocess.run(["userdel", self.user], check=True)
         shutil.rmtree(self.home)
+
+    def _end_processes(self) -> None:
+        """End what the account still runs, before which it can't be removed: what sshd has just
+        ended is there for a moment, and a fork server for longer."""
+        own = re.compile(rf"^Uid:\t{pwd.getpwnam(self.user).pw_uid}\t", re.MULTILINE)
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                descriptor = os.pidfd_open(int(process.name))
+                try:
+                    if own.search((process / "status").read_text()):
+                        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+                        end = select.poll()
+                        end.register(descriptor, select.POLLIN)
+                        assert end.poll(PATIENCE * 1000), f"{process.name} does not end"
+                finally:
+                    os.close(descriptor)
 
 
 def needs_root() -> None:
