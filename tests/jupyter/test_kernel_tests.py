@@ -66,7 +66,7 @@ def test_the_subscription_to_iopub_goes_all_the_way(sshd: Sshd) -> None:
     manager = KernelManager(kernel_name="remote")
     manager.start_kernel()
     client = manager.client()
-    client.start_channels()
+    client.start_channels(hb=False)  # stopped before it has begun, it never ends (jupyter_client)
     try:
         while client.get_iopub_msg(timeout=PATIENCE)["msg_type"] != "iopub_welcome":
             pass
