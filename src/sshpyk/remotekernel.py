@@ -127,7 +127,8 @@ class RemoteKernel(ABC):
         self.is_gone = False  # whether nothing is left there in which it could start again
         self.person_timeout = 0.0  # seconds that a start waits for a person to log in
         self.ends_with_us = True  # what the end of this process means for the kernel
-        self.found_keys: Mapping[str, str] | None = None  # of a session's kernel that was there
+        self.found_keys: Mapping[str, str] | None = None  # of a kernel that has its own
+        self.resigns = False  # whether clients have others even so, and it signs for both sides
         self.was_there = False  # whether it ran before we came to it
         self._callbacks: list[Callback] = []
 

@@ -71,6 +71,13 @@ def test_a_greeting_passes_at_once() -> None:
     assert filter.feed(HANDSHAKE[11:]) == HANDSHAKE[11:]
 
 
+def test_a_command_before_a_request_passes() -> None:
+    found: list[bool] = []
+    request = message("shutdown_request", {"restart": True})
+    assert Filter(found.append).feed(HANDSHAKE + request) == HANDSHAKE
+    assert found == [True]
+
+
 def test_what_is_encrypted_passes() -> None:
     curve = bytearray(HANDSHAKE[:64])
     curve[12:32] = b"CURVE".ljust(20, b"\0")

@@ -110,9 +110,15 @@ class Hub(Daemon):
         servers: dict[str, Any] = user["servers"]
         return servers
 
-    def stop(self, name: str) -> None:
-        """Stop a user's default server, as a culler would."""
-        status, answer = self.call("DELETE", f"users/{name}/server")
+    def start(self, name: str) -> None:
+        """Start a user's default server."""
+        status, answer = self.call("POST", f"users/{name}/server")
+        assert status in (201, 202), answer
+
+    def stop(self, name: str, server: str = "") -> None:
+        """Stop a user's server, as a culler would; the default one unless it is named."""
+        path = f"servers/{server}" if server else "server"
+        status, answer = self.call("DELETE", f"users/{name}/{path}")
         assert status in (202, 204), answer
 
 

@@ -96,3 +96,26 @@ class Stumbling(Link):
             if not data:
                 return
         await super()._read(source, queue)
+
+
+class Swallowing(Link):
+    """Cuts the connection on which the server first says that it has interrupted a kernel, in place
+    of that answer; `swallowed` says how often."""
+
+    def __init__(self, target_port: int) -> None:
+        self._is_next = False
+        self.swallowed = 0
+        super().__init__(target_port)
+
+    async def _read(self, source: Any, queue: Any) -> None:
+        data = await self._loop.sock_recv(source, BUFFER)
+        if source.getpeername()[1] == self.target_port:
+            if self._is_next and data.startswith(b"HTTP/1.1 204"):
+                self._is_next = False
+                self.swallowed += 1
+                raise ConnectionResetError
+        elif not self.swallowed and b"/interrupt HTTP/1.1" in data:
+            self._is_next = True
+        await queue.put((self._loop.time(), data))
+        if data:
+            await super()._read(source, queue)

@@ -30,7 +30,7 @@ from tests.faults.record import Watched
 from tests.jupyter.server import Server
 from tests.lab.kernels import PATIENCE, client_of, left_behind, run_code, started
 from tests.lab.link import Link
-from tests.server.proxy import Proxy, Stumbling
+from tests.server.proxy import Proxy, Stumbling, Swallowing
 from tests.server.servers import remote, running, write_card
 from tests.server.test_kernel import ECHO, reply_to
 
@@ -220,6 +220,51 @@ def test_a_kernel_that_dies_and_one_that_is_ended(far: Server, home: Path, url: 
         assert not manager.is_alive()
         until(lambda: kernel.is_gone)
         assert "ended it" in str(kernel.exited)
+
+
+def test_an_interrupt_whose_answer_is_lost_ends_no_other_cell(far: Server, link: Link) -> None:
+    with Swallowing(far.port) as proxy:
+        write_card("far", f"http://127.0.0.1:{proxy.port}/", server_way="carried")
+        with started("far") as (manager, client):
+            id = client.execute("import time\nprint('begun')\ntime.sleep(3600)")
+            while client.get_iopub_msg(timeout=PATIENCE)["msg_type"] != "stream":
+                pass
+            manager.interrupt_kernel()
+            assert reply_to(client, id)["ename"] == "KeyboardInterrupt"
+            assert run_code(client, "time.sleep(4)\nprint('ended')") == "ended\n"
+            assert proxy.swallowed == 1
+        until(lambda: len(running(far)) == 0)  # before the way there ends
+
+
+def test_clients_stay_when_another_kernel_takes_the_place_of_one_that_is_gone(
+    far: Server, url: str
+) -> None:
+    """As after a cull. It has a key of its own, which clients that are there can't know."""
+    write_card("far", url, server_way="carried", persistent=True)
+    with started("far") as (manager, client):
+        kernel = carried(manager)
+        far.shut_down(kernel.kernel_id)
+        until(lambda: kernel.is_gone)
+        manager.restart_kernel()
+        client.wait_for_ready(timeout=PATIENCE)
+        assert run_code(client, "x = 1; print('ä', 6 * 7)") == "ä 42\n"
+        id = client.execute("input('who? ')", allow_stdin=True)
+        assert client.get_stdin_msg(timeout=PATIENCE)["content"]["prompt"] == "who? "
+        client.input("you")
+        assert reply_to(client, id)["status"] == "ok"
+        buffer = os.urandom(20 << 20)
+        assert get_echo(client, buffer) == buffer
+        manager.restart_kernel()
+        client.wait_for_ready(timeout=PATIENCE)
+        assert run_code(client, "print('x' in globals())") == "False\n"
+        # Whoever comes later takes the kernel's own key.
+        run_code(client, "y = 2")
+        assert isinstance(manager.provisioner, SSHKernelProvisioner)
+        path = manager.provisioner.persistence_path
+        manager.shutdown_kernel()
+    write_card("again", url, server_way="carried", existing=path)
+    with started("again") as (manager, client):
+        assert run_code(client, "print(y)") == "2\n"
 
 
 def wait_for_exit(kernel: RemoteKernel) -> None:

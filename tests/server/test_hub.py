@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -16,6 +17,7 @@ from tests.lab.link import Link
 from tests.server.hub import Hub
 from tests.server.scripted import SPECS, Answer, Heard, event, scripted
 from tests.server.servers import write_card
+from tests.server.test_carried import kernel_of, until
 from tests.server.test_kernel import Follower
 
 __all__ = ["sshpyk"]
@@ -99,6 +101,37 @@ def test_a_named_server_and_what_its_hub_asks_for(
             assert watched.lines[1:] == [*map(str, range(50))]
             watched.check()
     assert list(hub.servers_of("you@x.org")) == ["second"]
+
+
+@pytest.mark.parametrize("way", ["carried", "plain"])
+def test_a_named_server_that_stops_while_the_default_one_runs(
+    hub: Hub, own_jupyter: object, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """The proxy asks the default one then, which has no such kernel: that is no word about it."""
+    user = f"two-{way}"
+    monkeypatch.setenv("SERVER_TOKEN", hub.add_user(user))
+    hub.start(user)
+    write_card("second", f"{hub.url}user/{user}/second/", server_way=way)
+    with started("second") as (manager, client):
+        assert run_code(client, "print(6 * 7)") == "42\n"
+        kernel = kernel_of(manager)
+        stopped = threading.Event()
+
+        def look(status: Status) -> None:
+            if isinstance(status.trouble, trouble.ServerStopped):
+                stopped.set()
+
+        kernel.subscribe(look)
+        until(lambda: hub.servers_of(user)[""]["ready"])
+        hub.stop(user, "second")
+        assert stopped.wait(60), kernel.status
+        assert kernel.status.state is State.AWAY
+        assert manager.is_alive()
+        with pytest.raises(errors.KernelGone):  # its server is started for that, and says so
+            manager.restart_kernel(now=True)
+        manager.restart_kernel(now=True)
+        client.wait_for_ready(timeout=60)
+        assert run_code(client, "print(6 * 7)") == "42\n"
 
 
 def test_a_hub_that_has_no_room_yet_and_a_proxy_that_cuts(

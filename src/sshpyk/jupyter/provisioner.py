@@ -270,8 +270,10 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         # A kernel that has died by itself is started again by nobody's wish, so no queue is joined.
         self._may_submit = may_submit
         old, self.kernel = self.kernel, None
+        keys = None  # of clients that were there
         if old is not None:
             await io_thread().run(old.end())
+            keys = self._keys()
         self._is_attached = bool(self.existing)
         saved = None
         if self.existing:
@@ -281,7 +283,7 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
                 self._use_keys(saved.keys)
         made: list[RemoteKernel] = []
         try:
-            kernel = await io_thread().run(self._make_kernel(kwargs, saved, made))
+            kernel = await io_thread().run(self._make_kernel(kwargs, saved, keys, made))
             self._take_curve(kernel)
         except BaseException:
             # It may have succeeded in the very moment in which it was cancelled.
@@ -292,10 +294,14 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
         weakref.finalize(self, _abandon, kernel, os.getpid()).atexit = False
 
     async def _make_kernel(
-        self, kwargs: dict[str, Any], saved: Saved | None, made: list[RemoteKernel]
+        self,
+        kwargs: dict[str, Any],
+        saved: Saved | None,
+        keys: Keys | None,
+        made: list[RemoteKernel],
     ) -> RemoteKernel:
         """On the I/O thread: launch, or attach to what was `saved`; the kernel, also in `made` when
-        it is connected."""
+        it is connected. `keys` are those of clients that were there before."""
         assert self._local is not None
         link: RemoteKernel
         agent = AgentAddress(self._new_id(), secrets.token_hex(32), self._python)
@@ -311,7 +317,7 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
             if self.server_way == "plain" or not server.may_carry:
                 link = self._make_of_server(server, self.server_kernel_id)
             else:
-                link = self._make_carried(server, agent, self.server_kernel_id)
+                link = self._make_carried(server, agent, self.server_kernel_id, keys)
         else:
             link = self._make(self.transport(), agent)
         session = kwargs["env"].get("JPY_SESSION_NAME", "")
@@ -333,7 +339,8 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
             link.ends_with_us = not self.persistent
         if link.found_keys is not None:
             self._is_attached = True
-            self._use_keys(link.found_keys)
+            if not link.resigns:
+                self._use_keys(link.found_keys)
         return link
 
     async def _connect(
@@ -354,7 +361,7 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
             raise
 
     def _make_carried(
-        self, address: ServerAddress, agent: AgentAddress, id: str = ""
+        self, address: ServerAddress, agent: AgentAddress, id: str = "", keys: Keys | None = None
     ) -> RemoteKernel:
         """On the I/O thread: a kernel of a Jupyter Server that our agent there attaches to."""
         from ..server.carried import CarriedKernel  # with tornado's clients, as below
@@ -368,6 +375,7 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
             limits=limits,
             kernel_id=id,
             options=self.server_options,
+            keys=keys,
         )
 
     def _make(self, transport: Transport, agent: AgentAddress) -> Link:
@@ -635,7 +643,7 @@ class SSHKernelProvisioner(Settings, KernelProvisionerBase):  # type: ignore[met
             self.persistence_path = os.path.abspath(os.path.expanduser(path))
         keys = {
             name: value.decode("ascii") if isinstance(value, bytes) else str(value)
-            for name, value in self.connection_info.items()
+            for name, value in (kernel.found_keys or self.connection_info).items()
             if name in ("key", "signature_scheme", "curve_publickey", "curve_secretkey")
         }
         where = kernel.address

@@ -274,7 +274,7 @@ class Link(RemoteKernel):
             job.on_no_room = await ahead.enter_async_context(way)
             answer = await job.answer()
             self._job = None
-            self.found_keys = answer.get("keys")
+            self._take_keys(answer.get("keys"))
             if "existing" in answer:
                 self.was_there = True
                 self.agent = agent.of_record(answer["existing"], agent.python)
@@ -299,6 +299,10 @@ class Link(RemoteKernel):
             job.say("attached")
             self._spawn(self._let_go(job, session.pop_all()))
             return False
+
+    def _take_keys(self, keys: Mapping[str, str] | None) -> None:
+        """The launched agent's kernel has these, where it is not new."""
+        self.found_keys = keys
 
     async def _go_on(
         self, first: FirstCarrier, job: jobs.Job, session: contextlib.AsyncExitStack

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from ..wire.attachment import Attachment
     from ..wire.frames import Data
     from ..wire.stream import Stream
+    from .idle import IdleWatch
     from .log import KernelLog
+    from .rewriting import Rewriter
 
 #: Bytes given to a socket before the loop has its turn.
 TURN = 1024 * 1024
@@ -209,13 +211,21 @@ class Accepted(asyncio.Protocol):
 class LocalProtocol(Accepted):
     """A connection that a Jupyter client made to one of the local sockets: the end of a stream.
 
-    `pacer` is for the iopub of a Jupyter Server.
+    `pacer` is for the iopub of a Jupyter Server; `rewriters` are of what the client sends, and of
+    what it gets.
     """
 
     def __init__(
-        self, owner: LocalOwner, channel: str, log: KernelLog, pacer: Pacer | None = None
+        self,
+        owner: LocalOwner,
+        channel: str,
+        log: KernelLog,
+        pacer: Pacer | None = None,
+        rewriters: tuple[Rewriter, Rewriter] | None = None,
     ) -> None:
         super().__init__(log)
+        self._rewriters = rewriters
+        self.watch: IdleWatch | None = None  # of what it gets
         self.channel = channel
         self.pacer = pacer
         self._owner = owner
@@ -239,8 +249,18 @@ class LocalProtocol(Accepted):
     def data_received(self, data: bytes) -> None:
         if self.stream is None:
             return  # a stranger's, on its way out
+        if self._rewriters is not None:
+            data = self._rewrite(self._rewriters[0], data)
         self._owner.local_wrote(self.stream, data)
         self.limit_reading()
+
+    def _rewrite(self, rewriter: Rewriter, data: bytes) -> bytes:
+        try:
+            return rewriter.feed(data)
+        except ValueError as error:
+            self._log.warning("! a client on %s was let go: there was %s", self.channel, error)
+            self.close()
+            return b""
 
     def limit_reading(self) -> None:
         """Read from the client as long as what waits for the link is not too much."""
@@ -261,7 +281,12 @@ class LocalProtocol(Accepted):
                 break
             size = len(piece) if self.pacer is None else self.pacer.allow(bytes(piece), now)
             if size:
-                self._transport.write(piece[:size])
+                data = piece[:size]
+                if self.watch is not None:
+                    self.watch.feed(bytes(data))
+                if self._rewriters is not None:
+                    data = self._rewrite(self._rewriters[1], bytes(data))
+                self._transport.write(data)
                 stream.consume(size, now)
             if size < len(piece):
                 if self._later is None:

@@ -23,6 +23,7 @@ from ..wire.stream import Stream
 from ..wire.zmtp import GREETING, Ahead
 from .first import FirstCarrier
 from .heartbeat import Heartbeat
+from .idle import IdleWatch
 from .listener import Listener
 from .log import KernelLog
 from .pacing import Limits, Pacer
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from ..transport.base import Dialer
     from ..wire.control import Message
     from .protocols import LocalEnd
+    from .rewriting import Rewriter
 
 #: A stream that has brought so many bytes gets as many carriers as its dialer is good for.
 MUCH = 1024 * 1024
@@ -60,6 +62,8 @@ class Streams:
         self.attachment = Attachment(secrets.token_hex(16), self, is_client=True)
         self.limits: Limits | None = None  # of those who read iopub; set it before `listen`
         self.on_shutdown: Callable[[bool], None] | None = None  # of requests not for the kernel
+        #: Of what a client sends, and of what it gets; set it before `listen`.
+        self.rewriters: Callable[[], tuple[Rewriter, Rewriter]] | None = None
         self.rests = False  # whether nothing is sent while nothing happens; before `connect`
         self.greets = False  # whether kernels may be greeted before their clients come
         self.answers_heartbeats = False  # here; set it before `listen`
@@ -111,7 +115,8 @@ class Streams:
 
         def make() -> LocalProtocol:
             pacer = Pacer(self.limits) if self.limits and channel == "iopub" else None
-            return LocalProtocol(self, channel, self.log, pacer)
+            rewriters = self.rewriters() if self.rewriters is not None else None
+            return LocalProtocol(self, channel, self.log, pacer, rewriters)
 
         return make
 
@@ -166,6 +171,15 @@ class Streams:
         for stream, local in self._locals.items():
             if stream.channel == "control":
                 local.hold(held)
+
+    def watch_for_idle(self) -> Callable[[], bool]:
+        """What says whether the kernel has been idle since now, as far as clients here know."""
+        watches: list[IdleWatch] = []
+        for stream, local in self._locals.items():
+            if stream.channel == "iopub" and isinstance(local, LocalProtocol):
+                local.watch = IdleWatch()
+                watches.append(local.watch)
+        return lambda: any(watch.seen for watch in watches)
 
     def pace(self) -> None:
         """What piled up while the link was away comes now: hand it on no faster than allowed."""

@@ -22,12 +22,14 @@ from ..link.link import Link
 from ..remotekernel import Stage
 from ..wire.liveness import Backoff
 from . import hub, sessions, trouble
+from .messages import Signer
+from .resigning import Resigner
 
 if TYPE_CHECKING:
     from ..link.address import AgentAddress
     from ..link.log import KernelLog
     from ..link.pacing import Limits
-    from ..wire.requests import AttachedRequest, Exit, KernelRequest, LaunchRequest
+    from ..wire.requests import AttachedRequest, Exit, KernelRequest, Keys, LaunchRequest
     from .transport import ServerTransport
 
 #: Seconds that ending a kernel may take, when the server is there and when it is out of reach.
@@ -37,7 +39,8 @@ AWAY_WITHIN = 1.0
 #: Seconds between attempts where the server wants a person: hosts count failures.
 FOR_A_PERSON = 30.0
 
-#: Seconds between looks whether a kernel that died is there still: its server ends it slowly.
+#: Seconds between looks whether a kernel that died is there still, for its server ends it slowly,
+#: and whether what it has said is here.
 LOOKS = (0.2, 0.5, 1.0, 2.0)
 
 #: Seconds for the server to start a kernel again that has died.
@@ -48,7 +51,8 @@ class CarriedKernel(Link):
     """A kernel on the server that `transport` reaches; `kernel_id` is one that runs there already,
     `options` what a JupyterHub asks for before it starts the server.
 
-    Its agent's id is the kernel's id on the server.
+    Its agent's id is the kernel's id on the server. `keys` are those of clients that were there
+    before it, and can't take its own.
     """
 
     transport: ServerTransport
@@ -62,8 +66,12 @@ class CarriedKernel(Link):
         limits: Limits | None = None,
         kernel_id: str = "",
         options: Mapping[str, Any] | None = None,
+        keys: Keys | None = None,
     ) -> None:
         super().__init__(transport, agent, log, limits=limits)
+        self._keys = keys
+        self.resigns = keys is not None
+        self._sockets: Mapping[str, socket.socket] = {}  # until the keys of both sides are known
         self.server = transport.server
         self.kernel_id = kernel_id
         self._options = options or {}
@@ -84,9 +92,11 @@ class CarriedKernel(Link):
     ) -> None:
         self.transport.lend(request["lease"])
         self.transport.hold(self)
+        self._sockets = sockets
 
         async def work() -> None:
-            self.streams.listen(sockets)
+            if self._keys is None:
+                self._listen()
             await self._have_server()
             login = asyncio.ensure_future(self._log_in(timeout))
             login.add_done_callback(take_exception)
@@ -111,6 +121,22 @@ class CarriedKernel(Link):
         await self._begin(work(), timeout)
         if self._is_ours:
             self.ends_with_us = True
+
+    def _listen(self) -> None:
+        sockets, self._sockets = self._sockets, {}
+        self.streams.listen(sockets)
+
+    def _take_keys(self, keys: Mapping[str, str] | None) -> None:
+        super()._take_keys(keys)
+        if self._keys is None:
+            return
+        if keys is not None:
+            try:
+                clients, kernel = _signer(self._keys), _signer(keys)
+            except ValueError as error:
+                raise errors.StrangeAgent(host=self.transport.host, what=str(error)) from None
+            self.streams.rewriters = lambda: (Resigner(clients, kernel), Resigner(kernel, clients))
+        self._listen()
 
     async def _have_server(self) -> None:
         """Have a JupyterHub start the server where it does not run. Raises one of `trouble`."""
@@ -178,9 +204,7 @@ class CarriedKernel(Link):
                 return
         self._expects_exit = True
         try:
-            await self.server.ask(
-                "POST", "kernels", self.kernel_id, "restart", timeout=sessions.SLOW
-            )
+            await sessions.restart(self.server, self.kernel_id)
         except LookupError:
             self.is_gone = True
             raise self._gone_error() from None
@@ -239,17 +263,26 @@ class CarriedKernel(Link):
             self.log.warning("! a Jupyter Server passes no signal on but an interrupt: %s", signum)
 
     async def _interrupt(self) -> None:
-        while True:
-            try:
-                await self.server.ask(
-                    "POST", "kernels", self.kernel_id, "interrupt", timeout=sessions.SLOW
-                )
-                return
-            except (trouble.ServerSilent, trouble.ServerAway, trouble.ServerRefused):
-                await asyncio.sleep(self._backoff.pause())
-            except (errors.SshpykError, LookupError) as error:
-                self.log.warning("! the kernel could not be interrupted: %s", error)
-                return
+        was_idle = self.streams.watch_for_idle()
+        backoff = Backoff()
+        try:
+            while True:
+                try:
+                    await self.server.ask("POST", "kernels", self.kernel_id, "interrupt")
+                    return
+                except (trouble.ServerAway, trouble.ServerRefused):
+                    await asyncio.sleep(backoff.pause())
+                except trouble.ServerSilent as error:
+                    # It may have come there: then a second would end another cell.
+                    self.log.info("! %s", error.line)
+                    for pause in LOOKS:
+                        await asyncio.sleep(pause)
+                        if not (await self._requests.ask("state")).get("waiting"):
+                            break  # what the kernel has said is here
+                    if was_idle():
+                        return
+        except (errors.SshpykError, LookupError) as error:
+            self.log.warning("! the kernel could not be interrupted: %s", error)
 
     def _on_shutdown(self, is_restart: bool) -> None:
         """A client has asked the kernel to end: its server would take that for a death, and start
@@ -290,6 +323,8 @@ class CarriedKernel(Link):
     # -- the end ---------------------------------------------------------------------------------
 
     async def _dismantle(self) -> None:
+        for sock in self._sockets.values():
+            sock.close()
         await super()._dismantle()
         self.transport.let_go(self)
 
@@ -332,6 +367,10 @@ class CarriedKernel(Link):
     def _gone_error(self) -> errors.SshpykError:
         why = self.exited["note"] if self.exited is not None else ""
         return trouble.ServerKernelGone(host=self.server.host, why=why or "it was shut down")
+
+
+def _signer(keys: Mapping[str, Any]) -> Signer:
+    return Signer(keys["key"].encode("ascii"), keys["signature_scheme"])
 
 
 def _unseen(note: str) -> Exit:

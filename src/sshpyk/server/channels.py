@@ -92,6 +92,9 @@ class Channels:
                 future.add_done_callback(_close_late)
                 raise
             except HTTPClientError as error:
+                if error.code == 404:  # whose answer that is, and of what, shows by this
+                    await server.ask("GET", "kernels", kernel)
+                    raise server.not_jupyter("no websocket comes about (HTTP 404)") from None
                 if error.code not in (401, 403) or is_last or not await server.log_in_again(login):
                     raise server.trouble_of(error) from None
             except WebSocketError as error:

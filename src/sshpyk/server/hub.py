@@ -128,9 +128,11 @@ async def _answers(server: Server, hub: HubServer) -> bool:
         await server.ask("GET", "status")
         return True
     except LookupError:
-        if not hub.name:
-            return True  # a gateway has no such thing
-    # Where a named server does not run, the proxy asks the user's default one, if that runs.
+        return True  # a gateway has no such thing
+    except trouble.ServerStopped as stopped:
+        if stopped.fields["status"] != 404:
+            raise
+    # A gateway, too, or the user's default server in place of a named one.
     try:
         return await _is_there(server, hub, or_is_about_to=False)
     except (LookupError, trouble.LoginRefused):

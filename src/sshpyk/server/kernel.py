@@ -146,11 +146,7 @@ class ServerKernel(RemoteKernel):
             await self._stop_keeping()
             await self._have_server()
             try:
-                try:
-                    await self._act("restart")
-                except trouble.ServerFailed:
-                    await self.server.ask("GET", "kernels", self.kernel_id)  # it says 500 to both
-                    raise
+                await sessions.restart(self.server, self.kernel_id)
             except LookupError:
                 self._gone()
                 raise self._gone_error() from None
@@ -480,12 +476,11 @@ class ServerKernel(RemoteKernel):
             await self._changed.wait()
         if self.status.state is State.CONNECTED:
             try:
-                await self._act("interrupt")
+                await self.server.ask(
+                    "POST", "kernels", self.kernel_id, "interrupt", timeout=sessions.SLOW
+                )
             except (errors.SshpykError, LookupError) as error:
                 self.log.warning("! the kernel could not be interrupted: %s", error)
-
-    async def _act(self, action: str) -> None:
-        await self.server.ask("POST", "kernels", self.kernel_id, action, timeout=sessions.SLOW)
 
     async def hold(self, held: bool) -> None:
         self._is_held = held

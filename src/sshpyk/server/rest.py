@@ -339,9 +339,15 @@ class Server:
             if self._secret is not None and self._secret.kind == NOTHING:
                 return trouble.LoginMissing(**address)
             return kind(**address, status=status, details=details)
+        hub = self.address.hub
         if status == 404:
+            type = response.headers.get("Content-Type", "") if response is not None else ""
+            if hub is not None and hub.name and not type.startswith("application/json"):
+                # Of a named server that does not run the proxy asks the user's default one, which
+                # knows nothing of this path. The server's own answers are JSON.
+                return trouble.ServerStopped(**address, status=status)
             return LookupError(details)
-        if status in (424, 503) and self.address.hub is not None:
+        if status in (424, 503) and hub is not None:
             return trouble.ServerStopped(**address, status=status)
         if status == 429:
             pause = response.headers.get("Retry-After", "") if response is not None else ""

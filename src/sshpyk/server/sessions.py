@@ -62,6 +62,16 @@ async def find_or_create(server: Server, request: LaunchRequest, log: KernelLog)
     return _found(server, kernel, is_ours=not session)
 
 
+async def restart(server: Server, kernel_id: str) -> None:
+    """Have the server start a kernel again. Raises one of `trouble`, and `LookupError` where it is
+    not there."""
+    try:
+        await server.ask("POST", "kernels", kernel_id, "restart", timeout=SLOW)
+    except trouble.ServerFailed:
+        await server.ask("GET", "kernels", kernel_id)  # to one that is not there it says 500, too
+        raise
+
+
 def _found(server: Server, kernel: Any, *, is_ours: bool) -> Found:
     return Found(server.kernel_id(kernel), str(kernel.get("name")), is_ours)
 

@@ -33,6 +33,19 @@ SUBSCRIBE = b"\x00\x01\x01"
 _MORE, _LONG, _COMMAND = 1, 2, 4
 
 
+def message_of(frames: List[bytes]) -> bytes:
+    """A message of these frames."""
+    parts = []
+    for number, frame in enumerate(frames, 1):
+        more = _MORE if number < len(frames) else 0
+        size = len(frame)
+        if size < 256:
+            parts += [bytes((more, size)), frame]
+        else:
+            parts += [bytes((more | _LONG,)), size.to_bytes(8, "big"), frame]
+    return b"".join(parts)
+
+
 class Ahead:
     """Takes a greeting out of what a client sends, because `GREETING` was sent ahead of it.
 
