@@ -268,7 +268,9 @@ class CarriedKernel(Link):
         try:
             while True:
                 try:
+                    self.log.debug("> interrupt")
                     await self.server.ask("POST", "kernels", self.kernel_id, "interrupt")
+                    self.log.debug("< interrupted")
                     return
                 except (trouble.ServerAway, trouble.ServerRefused):
                     await asyncio.sleep(backoff.pause())
