@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.trust import MOST_RETRIED
+from tests.trust import KEPT, KEPT_OF_LINE, MOST_RETRIED, shortened
 
 ROOT = Path(__file__).parents[1]
 
@@ -122,3 +122,12 @@ def test_a_file_that_is_skipped_fails_in_ci(tmp_path: Path) -> None:
     code, printed = run(tmp_path, WHOLE_FILE, ci=True)
     assert code == pytest.ExitCode.INTERRUPTED, printed
     assert "whose reason is not in tests/skips.py: whoever" in printed
+
+
+def test_what_was_wrong_is_shown_however_long_the_failure() -> None:
+    assert shortened("E   short") == "E   short"
+    wrong = "E   this" + "x" * KEPT
+    shown = shortened("\n".join(["code", wrong, "more" * KEPT, "the end"]))
+    assert shown.splitlines()[0] == wrong[:KEPT_OF_LINE]
+    assert shown.endswith("the end")
+    assert len(shown) < KEPT + 2 * KEPT_OF_LINE

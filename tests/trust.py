@@ -22,8 +22,10 @@ from tests.skips import ALLOWED
 #: So many tests of one run may need a second try.
 MOST_RETRIED = 3
 
-#: Characters of its first failure that are shown.
+#: Characters of its first failure that are shown, at the end, and of each line that says what was
+#: wrong.
 KEPT = 3000
+KEPT_OF_LINE = 300
 
 
 class Trust:
@@ -73,12 +75,20 @@ class Trust:
         if self.retried:
             terminalreporter.section("tried again")
             for nodeid, why in sorted(self.retried.items()):
-                terminalreporter.line(f"{nodeid}\n{indent(why[-KEPT:], '    ')}")
+                terminalreporter.line(f"{nodeid}\n{indent(shortened(why), '    ')}")
         if len(self.retried) > MOST_RETRIED:
             terminalreporter.line(
                 f"These are {len(self.retried)} tests, and {MOST_RETRIED} may be: the run fails.",
                 red=True,
             )
+
+
+def shortened(why: str) -> str:
+    """The lines of a failure that say what was wrong, and the end."""
+    if len(why) <= KEPT:
+        return why
+    said = [line[:KEPT_OF_LINE] for line in why.splitlines() if line.startswith("E ")]
+    return "\n".join([*said, "…", why[-KEPT:]])
 
 
 def refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:

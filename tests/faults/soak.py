@@ -262,7 +262,7 @@ class Work:
 
     def interrupt(self) -> None:
         begun = f"begun {self.random.random()}"
-        # By a thread, once the cell sleeps: ipykernel loses one in a hundred that comes as it prints.
+        # By a thread, once the cell sleeps: ipykernel loses some that come as it prints.
         tell = f"threading.Timer(0.2, print, [{begun!r}]).start()"
         id = self.watched.start(f"{tell}; time.sleep(10**6)")
         self.watched.wait(lambda: begun in "".join(self.watched.text[-5:]), PATIENCE)
