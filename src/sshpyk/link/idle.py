@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..wire.frames import Data
 
 #: In a message's content; in a text that a kernel prints the quotes are escaped.
 IDLE = re.compile(rb'"execution_state"\s*:\s*"idle"')
@@ -18,9 +22,9 @@ class IdleWatch:
         self.seen = False
         self._end = b""
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: Data) -> None:
         """The client gets `data`."""
         if not self.seen:
-            whole = self._end + data
+            whole = self._end + bytes(data)
             self.seen = IDLE.search(whole) is not None
             self._end = whole[-LONGEST:]

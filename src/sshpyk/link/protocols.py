@@ -283,7 +283,7 @@ class LocalProtocol(Accepted):
             if size:
                 data = piece[:size]
                 if self.watch is not None:
-                    self.watch.feed(bytes(data))
+                    self.watch.feed(data)
                 if self._rewriters is not None:
                     data = self._rewrite(self._rewriters[1], bytes(data))
                 self._transport.write(data)

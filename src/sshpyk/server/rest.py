@@ -171,11 +171,7 @@ class Server:
             try:
                 return await self._send(request)
             except HTTPClientError as error:
-                if (
-                    error.code == 403
-                    and method != "GET"
-                    and url.startswith(self.address.endpoint("api", ""))
-                ):
+                if error.code == 403 and method != "GET" and self._is_api(url):
                     # Who we are, a quota, or a Hub in place of the server, which refuses what no
                     # page of its own has sent: to this the answer is plain.
                     await self.ask("GET", "kernelspecs")
@@ -341,10 +337,7 @@ class Server:
             return kind(**address, status=status, details=details)
         hub = self.address.hub
         if status == 404:
-            type = response.headers.get("Content-Type", "") if response is not None else ""
-            if hub is not None and hub.name and not type.startswith("application/json"):
-                # Of a named server that does not run the proxy asks the user's default one, which
-                # knows nothing of this path. The server's own answers are JSON.
+            if hub is not None and hub.name and response is not None and self._is_others(response):
                 return trouble.ServerStopped(**address, status=status)
             return LookupError(details)
         if status in (424, 503) and hub is not None:
@@ -355,6 +348,15 @@ class Server:
         if status in AWAY:
             return trouble.ServerAway(**address, status=status)
         return self._failed(error)
+
+    def _is_others(self, response: HTTPResponse) -> bool:
+        """Whether an answer is not the server's own, which is JSON: where a named one does not run,
+        the Hub's proxy asks the user's default one, if that runs."""
+        is_json = response.headers.get("Content-Type", "").startswith("application/json")
+        return self._is_api(response.request.url) and not is_json
+
+    def _is_api(self, url: str) -> bool:
+        return url.startswith(self.address.endpoint("api", ""))
 
     def _failed(self, error: HTTPClientError) -> trouble.ServerFailed:
         details = _said(error.response)
