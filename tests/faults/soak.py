@@ -81,8 +81,9 @@ class Faults:
     chance.
     """
 
-    def __init__(self, random: random.Random, way: Way, *, is_brief: bool) -> None:
+    def __init__(self, random: random.Random, way: Way, work: Work, *, is_brief: bool) -> None:
         self.random = random
+        self.work = work
         self.link = way.link
         self.chain = way.chain
         self.ended: list[tuple[str, float]] = []  # each one's kind, and time.monotonic() at its end
@@ -168,7 +169,10 @@ class Faults:
         self._stop("agent", seconds)
 
     def kernel_stopped(self, seconds: float) -> None:
-        self._stop("kernel", seconds)
+        # A signal that comes to a stopped process is any thread's afterwards, and where it is not
+        # the main one Python goes on with its sleep: a local kernel's interrupt is lost then, too.
+        with self.work.interrupting:
+            self._stop("kernel", seconds)
 
     def client_stopped(self, seconds: float) -> None:
         """All of this process, and with it the link: a laptop that sleeps."""
@@ -194,7 +198,7 @@ class Work:
         self.manager = manager
         self.watched = watched
         self.done: collections.Counter[str] = collections.Counter()
-        self._comm = ""
+        self.interrupting = threading.Lock()
         watched.run(PREPARE)
 
     def once(self) -> None:
@@ -266,8 +270,9 @@ class Work:
         tell = f"threading.Timer(0.2, print, [{begun!r}]).start()"
         id = self.watched.start(f"{tell}; time.sleep(10**6)")
         self.watched.wait(lambda: begun in "".join(self.watched.text[-5:]), PATIENCE)
-        self.manager.interrupt_kernel()
-        assert self.watched.finish(id, PATIENCE)["content"]["ename"] == "KeyboardInterrupt"
+        with self.interrupting:
+            self.manager.interrupt_kernel()
+            assert self.watched.finish(id, PATIENCE)["content"]["ename"] == "KeyboardInterrupt"
 
 
 def run(seconds: float, seed: int, home: Path, name: str = FORWARDS) -> str:
@@ -281,7 +286,7 @@ def run(seconds: float, seed: int, home: Path, name: str = FORWARDS) -> str:
         with started("soak") as (manager, client), Watched(client) as watched:
             work = Work(random.Random(seed), manager, watched)
             pid = facts_of(manager)["pid"]
-            faults = Faults(random.Random(seed), way, is_brief=not seconds)
+            faults = Faults(random.Random(seed), way, work, is_brief=not seconds)
             begun = time.monotonic()
             try:
                 while time.monotonic() < begun + seconds or not faults.each_came.is_set():
