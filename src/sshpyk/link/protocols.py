@@ -231,6 +231,7 @@ class LocalProtocol(Accepted):
         self._owner = owner
         self.stream: Stream | None = None
         self._is_held = False
+        self._is_let_go = False  # for what it has sent, or was to get
         self._later: asyncio.TimerHandle | None = None  # when the next portion may go on
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -255,10 +256,14 @@ class LocalProtocol(Accepted):
         self.limit_reading()
 
     def _rewrite(self, rewriter: Rewriter, data: bytes) -> bytes:
+        """What goes on; nothing any more where that can't be told."""
+        if self._is_let_go:
+            return b""
         try:
             return rewriter.feed(data)
         except ValueError as error:
             self._log.warning("! a client on %s was let go: there was %s", self.channel, error)
+            self._is_let_go = True
             self.close()
             return b""
 

@@ -272,19 +272,26 @@ class CarriedKernel(Link):
                     await self.server.ask("POST", "kernels", self.kernel_id, "interrupt")
                     self.log.debug("< interrupted")
                     return
-                except (trouble.ServerAway, trouble.ServerRefused):
-                    await asyncio.sleep(backoff.pause())
-                except trouble.ServerSilent as error:
+                except (
+                    trouble.ServerSilent,
+                    trouble.ServerAway,
+                    trouble.ServerRefused,
+                ) as error:
                     # It may have come there: then a second would end another cell.
                     self.log.info("! %s", error.line)
-                    for pause in LOOKS:
-                        await asyncio.sleep(pause)
-                        if not (await self._requests.ask("state")).get("waiting"):
-                            break  # what the kernel has said is here
+                    await asyncio.sleep(backoff.pause())
+                    await self._catch_up()
                     if was_idle():
                         return
         except (errors.SshpykError, LookupError) as error:
             self.log.warning("! the kernel could not be interrupted: %s", error)
+
+    async def _catch_up(self) -> None:
+        """Wait for the link, and then for a while until what the kernel has said is here."""
+        for pause in LOOKS:
+            if not (await self._requests.ask("state")).get("waiting"):
+                return
+            await asyncio.sleep(pause)
 
     def _on_shutdown(self, is_restart: bool) -> None:
         """A client has asked the kernel to end: its server would take that for a death, and start
