@@ -64,6 +64,7 @@ class Hub(Daemon):
             pytest.skip("there is no configurable-http-proxy here (npm installs it)")
         self.port, hub_port, api_port = _free_ports(3)
         self._token = secrets.token_hex(16)
+        self._root = root
         (root / "config.py").write_text(CONFIG)
         environment = {
             **os.environ,
@@ -109,6 +110,10 @@ class Hub(Daemon):
         _, user = self.call("GET", f"users/{name}")
         servers: dict[str, Any] = user["servers"]
         return servers
+
+    def home(self, name: str) -> Path:
+        """A user's home directory."""
+        return self._root / "home" / name
 
     def start(self, name: str) -> None:
         """Start a user's default server."""

@@ -17,7 +17,7 @@ from tests.lab.link import Link
 from tests.server.hub import Hub
 from tests.server.scripted import SPECS, Answer, Heard, event, scripted
 from tests.server.servers import write_card
-from tests.server.test_carried import kernel_of, until
+from tests.server.test_carried import agents, kernel_of, until
 from tests.server.test_kernel import Follower
 
 __all__ = ["sshpyk"]
@@ -132,6 +132,7 @@ def test_a_named_server_that_stops_while_the_default_one_runs(
         manager.restart_kernel(now=True)
         client.wait_for_ready(timeout=60)
         assert run_code(client, "print(6 * 7)") == "42\n"
+    until(lambda: agents(hub.home(user)) == [])  # that of the first kernel, too
 
 
 def test_a_hub_that_has_no_room_yet_and_a_proxy_that_cuts(

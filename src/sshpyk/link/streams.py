@@ -310,10 +310,14 @@ class Streams:
     def close(self) -> None:
         """End everything."""
         self._is_closed = True
-        self._stop_listening()
+        self.let_clients_go()
         self.cut()
         if self._timer is not None:
             self._timer.cancel()
+
+    def let_clients_go(self) -> None:
+        """Serve no local clients any more."""
+        self._stop_listening()
         for local in list(self._locals.values()):
             local.close()
 

@@ -206,7 +206,7 @@ class CarriedKernel(Link):
         try:
             await sessions.restart(self.server, self.kernel_id)
         except LookupError:
-            self.is_gone = True
+            self.is_gone = self._is_deleted = True
             raise self._gone_error() from None
         await super()._restart(None)
 
@@ -340,6 +340,7 @@ class CarriedKernel(Link):
     async def _close(self, wish: str) -> None:
         if self._is_deleted and self._connectivity.state is not State.GONE:
             self.is_gone = False  # its agent is there still, for nothing
+            self.streams.let_clients_go()  # to hear of that it may take long
             wish = "end"
         elif self.is_gone and wish == "end":
             # Only its agent may be gone: the lease that has run out was ours, not the server's.
