@@ -72,7 +72,7 @@ def test_what_the_kernel_is_through_with_and_has_not_answered_is_lost() -> None:
     both.ask(b"b", "answered", "complete_request")
     both.ask(b"c", "beside", subshell_id="x")  # its subshell may be at it still
     both.say("iopub", "status", "before", execution_state="busy")
-    both.exchange.tell_gap(0.0, 30.0)
+    both.exchange.tell_gap(0.0, 30.0, both.exchange.running)
     both.exchange.set_fences(True)
     ((channel, type, fence),) = both.at_kernel
     assert (channel, type) == ("shell", "kernel_info_request")
@@ -119,7 +119,7 @@ def test_output_after_the_end_of_its_cell_is_told_of_too() -> None:
     assert quiet == [True, False, True, False]
     both.at_client.clear()
     both.parents.clear()
-    both.exchange.tell_gap(0.0, 30.0)
+    both.exchange.tell_gap(0.0, 30.0, both.exchange.running)
     assert both.at_client[0][2] == "stream"
     assert both.parents == ["1"]
 

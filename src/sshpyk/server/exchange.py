@@ -45,7 +45,7 @@ class Exchange:
         self._log = log
         self._to_client = to_client
         self._to_kernel = to_kernel
-        self._running = b"{}"  # the header of the request that output last was of
+        self.running = b"{}"  # the header of the request that output last was of
         #: Whether nothing was published since the kernel was idle: threads may go on in it.
         self.is_quiet = True
         self._fences: dict[str, list[Request]] = {}
@@ -86,13 +86,13 @@ class Exchange:
         # Most are only passed on, and not even their header is read.
         if b'"shutdown_reply"' in parts[0]:
             return SHUTDOWN
-        self._running = parts[1]
+        self.running = parts[1]
         self.is_quiet = False
         if b'"status"' not in parts[0] or to_object(parts[0]).get("msg_type") != "status":
             return None
         state = to_object(parts[3]).get("execution_state")
         if state == "idle":
-            self._running = b"{}"
+            self.running = b"{}"
             self.is_quiet = True
         return state if state in STATES else None
 
@@ -103,15 +103,16 @@ class Exchange:
         self._reply(request, "shutdown_reply", {"status": "ok", "restart": is_restart})
         return is_restart
 
-    def tell_gap(self, since: float, until: float) -> None:
+    def tell_gap(self, since: float, until: float, running: bytes) -> None:
         """Say in the cell that runs what the protocol can't tell: that output may be missing.
 
-        Times are in seconds since 1970.
+        Times are in seconds since 1970; `running` is what `running` was when the connection broke,
+        for what comes first on the next one may be of other requests.
         """
         first, last = (time.strftime("%H:%M:%S", time.localtime(t)) for t in (since, until))
         text = f"the server may have dropped output between {first} and {last}"
         self._log.warning("! %s", text)
-        self._publish("stream", {"name": "stderr", "text": f"sshpyk: {text}\n"}, self._running)
+        self._publish("stream", {"name": "stderr", "text": f"sshpyk: {text}\n"}, running)
 
     def set_fences(self, is_busy: bool) -> None:
         """Have the kernel say when it is through with all that was asked before the connection

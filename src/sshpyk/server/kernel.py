@@ -290,7 +290,7 @@ class ServerKernel(RemoteKernel):
             channels = self._channels
             is_open = channels is not None and channels.is_open
             why = await self._closed if is_open or self._closed.done() else "no connection"
-            was_busy = self._is_at_work
+            was_busy, running = self._is_at_work, self._exchange.running
             since = channels.whole_until if channels is not None else time.time()
             self.log.warning("! %s; reconnecting", why)
             if self.exited is None:
@@ -304,7 +304,7 @@ class ServerKernel(RemoteKernel):
             if was_busy:
                 until = time.time()
                 self._update(gap=(since, until))
-                self._exchange.tell_gap(since, until)
+                self._exchange.tell_gap(since, until, running)
             self._exchange.set_fences(was_busy)
 
     async def _reconnect(self) -> None:
