@@ -256,6 +256,8 @@ def test_commands_about_kernels(
     assert row["state"] == "detached"
     assert row["pid"] is None
     assert id[:8] in sshpyk("ps", url).out
+    with far.connect(id) as notebook:
+        notebook.run("pass")  # one that has not come up yet would end by an interrupt
     assert sshpyk("interrupt", id).out == f"{id[:8]} on {url[7:-1]}: interrupted\n"
     for words in (("top", url), ("collect", id, "no.ipynb"), ("port", id, "1")):
         assert sshpyk(*words).status in (1, 2), words
