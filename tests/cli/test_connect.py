@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from sshpyk.transport import openssh
 from tests.cli import fake_keyring
 from tests.cli.conftest import Call, names
 from tests.lab.accounts import PasswordHost, locked_config, needs_root
-from tests.lab.kernels import PATIENCE, left_behind, run_code, started, write_spec
+from tests.lab.kernels import PATIENCE, left_behind, run_code, started, until, write_spec
 from tests.lab.sshd import Sshd
 from tests.lab.terminal import Terminal
 
@@ -149,10 +148,7 @@ def test_the_masters_of_ones_own_configuration_are_respected(
     assert len(list(short_tmp.glob("own-*"))) == 1
     assert sshpyk("connect", *words).out == "login: connected already\n"
     assert sshpyk("disconnect", *words).out == "login: disconnected\n"
-    deadline = time.monotonic() + PATIENCE
-    while list(short_tmp.glob("own-*")):  # the master answers, and then it goes
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: list(short_tmp.glob("own-*")) == [])  # the master answers, and then it goes
 
 
 @pytest.mark.sshd

@@ -7,15 +7,14 @@ import json
 import os
 import shutil
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sshpyk.transport import package
-from tests.lab.kernels import PATIENCE
+from tests.lab.kernels import until
 
 #: Where the records of fork servers are: below a directory of state, and below a home.
 BELOW_STATE = Path("sshpyk/forkservers")
@@ -64,14 +63,6 @@ def end_all(home: Path, forks: Path = FORKS) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(record["pid"], signal.SIGTERM)
         shutil.rmtree(record["directory"], ignore_errors=True)
-
-
-def until(is_so: Callable[[], bool]) -> None:
-    """Wait until something is so that nothing tells of."""
-    deadline = time.monotonic() + PATIENCE
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def fork_server(home: Path, *, other_than: int = 0) -> dict[str, Any]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import queue
 import sys
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,7 @@ from sshpyk.link.link import Link
 from tests.lab.sshd import Sshd
 
 if TYPE_CHECKING:
+    from sshpyk.remotekernel import RemoteKernel, Status
     from sshpyk.wire.requests import KernelFacts
 
 #: Seconds for anything that should take one or two; the machine may be busy.
@@ -112,11 +115,40 @@ def left_behind(home: Path) -> list[str]:
     return sorted(name for name in names if not name.endswith(".ended.json"))
 
 
-def link_of(manager: KernelManager) -> Link:
-    """The link of a manager's kernel, which is one of ours."""
+def remote_kernel_of(manager: KernelManager) -> RemoteKernel:
+    """A manager's kernel, which is one of ours."""
     assert isinstance(manager.provisioner, SSHKernelProvisioner)
-    assert isinstance(manager.provisioner.kernel, Link)
+    assert manager.provisioner.kernel is not None
     return manager.provisioner.kernel
+
+
+def link_of(manager: KernelManager) -> Link:
+    """The link of a manager's kernel, which has an agent."""
+    link = remote_kernel_of(manager)
+    assert isinstance(link, Link)
+    return link
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    """Wait until something is so that nothing tells of."""
+    deadline = time.monotonic() + PATIENCE
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def until_status(manager: KernelManager, is_so: Callable[[Status], object]) -> Status:
+    """Wait for a status of the manager's kernel."""
+    seen: queue.SimpleQueue[Status] = queue.SimpleQueue()
+    kernel = remote_kernel_of(manager)
+    forget = kernel.subscribe(seen.put)
+    try:
+        status = kernel.status
+        while not is_so(status):
+            status = seen.get(timeout=PATIENCE)
+        return status
+    finally:
+        forget()
 
 
 def facts_of(manager: KernelManager) -> KernelFacts:

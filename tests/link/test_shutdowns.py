@@ -8,33 +8,21 @@ import random
 import pytest
 
 from sshpyk.link.shutdowns import LARGEST, Filter
-from sshpyk.wire.zmtp import HANDSHAKE
-
-
-def frames_of(*frames: bytes) -> bytes:
-    """A message, as ZMTP has it."""
-    data = b""
-    for number, frame in enumerate(frames, 1):
-        flags = 1 if number < len(frames) else 0
-        if len(frame) > 255:
-            data += bytes([flags | 2]) + len(frame).to_bytes(8, "big") + frame
-        else:
-            data += bytes([flags, len(frame)]) + frame
-    return data
+from sshpyk.wire.zmtp import HANDSHAKE, message_of
 
 
 def message(type: str, content: object = None, *buffers: bytes) -> bytes:
     parts = [{"msg_type": type, "msg_id": "1"}, {}, {}, content or {}]
     texts = [json.dumps(part).encode() for part in parts]
-    return frames_of(b"<IDS|MSG>", b"signature", *texts, *buffers)
+    return message_of([b"<IDS|MSG>", b"signature", *texts, *buffers])
 
 
 OTHERS = [
     message("interrupt_request"),
     message("debug_request", {"text": "shutdown_request"}),
     message("comm_msg", {}, bytes(3 * LARGEST)),
-    frames_of(b"<IDS|MSG>", b"", b'"shutdown_request"', b"{}", b"{}", b"{}"),
-    frames_of(b"<IDS|MSG>", b"", b'{"msg_type": "shutdown_request"', b"{}", b"{}", b"no JSON"),
+    message_of([b"<IDS|MSG>", b"", b'"shutdown_request"', b"{}", b"{}", b"{}"]),
+    message_of([b"<IDS|MSG>", b"", b'{"msg_type": "shutdown_request"', b"{}", b"{}", b"no JSON"]),
 ]
 
 

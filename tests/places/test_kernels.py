@@ -7,7 +7,6 @@ import json
 import os
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
 from jupyter_client.manager import KernelManager
@@ -15,12 +14,12 @@ from jupyter_client.manager import KernelManager
 from sshpyk import errors
 from sshpyk.jupyter import persistence
 from sshpyk.link.thread import io_thread
-from sshpyk.remotekernel import State, Status
+from sshpyk.remotekernel import State
 from sshpyk.transport.command import Command
 from sshpyk.transport.process import Process
 from tests.faults.test_outages import Lines
 from tests.lab.containers import Containers
-from tests.lab.kernels import left_behind, link_of, run_code, started, write_card
+from tests.lab.kernels import left_behind, link_of, run_code, started, until_status, write_card
 from tests.lab.sshd import Sshd
 
 PATIENCE = 60.0
@@ -45,22 +44,6 @@ def relay_pid(manager: KernelManager) -> int:
     assert relay is not None
     assert isinstance(relay._program, Process)
     return relay._program._process.pid
-
-
-def until(manager: KernelManager, is_so: Any) -> Status:
-    """Wait for a status of the manager's kernel."""
-    import queue
-
-    seen: queue.SimpleQueue[Status] = queue.SimpleQueue()
-    kernel = link_of(manager)
-    forget = kernel.subscribe(seen.put)
-    try:
-        status = kernel.status
-        while not is_so(status):
-            status = seen.get(timeout=PATIENCE)
-        return status
-    finally:
-        forget()
 
 
 def test_no_line_is_lost_when_the_command_is_killed(home: Path) -> None:
@@ -117,11 +100,11 @@ def test_a_container_has_kernels_until_it_restarts(docker: Containers) -> None:
         client.execute("import time; time.sleep(600)")
         container.stop()
         # Nothing is certain while it can't be entered.
-        status = until(manager, lambda status: isinstance(status.trouble, errors.NotRunning))
+        status = until_status(manager, lambda status: isinstance(status.trouble, errors.NotRunning))
         assert status.state is State.AWAY
         assert manager.is_alive()
         container.start()
-        status = until(manager, lambda status: status.state is State.EXITED)
+        status = until_status(manager, lambda status: status.state is State.EXITED)
         assert status.exited is not None
         assert "its container was restarted" in status.exited["note"]
         assert not manager.is_alive()
@@ -190,9 +173,9 @@ def test_inside_a_container_on_a_host(
         lines.read_until(lambda: first in lines.idle)
         assert lines.lines == [*map(str, range(200))]
         container.stop()
-        until(manager, lambda status: isinstance(status.trouble, errors.NotRunning))
+        until_status(manager, lambda status: isinstance(status.trouble, errors.NotRunning))
         container.start()
-        until(manager, lambda status: status.state is State.EXITED)
+        until_status(manager, lambda status: status.state is State.EXITED)
     write_card(
         "bad",
         ssh_host_alias=linked_sshd.host,

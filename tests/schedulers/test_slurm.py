@@ -33,12 +33,13 @@ from tests.lab.kernels import (
     link_of,
     run_code,
     started,
+    until_status,
     write_card,
 )
 from tests.lab.kernels import write_spec as write
 from tests.lab.slurm import Slurm
 from tests.lab.sshd import Sshd
-from tests.places.test_kernels import PRINT, relay_pid, until
+from tests.places.test_kernels import PRINT, relay_pid
 
 pytestmark = pytest.mark.sshd
 
@@ -56,10 +57,12 @@ def job_in(client: Any) -> str:
 
 def wait_ended(manager: KernelManager) -> str:
     """How a kernel has ended, once the scheduler has given the reason."""
-    status = until(
+    status = until_status(
         manager,
         lambda status: (
-            status.state is State.EXITED and "allocation" in (status.exited["note"] or "")
+            status.state is State.EXITED
+            and status.exited is not None
+            and "allocation" in (status.exited["note"] or "")
         ),
     )
     assert status.state is State.EXITED
@@ -258,7 +261,7 @@ def test_the_end_is_announced_and_then_it_is_told_that_time_was_up(
     with caplog.at_level(logging.WARNING), started("short") as (manager, client):
         run_code(client, "print('hello')")
         job = job_in(client)
-        until(manager, lambda status: status.ending)
+        until_status(manager, lambda status: status.ending)
         # It has something to say until its end: the pauses are the kernel's own work.
         client.execute("import time\nfor n in range(1000): print(n); time.sleep(.1)")
         now = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(time.time() + 1))
@@ -301,9 +304,9 @@ def test_no_line_is_lost_when_step_login_and_controller_go(
         # A controller that is away is no end of anything.
         slurm.end("slurmctld")
         os.kill(relay_pid(manager), signal.SIGKILL)
-        until(manager, lambda status: status.state is State.AWAY)
+        until_status(manager, lambda status: status.state is State.AWAY)
         slurm.start("slurmctld")
-        until(manager, lambda status: status.state is State.CONNECTED)
+        until_status(manager, lambda status: status.state is State.CONNECTED)
         assert job_in(client) == job
         assert "Accepted" in other_login.log.read_text()
         begun = time.monotonic()

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,7 +28,16 @@ from sshpyk.wire.liveness import PING_AFTER
 from tests.faults.chain import CarriedChain
 from tests.faults.record import Watched
 from tests.jupyter.server import Server
-from tests.lab.kernels import PATIENCE, client_of, left_behind, run_code, started
+from tests.lab.kernels import (
+    PATIENCE,
+    client_of,
+    left_behind,
+    remote_kernel_of,
+    run_code,
+    started,
+    until,
+    until_status,
+)
 from tests.lab.link import Link
 from tests.server.proxy import Proxy, Stumbling, Swallowing
 from tests.server.servers import remote, running, write_card
@@ -77,23 +86,9 @@ def agents(home: Path) -> list[str]:
     return [name for name in left_behind(home) if "." not in name]
 
 
-def until(is_so: Callable[[], bool]) -> None:
-    """Wait for what only asking tells."""
-    deadline = time.monotonic() + PATIENCE
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def kernel_of(manager: KernelManager) -> RemoteKernel:
-    assert isinstance(manager.provisioner, SSHKernelProvisioner)
-    assert manager.provisioner.kernel is not None
-    return manager.provisioner.kernel
-
-
 def carried(manager: KernelManager) -> CarriedKernel:
     """A manager's kernel, which is carried."""
-    kernel = kernel_of(manager)
+    kernel = remote_kernel_of(manager)
     assert isinstance(kernel, CarriedKernel)
     return kernel
 
@@ -113,6 +108,17 @@ def get_echo(client: BlockingKernelClient, buffer: bytes) -> bytes:
     return bytes(got["buffers"][0])
 
 
+def check_channels(client: BlockingKernelClient, size: int) -> None:
+    """Output, input, and a buffer of that `size` in bytes each way; leaves an `x` in the kernel."""
+    assert run_code(client, "x = 1; print('ä', 6 * 7)") == "ä 42\n"
+    id = client.execute("input('who? ')", allow_stdin=True)
+    assert client.get_stdin_msg(timeout=PATIENCE)["content"]["prompt"] == "who? "
+    client.input("you")
+    assert reply_to(client, id)["status"] == "ok"
+    buffer = os.urandom(size)
+    assert get_echo(client, buffer) == buffer
+
+
 def test_an_ordinary_kernel_of_that_server(far: Server, url: str) -> None:
     """By default; what it does is asked of its server."""
     write_card("far", url, server_way=None)
@@ -123,14 +129,7 @@ def test_an_ordinary_kernel_of_that_server(far: Server, url: str) -> None:
         names = {session["name"]: session["kernel"]["id"] for session in sessions}
         assert names.pop(transport.NAME) != there
         assert list(names.values()) == [there]
-        assert run_code(client, "x = 1; print('ä', 6 * 7)") == "ä 42\n"
-        id = client.execute("input('who? ')", allow_stdin=True)
-        assert client.get_stdin_msg(timeout=PATIENCE)["content"]["prompt"] == "who? "
-        client.input("you")
-        assert reply_to(client, id)["status"] == "ok"
-        # Most servers take no message of more than 10 MiB.
-        buffer = os.urandom(50 << 20)
-        assert get_echo(client, buffer) == buffer
+        check_channels(client, 50 << 20)  # most servers take no message of more than 10 MiB
         id = client.execute("import time\nprint('begun')\ntime.sleep(3600)")
         while client.get_iopub_msg(timeout=PATIENCE)["msg_type"] != "stream":
             pass
@@ -206,7 +205,7 @@ def test_a_kernel_that_dies_and_one_that_is_ended(far: Server, home: Path, url: 
     write_card("far", url, server_way="carried")
     with started("far") as (manager, client):
         kernel = carried(manager)
-        died = threading.Thread(target=wait_for_exit, args=(kernel,))
+        died = threading.Thread(target=until_status, args=(manager, has_exited))
         died.start()
         CarriedChain(far.pid, home).send("kernel", signal.SIGKILL)
         died.join(PATIENCE)
@@ -216,7 +215,7 @@ def test_a_kernel_that_dies_and_one_that_is_ended(far: Server, home: Path, url: 
         assert run_code(client, "print(1)") == "1\n"
         assert len(running(far)) == 2
         far.shut_down(kernel.kernel_id)
-        wait_for_exit(kernel)
+        until_status(manager, has_exited)
         assert not manager.is_alive()
         until(lambda: kernel.is_gone)
         assert "ended it" in str(kernel.exited)
@@ -247,13 +246,7 @@ def test_clients_stay_when_another_kernel_takes_the_place_of_one_that_is_gone(
         until(lambda: kernel.is_gone)
         manager.restart_kernel()
         client.wait_for_ready(timeout=PATIENCE)
-        assert run_code(client, "x = 1; print('ä', 6 * 7)") == "ä 42\n"
-        id = client.execute("input('who? ')", allow_stdin=True)
-        assert client.get_stdin_msg(timeout=PATIENCE)["content"]["prompt"] == "who? "
-        client.input("you")
-        assert reply_to(client, id)["status"] == "ok"
-        buffer = os.urandom(20 << 20)
-        assert get_echo(client, buffer) == buffer
+        check_channels(client, 20 << 20)
         manager.restart_kernel()
         client.wait_for_ready(timeout=PATIENCE)
         assert run_code(client, "print('x' in globals())") == "False\n"
@@ -267,18 +260,8 @@ def test_clients_stay_when_another_kernel_takes_the_place_of_one_that_is_gone(
         assert run_code(client, "print(y)") == "2\n"
 
 
-def wait_for_exit(kernel: RemoteKernel) -> None:
-    """Wait until it is known to have exited."""
-    exited = threading.Event()
-
-    def look(status: Status) -> None:
-        if status.exited is not None:
-            exited.set()
-
-    end = kernel.subscribe(look)
-    if kernel.exited is None:
-        assert exited.wait(PATIENCE)
-    end()
+def has_exited(status: Status) -> bool:
+    return status.exited is not None
 
 
 @pytest.mark.versions
@@ -342,8 +325,8 @@ def test_a_client_that_vanished(
         until(lambda: running(far) == [there])
         until(lambda: agents(home) == [])
         link.accept()
-        wait_for_exit(kernel_of(manager))
-        assert "its lease ran out" in str(kernel_of(manager).exited)
+        until_status(manager, has_exited)
+        assert "its lease ran out" in str(remote_kernel_of(manager).exited)
 
 
 def test_where_it_does_not_work_the_plain_way_remains(
@@ -368,7 +351,7 @@ def test_where_it_does_not_work_the_plain_way_remains(
             with caplog.at_level(logging.WARNING):
                 if way is None:
                     manager.start_kernel()
-                    assert isinstance(kernel_of(manager), ServerKernel)
+                    assert isinstance(remote_kernel_of(manager), ServerKernel)
                     said = [r for r in caplog.records if "plain way" in r.getMessage()]
                     assert len(said) == 1
                     manager.shutdown_kernel(now=True)
@@ -414,7 +397,7 @@ def test_where_there_is_no_room_for_a_helper_the_plain_way_remains(
             manager.log.propagate = True
             manager.start_kernel()
             try:
-                assert isinstance(kernel_of(manager), kind)
+                assert isinstance(remote_kernel_of(manager), kind)
                 with client_of(manager) as client:
                     assert run_code(client, "print(6 * 7)") == "42\n"
                 said = [r.getMessage() for r in caplog.records if "plain way" in r.getMessage()]

@@ -14,9 +14,8 @@ import pytest
 from sshpyk.server import transport, trouble
 from sshpyk.server.kernel import ServerKernel
 from tests.jupyter.server import Server
-from tests.lab.kernels import run_code, started
+from tests.lab.kernels import remote_kernel_of, run_code, started, until
 from tests.server.servers import remote, running, write_card
-from tests.server.test_carried import kernel_of, until
 
 #: Seconds until the server sees that one has died. It must not be while the server still starts it:
 #: then jupyter_client can leave the request without an answer.
@@ -120,6 +119,6 @@ def test_no_helper_lives(
 ) -> None:
     caplog.set_level(logging.INFO)
     with mortal(tmp_path, monkeypatch, HELPER_DIES, None), started("mortal") as (manager, client):
-        assert isinstance(kernel_of(manager), ServerKernel)
+        assert isinstance(remote_kernel_of(manager), ServerKernel)
         assert run_code(client, "print(6 * 7)") == "42\n"
     assert "can't be carried: its helper kernels die as they start" in caplog.text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 
 import pytest
@@ -12,12 +11,12 @@ from sshpyk.remotekernel import Stage, State, Status
 from sshpyk.server import trouble
 from tests.cli.conftest import Call, config_of, sshpyk
 from tests.faults.record import Watched
-from tests.lab.kernels import run_code, started
+from tests.lab.kernels import remote_kernel_of, run_code, started, until, until_status
 from tests.lab.link import Link
 from tests.server.hub import Hub
 from tests.server.scripted import SPECS, Answer, Heard, event, scripted
 from tests.server.servers import write_card
-from tests.server.test_carried import agents, kernel_of, until
+from tests.server.test_carried import agents
 from tests.server.test_kernel import Follower
 
 __all__ = ["sshpyk"]
@@ -114,18 +113,10 @@ def test_a_named_server_that_stops_while_the_default_one_runs(
     write_card("second", f"{hub.url}user/{user}/second/", server_way=way)
     with started("second") as (manager, client):
         assert run_code(client, "print(6 * 7)") == "42\n"
-        kernel = kernel_of(manager)
-        stopped = threading.Event()
-
-        def look(status: Status) -> None:
-            if isinstance(status.trouble, trouble.ServerStopped):
-                stopped.set()
-
-        kernel.subscribe(look)
         until(lambda: hub.servers_of(user)[""]["ready"])
         hub.stop(user, "second")
-        assert stopped.wait(60), kernel.status
-        assert kernel.status.state is State.AWAY
+        until_status(manager, lambda status: isinstance(status.trouble, trouble.ServerStopped))
+        assert remote_kernel_of(manager).status.state is State.AWAY
         assert manager.is_alive()
         with pytest.raises(errors.KernelGone):  # its server is started for that, and says so
             manager.restart_kernel(now=True)

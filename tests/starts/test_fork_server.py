@@ -27,10 +27,18 @@ from tests.lab.forks import (
     is_running,
     quick,
     title_space,
-    until,
     was_forked,
 )
-from tests.lab.kernels import PATIENCE, STATE, facts_of, link_of, run_code, started, write_spec
+from tests.lab.kernels import (
+    PATIENCE,
+    STATE,
+    facts_of,
+    link_of,
+    run_code,
+    started,
+    until,
+    write_spec,
+)
 from tests.lab.leftovers import Leftovers
 from tests.lab.sshd import Sshd
 

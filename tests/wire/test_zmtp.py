@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sshpyk.wire.zmtp import GREETING as AHEAD
-from sshpyk.wire.zmtp import HANDSHAKE, Ahead, Reader
+from sshpyk.wire.zmtp import HANDSHAKE, Ahead, Reader, message_of
 
 GREETING = HANDSHAKE[:64]
 
@@ -24,6 +24,13 @@ def frame(body: bytes, *, more: bool = False) -> bytes:
     if len(body) < 256:
         return bytes([more, len(body)]) + body
     return bytes([more + 2]) + len(body).to_bytes(8, "big") + body
+
+
+def test_a_message_of_short_and_long_frames() -> None:
+    short, long = b"x" * 255, b"y" * 256
+    whole = frame(short, more=True) + frame(long, more=True) + frame(b"")
+    assert message_of([short, long, b""]) == whole
+    assert message_of([long]) == frame(long)
 
 
 @pytest.mark.parametrize("size", [1, 7, 50, 10_000])

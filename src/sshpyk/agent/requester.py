@@ -11,13 +11,13 @@ import os
 import time
 
 from ..wire.quickjson import dumps, loads
-from ..wire.zmtp import HANDSHAKE, SUBSCRIBE, Reader
+from ..wire.zmtp import HANDSHAKE, SUBSCRIBE, Reader, message_of
 from .kernel import connect
 from .loop import Eager
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, Tuple
+    from typing import Any, Callable, Dict, Tuple
 
     from .kernel import Address
     from .loop import Loop
@@ -76,7 +76,7 @@ class Requester:
         for part in parts:
             sign.update(part)
         signature = sign.hexdigest().encode("ascii") if self._key else b""
-        self._shell.send(frames([DELIMITER, signature, *parts]))
+        self._shell.send([message_of([DELIMITER, signature, *parts])])
         return id
 
     def read(self, wanted: bool) -> None:
@@ -133,18 +133,6 @@ def address_of(connection: Dict[str, Any], channel: str) -> Address:
     if connection["transport"] == "ipc":
         return f"{connection['ip']}-{port}"
     return (str(connection["ip"]), port)
-
-
-def frames(parts: List[bytes]) -> List[bytes]:
-    """A message of these parts as it goes over a connection."""
-    sent = []
-    for number, part in enumerate(parts, 1):
-        more = number < len(parts)
-        if len(part) < 256:
-            sent.append(bytes([more, len(part)]) + part)
-        else:
-            sent.append(bytes([more | 2]) + len(part).to_bytes(8, "big") + part)
-    return sent
 
 
 def parsed(*parts: bytes) -> Tuple[Dict[str, Any], ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from ..common.peers import is_stranger
-from ..wire.zmtp import Reader
+from ..wire.zmtp import Reader, message_of
 
 #: A greeting as ZMTP 3.0's REP sends it, and its READY.
 _READY = b"\x05READY" + b"\x0bSocket-Type\x00\x00\x00\x03REP"
@@ -44,13 +44,4 @@ class Heartbeat(asyncio.Protocol):
                 transport.abort()  # no heartbeat of Jupyter's
                 return
             if reader.has_ended:
-                *before, last = reader.frames or [b""]
-                for flag, frames in ((b"\x01", before), (b"\x00", [last])):
-                    for frame in frames:
-                        transport.write(_frame(flag, frame))
-
-
-def _frame(flag: bytes, body: bytes) -> bytes:
-    if len(body) < 256:
-        return flag + bytes([len(body)]) + body
-    return bytes([flag[0] | 2]) + len(body).to_bytes(8, "big") + body
+                transport.write(message_of(reader.frames or [b""]))

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from ..wire.zmtp import Reader
-
-#: Bytes of a greeting, which pass at once: each side waits for the beginning of the other's.
-GREETING = 64
+from ..wire.zmtp import GREETING, Reader
 
 
 class Rewriter(ABC):
@@ -20,7 +17,9 @@ class Rewriter(ABC):
     def __init__(self, largest: int) -> None:
         self._largest = largest
         self._reader = Reader(keep=largest)
-        self._greeting = GREETING
+        # Bytes of the greeting, which pass at once: each side waits for the beginning of the
+        # other's.
+        self._greeting = len(GREETING)
         self._held = bytearray()  # of a message that has not ended
 
     @abstractmethod
